@@ -1,0 +1,58 @@
+"""Operators with a Triton kernel and their definition in torch side by side, one operator a file.
+
+Imports with neither a GPU nor triton. Legend, in this order in every shape:
+
+    B rows   T tokens   H heads of queries   G heads of keys and values (G divides H)
+    d width of a head's queries and keys     e width of its values      N chunks of C tokens
+
+Every file has `definition` (the formula as a loop over time, any dtype, float64 for tests),
+`reference` (the same in few torch calls: what a CPU runs and trains with), the Triton kernels, and
+the public operator, which asks `choose` once:
+
+    auto       CUDA tensors: triton, and an unsupported shape raises; other tensors: reference
+    triton     on the CPU only under TRITON_INTERPRET=1
+    reference  anywhere
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import torch
+
+Impl = Literal["auto", "triton", "reference"]
+
+_served: dict[str, str] = {}
+
+
+def has_triton() -> bool:
+    """Whether the triton package can be imported (not whether a GPU is there)."""
+    return importlib.util.find_spec("triton") is not None
+
+
+def choose(operator: str, impl: Impl, device: torch.device, unsupported: str | None = None) -> bool:
+    """True: run the Triton kernel; False: the reference. Notes the choice for `served`.
+
+    unsupported: why the kernel cannot take these inputs, in words, or None. Raises ValueError
+    rather than fall back in silence.
+    """
+    if impl not in ("auto", "triton", "reference"):
+        raise ValueError(f"impl = {impl!r} cannot be used: auto, triton or reference")
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if impl == "triton" and device.type != "cuda" and not interpreted:
+        raise ValueError("impl = 'triton' needs CUDA tensors, or TRITON_INTERPRET=1 on the CPU")
+    triton = impl == "triton" or (impl == "auto" and device.type == "cuda")
+    if triton and not has_triton():
+        raise ValueError(f"{operator}: triton is not installed; impl = 'reference' runs without it")
+    if triton and unsupported:
+        raise ValueError(f"{operator}: {unsupported}; impl = 'reference' takes any shape")
+    _served[operator] = "triton" if triton else "reference"
+    return triton
+
+
+def served() -> dict[str, str]:
+    """Which implementation each operator last ran in this process."""
+    return dict(sorted(_served.items()))

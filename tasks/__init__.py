@@ -152,6 +152,16 @@ class Task(ABC):
         """
         return ()
 
+    @property
+    def layout_given(self) -> bool:
+        """Whether the places of the answers are part of the question and differ from row to row.
+
+        True: a decoder is told the roles (it knows that an answer is due, never which), as in
+        multi-query recall, where each value follows its key. Without this and without `stop`
+        tokens, all rows of one length must share one layout.
+        """
+        return False
+
     def chance(self, length: int) -> float:
         """How often the best fixed guess gets every ANSWER token of a row (0.5: a fair bit)."""
         return 0.0

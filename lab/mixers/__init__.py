@@ -1,0 +1,51 @@
+"""Sequence mixers: lab/mixers/attention.py is the mixer `attention`. No torch until one is loaded.
+
+A mixer is a torch module made from (ModelConfig), causal, for any T:
+
+    forward(x [B,T,D]) -> y [B,T,D]
+    prefill(x [B,T,D]) -> y [B,T,D], state        the same y, and what later steps need
+    step(x [B,D], state) -> y [B,D], state         one more token; may reuse the memory of state
+    state_size(T) -> int                           numbers kept per sequence after T tokens
+
+B rows, T tokens, D width, H heads, d width of a head.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import torch
+
+
+class Mixer(Protocol):
+    """What lab.model asks of a mixer (a torch.nn.Module)."""
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor: ...
+
+    def prefill(self, x: torch.Tensor) -> tuple[torch.Tensor, Any]: ...
+
+    def step(self, x: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]: ...
+
+    def state_size(self, T: int) -> int: ...
+
+
+def names() -> list[str]:
+    """Every mixer of the lab, in alphabetical order."""
+    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+
+
+def load(name: str) -> type[Any]:
+    """The class of the mixer `name`: the one public class its file defines."""
+    module = importlib.import_module(f"{__name__}.{name}")
+    found = [
+        value
+        for key, value in vars(module).items()
+        if isinstance(value, type)
+        and value.__module__ == module.__name__
+        and not key.startswith("_")
+    ]
+    (cls,) = found
+    return cls

@@ -1,0 +1,155 @@
+"""Scores of a model on a probe: teacher-forced and free-running, and where a thought goes wrong.
+
+exact    share of rows with the top logit right at every supervised token, all earlier tokens given
+         from the reference (the accuracy of 2410.05459 and 2502.08991)
+answer   share of rows whose answer is right when the model writes every supervised token itself
+valid    share of rows whose own thought is the oracle's, token by token
+
+What decoding is told: the prompt, a tool's tokens, and, for tasks without stop tokens, the layout
+that all rows share or that the task gives. With stop tokens a row ends where the model writes one;
+its answer must stand between the reference's last thought token and that end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from lab.config import Experiment, Probe
+from lab.data import Rows, stream
+from lab.model import Model
+from lab.results import Score
+from lab.stats import wilson
+from lab.train import precision, teacher_forced, to_torch
+from tasks import Batch, Role, Task
+
+ROWS_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Per row: teacher-forced exact, free-running answer and thought right (bool [n]); index of the
+    first wrong token of the thought (int [n], -1: none)."""
+
+    exact: np.ndarray
+    answer: np.ndarray
+    valid: np.ndarray
+    first_error: np.ndarray
+
+
+def score(model: Model, experiment: Experiment, probe: Probe) -> Score:
+    """Score one probe on its own stream of rows: adding a probe changes no other."""
+    task = probe.of(experiment.task)
+    seed = stream(experiment.train.seed, "probe", probe.label, probe.length)
+    rows = Rows(task, probe.length, int(seed.generate_state(1)[0]), "probe")
+    parts = []
+    for start in range(0, probe.n, ROWS_AT_ONCE):
+        batch = rows[start : min(start + ROWS_AT_ONCE, probe.n)]
+        batch = batch if experiment.cot else batch.without_thoughts()
+        parts.append(judge(model, task, batch, experiment.train.precision))
+    exact, answer, valid, first = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("exact", "answer", "valid", "first_error")
+    )
+    low, high = wilson(exact.sum(), probe.n)
+    answer_low, answer_high = wilson(answer.sum(), probe.n)
+    thought = bool(experiment.cot and (batch.roles == Role.THOUGHT).any())
+    return Score(
+        probe=probe.label,
+        length=probe.length,
+        n=probe.n,
+        exact=float(exact.mean()),
+        low=low,
+        high=high,
+        answer=float(answer.mean()),
+        answer_low=answer_low,
+        answer_high=answer_high,
+        chance=task.chance(probe.length),
+        valid_thought=float(valid.mean()) if thought else None,
+        first_error=float(np.median(first[first >= 0])) if (first >= 0).any() else None,
+    )
+
+
+@torch.inference_mode()
+def judge(model: Model, task: Task, batch: Batch, kind: str = "fp32") -> Verdict:
+    """Both verdicts on every row of a batch."""
+    model.eval()
+    device = next(model.parameters()).device
+    with precision(kind, device):
+        _, exact = teacher_forced(model, *to_torch(batch, device))
+        written = decode(model, task, batch)
+    answer, valid, first = compare(task, batch, written)
+    return Verdict(exact.cpu().numpy(), answer, valid, first)
+
+
+@torch.inference_mode()
+def decode(model: Model, task: Task, batch: Batch) -> np.ndarray:
+    """Greedy rows int64 [n, T]: prompts forced, tools answered, the rest the model's own tokens.
+
+    Rows move together, one column a step, with the mixers' states. Places after a stop token hold
+    0. T is that of the batch, which fits every right row.
+    """
+    device = next(model.parameters()).device
+    told = batch.roles == Role.PROMPT
+    n, T = batch.tokens.shape
+    start = int((told.cumprod(1)).sum(1).min())  # every row's prompt goes at least this far
+    written = np.where(told, batch.tokens, 0)
+    done = np.zeros(n, bool)
+    logits, state = model.prefill(torch.from_numpy(written[:, :start]).to(device))
+    for t in range(start, T):
+        own = logits.argmax(-1).cpu().numpy()
+        for row, token in _served(task, written, t, told[:, t] | done):
+            own[row] = token
+        written[:, t] = np.where(told[:, t], batch.tokens[:, t], np.where(done, 0, own))
+        if task.stop:
+            done |= np.isin(written[:, t], task.stop) & ~told[:, t]
+            if done.all():
+                break
+        if t + 1 < T:
+            logits, state = model.step(torch.from_numpy(written[:, t].copy()).to(device), state)
+    return written
+
+
+def _served(task: Task, written: np.ndarray, t: int, skip: np.ndarray) -> Iterator[tuple[int, int]]:
+    if type(task).tool is Task.tool:
+        return
+    for row in np.flatnonzero(~skip):
+        token = task.tool(written[row, :t].tolist())
+        if token is not None:
+            yield int(row), token
+
+
+def compare(
+    task: Task, batch: Batch, written: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """answer right bool [n], thought right bool [n], index of its first wrong token int [n]."""
+    thought = np.isin(batch.roles, (Role.THOUGHT, Role.TOOL))
+    wrong = (written != batch.tokens) & thought
+    number = np.cumsum(thought, 1) - 1
+    first = np.where(
+        wrong.any(1), np.take_along_axis(number, wrong.argmax(1)[:, None], 1)[:, 0], -1
+    )
+    if not task.stop:
+        right = (written == batch.tokens) | (batch.roles != Role.ANSWER)
+        return right.all(1), ~wrong.any(1), first
+    right = np.zeros(len(batch), bool)
+    for row in range(len(batch)):
+        right[row] = _ending(batch.tokens[row], batch.roles[row], written[row], task.stop)
+    return right, ~wrong.any(1), first
+
+
+def _ending(tokens: np.ndarray, roles: np.ndarray, own: np.ndarray, stop: tuple[int, ...]) -> bool:
+    """Does the model's row, up to its stop token, end as the reference: delimiter, then answer?"""
+    size = int((roles == Role.ANSWER).sum())
+    prompt = int((roles == Role.PROMPT).sum())
+    ends = prompt + np.flatnonzero(np.isin(own[prompt:], stop))
+    if not len(ends):
+        return False
+    tail = size + int((roles == Role.THOUGHT).any())
+    stopped, full = int(ends[0]) + 1, int((roles != Role.PAD).sum())
+    if stopped - tail < prompt:
+        return False
+    return bool((own[stopped - tail : stopped] == tokens[full - tail : full]).all())

@@ -1,0 +1,128 @@
+"""The only training loop: fresh or fixed rows in, one Step a time out.
+
+Step s sees rows s x batch to (s + 1) x batch of a length drawn by s alone, so training can start
+at any step and sees what an unbroken run would have seen. Logits are made only where a token is
+supervised: where the next one is THOUGHT or ANSWER.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from lab.config import Experiment
+from lab.data import Rows, ahead, stream
+from lab.model import Model
+from lab.optim import learning_rate
+from tasks import Batch, Role
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step did: its number from 1, mean loss per supervised token (nats), share of rows
+    with every supervised token right before the update, tokens read, learning rate."""
+
+    number: int
+    loss: float
+    exact: float
+    tokens: int
+    lr: float
+
+
+def drawing(experiment: Experiment) -> Callable[[int], Batch]:
+    """The function from a step's number to its batch."""
+    config, task = experiment.train, experiment.task
+    rows = {length: Rows(task, length, config.seed, "train") for length in config.lengths}
+    size = -(-(config.examples or 0) // len(rows))  # rows of a fixed set, per length
+
+    @functools.lru_cache(maxsize=2 * len(rows))
+    def order(length: int, epoch: int) -> np.ndarray:
+        key = stream(config.seed, "order", length, epoch)
+        return np.random.default_rng(key).permutation(size)
+
+    fixed = functools.cache(lambda length: rows[length][0:size])
+
+    def draw(step: int) -> Batch:
+        length = config.lengths[0]
+        if len(config.lengths) > 1:
+            rng = np.random.default_rng(stream(config.seed, "length", step))
+            length = config.lengths[rng.integers(len(config.lengths))]
+        start, stop = step * config.batch, (step + 1) * config.batch
+        if config.examples is None:
+            batch = rows[length][start:stop]
+        else:
+            number = np.arange(start, stop)
+            chosen = [order(length, int(e))[i] for e, i in zip(*divmod(number, size), strict=True)]
+            batch = fixed(length)[np.array(chosen)]
+        return batch if experiment.cot else batch.without_thoughts()
+
+    return draw
+
+
+def to_torch(batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """tokens int64 [n,T]; supervised bool [n,T-1]: is the token after this one to be predicted?"""
+    supervised = (batch.roles == Role.THOUGHT) | (batch.roles == Role.ANSWER)
+    tokens = torch.from_numpy(np.ascontiguousarray(batch.tokens))
+    return tokens.to(device), torch.from_numpy(supervised[:, 1:].copy()).to(device)
+
+
+def teacher_forced(
+    model: Model, tokens: torch.Tensor, supervised: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean loss (scalar) and, for each row, whether every supervised token has the top logit."""
+    logits = model(tokens[:, :-1], supervised)
+    targets = tokens[:, 1:][supervised]
+    loss = F.cross_entropy(logits.float(), targets)
+    wrong = torch.zeros_like(supervised)
+    wrong[supervised] = logits.argmax(-1) != targets
+    return loss, ~wrong.any(1)
+
+
+def train(
+    experiment: Experiment,
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    start: int,
+    device: torch.device,
+) -> Iterator[Step]:
+    """Steps start + 1 to the last, each yielded after its update."""
+    config = experiment.train
+    for number, batch in enumerate(ahead(drawing(experiment), start, config.steps), start):
+        model.train()
+        lr = learning_rate(config, number)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        tokens, supervised = to_torch(batch, device)
+        with dropout_stream(experiment, number, device), precision(config.precision, device):
+            loss, exact = teacher_forced(model, tokens, supervised)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        if config.clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        optimizer.step()
+        yield Step(number + 1, loss.item(), exact.float().mean().item(), tokens.numel(), lr)
+
+
+def precision(name: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """bf16 autocast, or nothing for fp32."""
+    if name == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def dropout_stream(experiment: Experiment, step: int, device: torch.device) -> Iterator[None]:
+    """torch's generator set by seed and step for one forward, and put back afterwards."""
+    if not experiment.model.dropout:
+        yield
+        return
+    seed = int(stream(experiment.train.seed, "dropout", step).generate_state(1, np.uint64)[0])
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,130 @@
+"""How results, rows and runs look in a terminal. Plain text when there is no colour."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lab.results import Result, Score
+from tasks import Batch, Role, Task
+
+STYLES = {
+    Role.PROMPT: "default",
+    Role.THOUGHT: "cyan",
+    Role.ANSWER: "bold green",
+    Role.TOOL: "magenta",
+}
+LETTERS = {Role.PROMPT: "p", Role.THOUGHT: "t", Role.ANSWER: "A", Role.TOOL: "o"}
+
+
+def share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def scores(results: Sequence[Result]) -> Table:
+    """A row per seed and probe."""
+    table = Table(box=None, pad_edge=False)
+    several = len(results) > 1
+    for name in (["seed"] if several else []) + ["probe"]:
+        table.add_column(name)
+    thought = any(s.valid_thought is not None for r in results for s in r.scores)
+    names = ["length", "rows", "exact", "95% interval", "answer", "chance"]
+    for name in names + (["thought", "wrong at"] if thought else []):
+        table.add_column(name, justify="right", no_wrap=True)
+    for result in results:
+        for s in result.scores:
+            cells = [str(result.experiment["train"]["seed"])] if several else []
+            cells += [s.probe, str(s.length), f"{s.n:,}", share(s.exact)]
+            cells += [f"{s.low:.3f}-{s.high:.3f}", share(s.answer), share(s.chance)]
+            if thought:
+                error = "-" if s.first_error is None else f"{s.first_error:.0f}"
+                cells += [share(s.valid_thought), error]
+            table.add_row(*cells)
+    return table
+
+
+def in_words(score: Score, rows: int) -> str:
+    """One plain sentence on what a score says."""
+    where = f"{score.probe} (length {score.length})"
+    if score.chance > 0.01 and score.at_chance:
+        return (
+            f"{where}: the answer stays at chance, {score.answer:.3f} against"
+            f" {score.chance:.3f} for the best fixed guess, after {rows:,} rows."
+        )
+    if score.exact == 1.0:
+        return f"{where}: exact match {score.exact:.1f} on {score.n:,} inputs after {rows:,} rows."
+    return f"{where}: exact match {score.exact:.3f}, answer {score.answer:.3f} after {rows:,} rows."
+
+
+def summary_in_words(row: dict[str, Any]) -> str:
+    """A line of lab.results.summary: mean over seeds with its interval, and seeds solved."""
+    parts = []
+    for name in ("exact", "answer"):
+        low, high = row[f"{name}_interval"]
+        parts.append(f"{name} {row[name]:.3f} (95% over seeds {low:.3f} to {high:.3f})")
+    solved = f"{row['solved']} of {row['seeds']} seeds solved"
+    return f"{row['probe']} (length {row['length']}): {', '.join(parts)}; {solved}."
+
+
+def legend(task: Task) -> Text:
+    text = Text("roles: ")
+    shown = [Role.PROMPT, Role.THOUGHT, Role.ANSWER]
+    for role in shown + ([Role.TOOL] if type(task).tool is not Task.tool else []):
+        text.append(f"{role.name.lower()} ({LETTERS[role]})", STYLES[role]).append("  ")
+    return text
+
+
+def rows(task: Task, batch: Batch, console: Console) -> Iterator[Text]:
+    """One row of the task at a time: its words in the colours of their roles, columns aligned.
+
+    Without colour a second line gives the role of each word by a letter.
+    """
+    words = task.words
+    wide = max((len(words[t]) for t in np.unique(batch.tokens)), default=1)
+    per_line = max(1, (console.width - 1) // (wide + 1))
+    for tokens, roles in zip(batch.tokens, batch.roles, strict=True):
+        tokens, roles = tokens[roles != Role.PAD], roles[roles != Role.PAD]
+        text = Text(no_wrap=True)
+        for start in range(0, len(tokens), per_line):
+            part = slice(start, start + per_line)
+            if start:
+                text.append("\n")
+            for token, role in zip(tokens[part], roles[part], strict=True):
+                text.append(words[token].ljust(wide + 1), STYLES[Role(role)])
+            if not console.color_system:
+                text.append("\n")
+                for role in roles[part]:
+                    text.append(LETTERS[Role(role)].ljust(wide + 1))
+        yield text
+
+
+def row_json(task: Task, tokens: np.ndarray, roles: np.ndarray) -> dict[str, Any]:
+    """A row as `lab show --json` prints it: no padding."""
+    tokens = tokens[roles != Role.PAD]
+    return {
+        "tokens": tokens.tolist(),
+        "roles": roles[roles != Role.PAD].tolist(),
+        "words": " ".join(task.words[t] for t in tokens),
+    }
+
+
+def runs(results: Sequence[Result], unfinished: Sequence[str]) -> Table:
+    """Complete and interrupted runs, one a line, with what tells them apart."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("run", "cot", "task", "seed", "probe", "exact", "answer"):
+        table.add_column(name, justify="right" if name in ("seed", "exact", "answer") else "left")
+    for result in results:
+        e, first = result.experiment, result.scores[0]
+        options = {k: v for k, v in e["task"].items() if k not in ("name", "split")}
+        task = " ".join(f"{k}={v}" for k, v in options.items() if v not in (0, False, None))
+        seed = str(e["train"]["seed"])
+        cells = [result.run.rpartition("/")[2], "yes" if e["cot"] else "no", task, seed]
+        table.add_row(*cells, first.probe, share(first.exact), share(first.answer))
+    for name in unfinished:
+        table.add_row(name, "", "", "", "interrupted", "-", "-")
+    return table

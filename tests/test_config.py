@@ -1,0 +1,174 @@
+"""Configurations: JSON both ways, a hash that sees every field, values from text."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import typing
+from typing import Any
+
+import pytest
+
+from lab import experiments
+from lab.config import (
+    Experiment,
+    ModelConfig,
+    Probe,
+    TrainConfig,
+    change,
+    from_json,
+    parse,
+)
+from lab.experiments.parity import experiment
+
+
+@pytest.mark.parametrize("name", experiments.names())
+def test_json_round_trip(name: str) -> None:
+    one = experiments.load(name)()
+    again = from_json(json.loads(json.dumps(one.to_json())))
+    assert again == one and again.slug == one.slug
+
+
+OTHER: dict[str, Any] = {
+    "layers": "attention*3",
+    "width": 32,
+    "heads": 2,
+    "position": "rope",
+    "tokens": 99,
+    "norm": "rms",
+    "mlp": 2.0,
+    "dropout": 0.1,
+    "tie": True,
+    "steps": 7,
+    "batch": 8,
+    "lengths": (5, 6),
+    "optimizer": None,
+    "lr": 0.5,
+    "weight_decay": 0.1,
+    "schedule": "cosine",
+    "warmup": 3,
+    "clip": 0.0,
+    "precision": "bf16",
+    "seed": 9,
+    "examples": 512,
+    "eval_every": 5,
+}
+
+
+@pytest.mark.parametrize("part", ["model", "train"])
+def test_every_field_changes_the_folder(part: str) -> None:
+    base = experiment()
+    for field in dataclasses.fields(getattr(base, part)):
+        if OTHER[field.name] is None:
+            continue  # one choice only
+        new = dataclasses.replace(getattr(base, part), **{field.name: OTHER[field.name]})
+        assert new != getattr(base, part), f"{field.name} is not changed by this test"
+        assert dataclasses.replace(base, **{part: new}).slug != base.slug, field.name
+
+
+def test_task_cot_and_probes_change_the_folder() -> None:
+    base = experiment()
+    for other in (
+        change(base, "task.k", "3"),
+        change(base, "cot", "false"),
+        dataclasses.replace(base, probes=()),
+        dataclasses.replace(base, probes=(Probe("held out", 20, {"split": "train"}),)),
+    ):
+        assert other.slug != base.slug
+
+
+def test_a_change_of_the_task_reaches_its_probes() -> None:
+    changed = change(experiment(), "task.k", "3")
+    probed = typing.cast(Any, changed.probes[0].of(changed.task))
+    assert (probed.k, probed.split) == (3, "test")
+
+
+@pytest.mark.parametrize(
+    ("text", "hint", "value"),
+    [
+        ("3", int, 3),
+        ("0.5", float, 0.5),
+        ("1e-4", float, 1e-4),
+        ("true", bool, True),
+        ("No", bool, False),
+        ("none", int | None, None),
+        ("7", int | None, 7),
+        ("0.2", int | float, 0.2),
+        ("4", int | float, 4),
+        ("1,2,5", tuple[int, ...], (1, 2, 5)),
+        ("1..4", tuple[int, ...], (1, 2, 3, 4)),
+        ("(1..2,9)", tuple[int, ...], (1, 2, 9)),
+        ("2,5", tuple[int, int], (2, 5)),
+        ("rope", typing.Literal["none", "rope"], "rope"),
+    ],
+)
+def test_values_from_text(text: str, hint: Any, value: Any) -> None:
+    found = parse(text, hint, "x")
+    assert found == value and type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [("x", int), ("1.5", int), ("2", typing.Literal["a"]), ("1,2,3", tuple[int, int]), ("", int)],
+)
+def test_bad_text_is_refused(text: str, hint: Any) -> None:
+    with pytest.raises(ValueError, match=r"a\.b = .* cannot be used"):
+        parse(text, hint, "a.b")
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"layers": "atention"},
+        {"layers": "attention*x"},
+        {"layers": "attention*0"},
+        {"width": 0},
+        {"heads": 3},
+        {"position": "up"},
+        {"position": "rope", "width": 6, "heads": 2},
+        {"dropout": 1.0},
+        {"mlp": -1},
+    ],
+)
+def test_bad_models_are_named(bad: dict[str, Any]) -> None:
+    name = next(iter(bad))
+    with pytest.raises(ValueError, match=rf"model\.{name} = .* cannot be used"):
+        ModelConfig(**bad)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"steps": 0},
+        {"lr": -1},
+        {"lr": float("nan")},
+        {"lengths": ()},
+        {"lengths": (0,)},
+        {"warmup": 2000},
+        {"examples": 3},
+        {"schedule": "steep"},
+    ],
+)
+def test_bad_training_is_named(bad: dict[str, Any]) -> None:
+    name = next(iter(bad))
+    with pytest.raises(ValueError, match=rf"train\.{name} = .* cannot be used"):
+        TrainConfig(**bad)
+
+
+def test_an_experiment_on_a_strangers_file_is_not_loaded() -> None:
+    data = experiment().to_json() | {"source": "/somewhere/else.py"}
+    with pytest.raises(ValueError, match="must be given by hand"):
+        from_json(data)
+
+
+def test_unknown_fields_are_named() -> None:
+    data = experiment().to_json()
+    data["train"]["speed"] = 3
+    with pytest.raises(ValueError, match="speed"):
+        from_json(data)
+
+
+def test_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        typing.cast(Any, experiment()).cot = False
+    assert isinstance(experiment(), Experiment)
