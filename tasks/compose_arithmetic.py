@@ -1,0 +1,146 @@
+"""Arithmetic in context: the row's examples share one secret tuple of T operations.
+
+Two example blocks for T = 2, modulo 7, with the secret operations (r - x, r * x):
+
+    5 6 3 | 6 | 4     0 2 6 | 5 | 2
+    x_0 x_1 x_2, running result, answer
+
+Each block is x_0 .. x_T, then r_1 .. r_T, where r_0 = x_0, r_t = r_(t-1) op_t x_t and r_T is the
+answer: 5 - 6 = 6, 6 * 3 = 4 modulo 7. One token per residue, no separators, every block is
+supervised. 2502.08991 (Task Generalization with AutoRegressive Compositional Structure) has an
+arithmetic task; its format was not found, so layout, operations and sizes here are all our choice.
+
+The D operations are the first of: r + x, r - x, r * x, r / x, r + 2x, r - 2x, r * x^2, r / x^2, ...
+Operands x_1 .. x_T are never 0, so every operation is a bijection of r and, x_0 being uniform, the
+answers are uniform and independent of the operations: no answer is more common than another.
+Different tuples are different functions of x_0 .. x_T, so the blocks tell the tuple apart even
+without the thought. With it, step t alone shows op_t.
+
+Held out: tuples of operations, in `Batch.hidden` (ids from 0). Operands are fresh in both splits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import floor, log
+
+import numpy as np
+
+from tasks import Batch, Role, Task, refuse
+from tasks._compose import choose, digits, draw
+
+
+@dataclass(frozen=True)
+class ComposeArithmetic(Task):
+    """length: operations in a tuple, T. operations: how many there are to choose from, D.
+
+    modulus: a prime from 5 to 251. contexts: examples in a row. train_tasks: number of seen tuples;
+    0 means floor(D T ln(D T)). secret: names the seen tuples."""
+
+    operations: int = 4
+    modulus: int = 11
+    contexts: int = 16
+    train_tasks: int = 0
+    secret: int = 0
+    split: str = "seen"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        p = self.modulus
+        if not 5 <= p <= 251 or any(p % q == 0 for q in range(2, 16) if q < p):
+            raise refuse("modulus", p, "a prime from 5 to 251")
+        if not 2 <= self.operations <= 2 * (p - 3):
+            raise refuse(
+                "operations", self.operations, f"from 2 to {2 * (p - 3)} differ modulo {p}"
+            )
+        for option, least in (("contexts", 1), ("train_tasks", 0), ("secret", 0)):
+            if getattr(self, option) < least:
+                raise refuse(option, getattr(self, option), f"a whole number from {least}")
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return tuple(str(residue) for residue in range(self.modulus))
+
+    def splits(self) -> tuple[str, ...]:
+        return ("seen", "unseen")
+
+    def unit(self, prompt: Sequence[int], hidden: Sequence[int]) -> Hashable:
+        return tuple(hidden)
+
+    def chance(self, length: int) -> float:
+        return float(self.modulus) ** -self.contexts
+
+    def seen(self, length: int) -> np.ndarray:
+        """The training tuples of this length: int64 [train_tasks, T]."""
+        return digits(_seen(self, length), self.operations, length)
+
+    def sample(self, rng: np.random.Generator, n: int, length: int) -> Batch:
+        T, N, D, p = length, self.contexts, self.operations, self.modulus
+        ranks = draw(rng, n, D**T, _seen(self, T), self.split == "unseen")
+        hidden = digits(ranks, D, T)
+        table = _table(D, p)
+        # Blocks side by side, [n, place, block], so that a step works on whole runs of memory.
+        blocks = np.empty((n, 2 * T + 1, N), np.uint8)
+        blocks[:, 0] = rng.integers(0, p, (n, N), np.uint8)
+        blocks[:, 1 : T + 1] = rng.integers(1, p, (n, T, N), np.uint8)
+        r = blocks[:, 0]
+        for t in range(T):
+            cell = hidden[:, t, None].astype(np.int32) * p + r
+            r = table.take(cell * p + blocks[:, t + 1])
+            blocks[:, T + 1 + t] = r
+        tokens = blocks.transpose(0, 2, 1).astype(np.int64, order="C").reshape(n, N * (2 * T + 1))
+        roles = np.repeat(
+            np.array([Role.PROMPT, Role.THOUGHT, Role.ANSWER], np.uint8), [T + 1, T - 1, 1]
+        )
+        return Batch(tokens, np.broadcast_to(np.tile(roles, N), tokens.shape), hidden)
+
+    def solve(
+        self, prompt: Sequence[int], hidden: Sequence[int] = ()
+    ) -> tuple[list[int], list[int]]:
+        T, p = len(hidden), self.modulus
+        thought, answer = [], []
+        for start in range(0, len(prompt), T + 1):
+            r = prompt[start]
+            results = []
+            for op, x in zip(hidden, prompt[start + 1 : start + T + 1], strict=True):
+                kind, size = op % 4, op // 4 + 1
+                if kind == 0:
+                    r = (r + size * x) % p
+                elif kind == 1:
+                    r = (r - size * x) % p
+                else:
+                    r = r * pow(x, size if kind == 2 else -size, p) % p
+                results.append(r)
+            thought += results[:-1]
+            answer += results[-1:]
+        return thought, answer
+
+
+@lru_cache(maxsize=64)
+def _seen(task: ComposeArithmetic, length: int) -> np.ndarray:
+    """The ranks of the seen tuples, ascending."""
+    if length < 1:
+        raise refuse("length", length, "at least 1")
+    places = task.operations * length
+    wanted = task.train_tasks or floor(places * log(places))
+    return choose(task.operations**length, wanted, length, (task.secret, length, task.operations))
+
+
+@lru_cache(maxsize=8)
+def _table(D: int, p: int) -> np.ndarray:
+    """What each operation makes of r and x: uint8 [D * p * p], flat; the column x = 0 is unused."""
+    r, x = np.arange(p)[:, None], np.arange(p)
+    inverse = np.array([pow(v, p - 2, p) for v in range(p)])
+    table = np.zeros((D, p, p), np.uint8)
+    for op in range(D):
+        kind, size = op % 4, op // 4 + 1
+        if kind < 2:
+            table[op] = (r + (size if kind == 0 else -size) * x) % p
+        else:
+            result = r + 0 * x
+            for _ in range(size):
+                result = result * (x if kind == 2 else inverse) % p
+            table[op] = result
+    return table.ravel()

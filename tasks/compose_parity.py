@@ -1,0 +1,154 @@
+"""Sparse parity in context: the row's examples share one secret tuple of k indices out of d.
+
+Two example blocks for d = 4 and the secret tuple (1, 3), counted from 0:
+
+    1 0 0 1 | 0 0 | 1     0 1 1 1 | 0 1 | 0
+    x         thought  answer
+
+Each block is x_1 .. x_d, the constant 0 (the parity of no bits), p_1 .. p_k, where p_j is the
+parity of the first j secret bits and p_k the answer. No separators, vocabulary {0, 1}, every block
+is supervised, so the first blocks can only be guessed. Source: 2502.08991 (Task Generalization with
+AutoRegressive Compositional Structure), its published data code, with 40 blocks and ascending or
+ordered tuples. There, rows without thought keep the constant 0 (x, 0, y);
+here `without_thoughts` leaves x, y.
+
+Seen tuples: the published numbers are floor(3 d ln d) for d = 10, 15, 25, 30 (69, 121, 241, 306)
+and one more for d = 20 (180). Which ones is drawn from `secret` (our choice). `drop_coordinate` and
+`drop_pair` are its restricted selections of Section 5.1: excluded tuples are never seen and belong
+to the unseen split, where all tuples that are not seen are equally likely.
+
+Held out: tuples, in `Batch.hidden`. Inputs are fresh fair bits in both splits, so every answer is a
+fair coin, independent of the tuple and of the other answers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from math import comb, floor, log, perm
+
+import numpy as np
+
+from tasks import Batch, Role, Task, refuse
+from tasks._compose import arrangements, choose, combinations, draw
+
+
+@dataclass(frozen=True)
+class ComposeParity(Task):
+    """length: bits of an example, d. k: indices in the secret tuple. contexts: examples in a row.
+
+    ordered: tuples in any order, which the thought follows, instead of ascending ones.
+    train_tasks: number of seen tuples; 0 means floor(3 d ln d). secret: names them.
+    drop_coordinate: (c, v), seen tuples never have index v (from 0) at their c-th place (from 1).
+    drop_pair: (a, b), seen tuples never contain both indices (from 0)."""
+
+    k: int = 5
+    contexts: int = 40
+    ordered: bool = False
+    train_tasks: int = 0
+    secret: int = 0
+    drop_coordinate: tuple[int, int] | None = None
+    drop_pair: tuple[int, int] | None = None
+    split: str = "seen"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for option, least in (("k", 1), ("contexts", 1), ("train_tasks", 0), ("secret", 0)):
+            if getattr(self, option) < least:
+                raise refuse(option, getattr(self, option), f"a whole number from {least}")
+        for option in ("drop_coordinate", "drop_pair"):
+            value = getattr(self, option)
+            if value is None:
+                continue
+            if len(value) != 2 or min(value) < 0:
+                raise refuse(option, value, "two whole numbers from 0, or None")
+            object.__setattr__(self, option, tuple(value))  # JSON has lists, which do not hash
+        if self.drop_coordinate and not 1 <= self.drop_coordinate[0] <= self.k:
+            raise refuse("drop_coordinate", self.drop_coordinate, f"a place from 1 to k = {self.k}")
+        if self.drop_pair and self.drop_pair[0] == self.drop_pair[1]:
+            raise refuse("drop_pair", self.drop_pair, "two different indices")
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return ("0", "1")
+
+    def splits(self) -> tuple[str, ...]:
+        return ("seen", "unseen")
+
+    def unit(self, prompt: Sequence[int], hidden: Sequence[int]) -> Hashable:
+        return tuple(hidden)
+
+    def chance(self, length: int) -> float:
+        return 0.5**self.contexts
+
+    def seen(self, length: int) -> np.ndarray:
+        """The training tuples for inputs of this length: int64 [train_tasks, k]."""
+        return self._tuples(_seen(self, length), length)
+
+    def total(self, length: int) -> int:
+        """The number of tuples, seen and unseen."""
+        if length < 1:
+            raise refuse("length", length, "at least 1")
+        if self.k > length:
+            raise refuse("k", self.k, f"at most the length, {length}")
+        return perm(length, self.k) if self.ordered else comb(length, self.k)
+
+    def sample(self, rng: np.random.Generator, n: int, length: int) -> Batch:
+        d, k, N = length, self.k, self.contexts
+        ranks = draw(rng, n, self.total(d), _seen(self, d), self.split == "unseen")
+        hidden = self._tuples(ranks, d)
+        # Blocks side by side, [n, place, block], so that one secret bit of all blocks is one copy.
+        blocks = np.zeros((n, d + k + 1, N), np.uint8)
+        random = np.frombuffer(rng.bytes(-(-n * d * N // 8)), np.uint8)
+        blocks[:, :d] = np.unpackbits(random, count=n * d * N).reshape(n, d, N)
+        row = np.arange(n)
+        for j in range(k):
+            blocks[:, d + j + 1] = blocks[:, d + j] ^ blocks[row, hidden[:, j]]
+        tokens = blocks.transpose(0, 2, 1).astype(np.int64, order="C").reshape(n, N * (d + k + 1))
+        roles = np.repeat(np.array([Role.PROMPT, Role.THOUGHT, Role.ANSWER], np.uint8), [d, k, 1])
+        return Batch(tokens, np.broadcast_to(np.tile(roles, N), tokens.shape), hidden)
+
+    def solve(
+        self, prompt: Sequence[int], hidden: Sequence[int] = ()
+    ) -> tuple[list[int], list[int]]:
+        d = len(prompt) // self.contexts
+        thought, answer = [], []
+        for start in range(0, len(prompt), d):
+            parity = 0
+            for index in hidden:
+                thought.append(parity)
+                parity = (parity + prompt[start + index]) % 2
+            answer.append(parity)
+        return thought, answer
+
+    def _tuples(self, ranks: np.ndarray, length: int) -> np.ndarray:
+        return (arrangements if self.ordered else combinations)(ranks, length, self.k)
+
+
+@lru_cache(maxsize=64)
+def _seen(task: ComposeParity, length: int) -> np.ndarray:
+    """The ranks of the seen tuples, ascending."""
+    total = task.total(length)
+    for option in ("drop_coordinate", "drop_pair"):
+        value = getattr(task, option)
+        indices = value[1:] if value and option == "drop_coordinate" else value
+        if value and max(indices) >= length:
+            raise refuse(option, value, f"indices below the length, {length}")
+
+    def allowed(ranks: np.ndarray) -> np.ndarray:
+        tuples = task._tuples(ranks, length)
+        keep = np.ones(len(ranks), np.bool_)
+        if task.drop_coordinate:
+            c, v = task.drop_coordinate
+            keep &= tuples[:, c - 1] != v
+        if task.drop_pair:
+            a, b = task.drop_pair
+            keep &= ~((tuples == a).any(1) & (tuples == b).any(1))
+        return keep
+
+    wanted = task.train_tasks or max(1, floor(3 * length * log(length)))
+    restricted = task.drop_coordinate or task.drop_pair
+    return choose(
+        total, wanted, length, (task.secret, length, task.k), allowed if restricted else None
+    )

@@ -1,0 +1,143 @@
+"""Chained translation: a row's lines go through the same list of T languages.
+
+Row for T = 3, languages C, A, B out of three, five meanings, seed 0 and one example line before
+the question (the default has three):
+
+    C c4 , A a0 , B b0 \\n C c1 , ( | A a1 , B | b3     | )
+    prompt                           thought    answer   prompt
+
+An example line shows one meaning as a word of each language in turn, "language word" with commas
+between; the question line gives the first word, the rest stands inside the parentheses and only
+that is supervised, language names included. The closing parenthesis is given.
+Source: 2502.08991 (Task Generalization with AutoRegressive Compositional Structure), its published
+translation code: the line format, 6 languages, 6 steps, 20 meanings, four lines with one random
+meaning each, 10 training lists. Our choice: made-up words, one token per word, with their meanings
+dealt out by `seed`; the answer is the last word, so without its thought the question line is
+"C c1 , ( b3 )". The example lines still tell that B is the last language.
+
+Held out: lists of languages, with repetition; a list is read from the first line, so `Batch.hidden`
+is empty. Meanings are fresh and uniform in both splits. Seen lists may end in one language more
+often than in another; `chance` counts that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from tasks import Batch, Role, Task, refuse
+from tasks._compose import choose, digits, draw
+
+_COMMA, _OPEN, _CLOSE, _NEWLINE = range(4)
+_FIRST = 4  # tokens of the language names, then of their words
+
+
+@dataclass(frozen=True)
+class ComposeTranslation(Task):
+    """length: languages in a list, T, at least 2. languages: how many there are, D, at most 26.
+
+    meanings: words of each language. contexts: example lines before the question.
+    train_tasks: number of seen lists. seed: names the seen lists and the word tables."""
+
+    languages: int = 6
+    meanings: int = 20
+    contexts: int = 3
+    train_tasks: int = 10
+    seed: int = 0
+    split: str = "seen"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 2 <= self.languages <= 26:
+            raise refuse("languages", self.languages, "from 2 to 26")
+        if not 1 <= self.meanings <= 1000:
+            raise refuse("meanings", self.meanings, "from 1 to 1000")
+        for option, least in (("contexts", 1), ("train_tasks", 1), ("seed", 0)):
+            if getattr(self, option) < least:
+                raise refuse(option, getattr(self, option), f"a whole number from {least}")
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        names = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"[: self.languages]
+        made_up = [f"{name.lower()}{i}" for name in names for i in range(self.meanings)]
+        return (",", "(", ")", "\\n", *names, *made_up)
+
+    def splits(self) -> tuple[str, ...]:
+        return ("seen", "unseen")
+
+    def unit(self, prompt: Sequence[int], hidden: Sequence[int]) -> Hashable:
+        return tuple(token - _FIRST for token in prompt[: 3 * self._steps(prompt) : 3])
+
+    def chance(self, length: int) -> float:
+        total, seen = self.languages**length, self.seen(length)
+        ends = np.bincount(seen[:, -1], minlength=self.languages)
+        if self.split == "seen":
+            return float(ends.max()) / len(seen) / self.meanings
+        return (total // self.languages - int(ends.min())) / (total - len(seen)) / self.meanings
+
+    def seen(self, length: int) -> np.ndarray:
+        """The training lists of this length: int64 [train_tasks, T], languages from 0."""
+        return digits(_seen(self, length), self.languages, length)
+
+    def sample(self, rng: np.random.Generator, n: int, length: int) -> Batch:
+        T, C, D, M = length, self.contexts, self.languages, self.meanings
+        ranks = draw(rng, n, D**T, _seen(self, T), self.split == "unseen")
+        languages = digits(ranks, D, T)
+        meanings = rng.integers(0, M, (n, C + 1))
+        lines = np.full((n, C + 1, T, 3), _COMMA)
+        lines[..., 0] = languages[:, None] + _FIRST
+        table = _words(self).ravel()
+        lines[..., 1] = table.take(languages[:, None] * M + meanings[:, :, None])
+        lines[:, :C, -1, 2] = _NEWLINE
+        lines[:, C, -1, 2] = _CLOSE
+        size = 3 * T * (C + 1)
+        opening = size - 3 * (T - 1)  # where the parenthesis opens
+        tokens = np.empty((n, size + 1), np.int64)
+        flat = lines.reshape(n, size)
+        tokens[:, :opening] = flat[:, :opening]
+        tokens[:, opening] = _OPEN
+        tokens[:, opening + 1 :] = flat[:, opening:]
+        roles = np.full(size + 1, Role.PROMPT, np.uint8)
+        roles[opening + 1 :] = Role.THOUGHT
+        roles[-2:] = Role.ANSWER, Role.PROMPT
+        return Batch(tokens, np.broadcast_to(roles, tokens.shape))
+
+    def solve(
+        self, prompt: Sequence[int], hidden: Sequence[int] = ()
+    ) -> tuple[list[int], list[int]]:
+        T, table = self._steps(prompt), _words(self).tolist()
+        languages = [prompt[3 * t] - _FIRST for t in range(T)]
+        first = table[languages[0]]
+        meaning = first.index(prompt[-4])
+        inside = []
+        for language in languages[1:]:
+            inside += [_FIRST + language, table[language][meaning], _COMMA]
+        return inside[:-2], [inside[-2]]
+
+    def _steps(self, prompt: Sequence[int]) -> int:
+        """T, from a prompt of example lines of 3T tokens and 5 tokens of the question."""
+        return (len(prompt) - 5) // (3 * self.contexts)
+
+
+@lru_cache(maxsize=64)
+def _seen(task: ComposeTranslation, length: int) -> np.ndarray:
+    """The ranks of the seen lists, ascending."""
+    if length < 2:
+        raise refuse("length", length, "at least 2")
+    return choose(
+        task.languages**length, task.train_tasks, length, (task.seed, length, task.languages)
+    )
+
+
+@lru_cache(maxsize=64)
+def _words(task: ComposeTranslation) -> np.ndarray:
+    """The token of each meaning in each language: int64 [D, M], read-only."""
+    rng = np.random.default_rng(np.random.SeedSequence((task.seed, 0)))
+    order = rng.permuted(np.tile(np.arange(task.meanings), (task.languages, 1)), axis=1)
+    first = _FIRST + task.languages + np.arange(task.languages) * task.meanings
+    table = order + first[:, None]
+    table.flags.writeable = False
+    return table
