@@ -6,50 +6,22 @@ before a command needs it, so `lab --help` stays quick.
 
 from __future__ import annotations
 
-import difflib
 import importlib.util
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from lab import __version__
+from lab._names import JSON, experiment_function, mistakes
+from lab._task_commands import bench, check, export, show
 
 if TYPE_CHECKING:
     from lab.config import Experiment
     from lab.results import Result
-    from tasks import Task
-
-OUT = click.option(
-    "--out", default="runs", show_default=True, type=click.Path(path_type=Path), help="run folders"
-)
-JSON = click.option("--json", "as_json", is_flag=True, help="print one JSON document, nothing else")
-
-
-class Refused(click.ClickException):
-    """A mistake in the command: one sentence on stderr, exit code 2."""
-
-    exit_code = 2
-
-
-@contextmanager
-def mistakes() -> Iterator[None]:
-    """Turn what the lab raises into one sentence and an exit code."""
-    from lab.run import Failed, Stopped
-
-    try:
-        yield
-    except Stopped as stopped:
-        says = f"Stopped at step {stopped.step}; saved. The same command goes on from there."
-        raise click.ClickException(says) from None
-    except Failed as failed:
-        raise click.ClickException(str(failed)) from None
-    except ValueError as error:
-        raise Refused(str(error)) from None
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -81,47 +53,6 @@ class _Runs(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Experiments"):
             formatter.write_text("  ".join(self.list_commands(ctx)))
-
-
-def experiment_function(name: str) -> Callable[..., Experiment]:
-    """The experiment of this name, of the task of this name, or of the task in this file."""
-    import tasks
-    from lab import experiments
-    from lab.experiments._any import for_task
-
-    if name in experiments.names():
-        return experiments.load(name)
-    if name in tasks.names():
-        return for_task(tasks.load(name))
-    if is_file(name):
-        return for_task(load_task(name), str(Path(name).resolve()))
-    raise unknown("experiment", name, [*experiments.names(), *tasks.names()])
-
-
-def is_file(name: str) -> bool:
-    return name.endswith(".py")
-
-
-def load_task(name: str) -> type[Task]:
-    """The task class of a name or of a user's file."""
-    import tasks
-
-    if not is_file(name):
-        if name not in tasks.names():
-            raise unknown("task", name, tasks.names())
-        return tasks.load(name)
-    if not Path(name).is_file():
-        raise Refused(f"there is no file {name}")
-    try:
-        return tasks.load_file(name)
-    except Exception as error:
-        raise Refused(f"{name} cannot be loaded: {type(error).__name__}: {error}") from None
-
-
-def unknown(kind: str, name: str, allowed: list[str]) -> Refused:
-    near = difflib.get_close_matches(name, allowed, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(set(allowed)))}"
-    return Refused(f"no {kind} is named {name!r}: {hint}")
 
 
 @main.group(cls=_Runs, subcommand_metavar="NAME [OPTIONS]")
@@ -237,67 +168,9 @@ def _print_results(name: str, experiment: Experiment, found: list[Result]) -> No
     click.echo(f"Next: lab run {name} {other}   lab show {name} {this}   lab list runs")
 
 
-@main.command()
-@click.argument("name")
-@click.option("-n", "n", type=click.IntRange(1), default=5, show_default=True, help="rows")
-@click.option("--length", type=int, help="size of the problem [default: that of lab run]")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--split", help="train, test, seen, unseen, ... [default: the training split]")
-@click.option("--cot/--no-cot", default=True, show_default=True)
-@click.option("--set", "sets", multiple=True, metavar="OPTION=VALUE", help="a task option: k=5")
-@JSON
-def show(
-    name: str,
-    n: int,
-    length: int | None,
-    seed: int,
-    split: str | None,
-    cot: bool,
-    sets: tuple[str, ...],
-    as_json: bool,
-) -> None:
-    """Print rows of a task (a name, or your own FILE.py) with their roles."""
-    import dataclasses
-
-    from rich.console import Console
-
-    from lab import view
-    from lab.data import Rows
-
-    with mistakes():
-        experiment = experiment_function(name)()
-        task = with_options(experiment.task, sets, split)
-        batch = Rows(task, experiment.train.lengths[0] if length is None else length, seed)[0:n]
-    batch = batch if cot else batch.without_thoughts()
-    if as_json:
-        options = {"name": task.name, **dataclasses.asdict(task)}  # type: ignore[call-overload]
-        for tokens, roles in zip(batch.tokens, batch.roles, strict=True):
-            click.echo(json.dumps({**view.row_json(task, tokens, roles), "task": options}))
-        return
-    console = Console()
-    console.print(view.legend(task))
-    for text in view.rows(task, batch, console):
-        console.print(text, soft_wrap=True)
-
-
-def with_options(task: Task, sets: tuple[str, ...], split: str | None) -> Task:
-    """The task with `OPTION=VALUE` applied; "train" is every task's training split."""
-    from lab.config import set_field
-    from tasks import refuse
-
-    for text in sets:
-        option, equals, value = text.removeprefix("task.").partition("=")
-        if not equals:
-            raise refuse("--set", text, "it needs the form OPTION=VALUE, such as k=5")
-        task = set_field(task, option, value, option)
-    if split:
-        task = set_field(task, "split", task.splits()[0] if split == "train" else split, "--split")
-    return task
-
-
 @main.command("list")
 @click.argument("what", type=click.Choice(["tasks", "mixers", "experiments", "runs"]))
-@OUT
+@click.option("--out", default="runs", show_default=True, type=click.Path(path_type=Path))
 @JSON
 def list_(what: str, out: Path, as_json: bool) -> None:
     """List what there is: tasks, mixers, experiments, or the runs under --out."""
@@ -345,6 +218,10 @@ def doctor(as_json: bool) -> None:
     width = max(map(len, found))
     for name, value in found.items():
         click.echo(f"{name.ljust(width)}  {value}")
+
+
+for command in (show, check, export, bench):
+    main.add_command(command)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from tasks import Batch, Task, pack
+from tasks import Batch, Task
 
 BLOCK = 1024
 
@@ -58,9 +58,9 @@ def join(parts: list[Batch]) -> Batch:
     T = max(p.tokens.shape[1] for p in parts)
 
     def wide(a: np.ndarray) -> np.ndarray:
-        return np.pad(a, ((0, 0), (0, T - a.shape[1])))
+        return a if a.shape[1] == T else np.pad(a, ((0, 0), (0, T - a.shape[1])))
 
-    return pack(
+    return Batch(
         np.concatenate([wide(p.tokens) for p in parts]),
         np.concatenate([wide(p.roles) for p in parts]),
         np.concatenate([p.hidden for p in parts]),

@@ -40,6 +40,9 @@ def valid_lengths(task: Task, longest: int = 40) -> list[int]:
             task.sample(np.random.default_rng(0), 1, length)
         except ValueError:
             continue
+        except Exception as error:
+            says = f"length {length}: sample raises {type(error).__name__}: {error}"
+            raise AssertionError(says) from error
         found.append(length)
     if not found:
         raise AssertionError(f"{task} makes no row of any length from 1 to {longest}")

@@ -1,0 +1,189 @@
+"""The commands on generators: show, check, export, bench."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lab._names import JSON, Refused, experiment_function, load_task, mistakes, with_options
+
+SET = click.option(
+    "--set", "sets", multiple=True, metavar="OPTION=VALUE", help="a task option: k=5"
+)
+
+
+@click.command()
+@click.argument("name")
+@click.option("-n", "n", type=click.IntRange(1), default=5, show_default=True, help="rows")
+@click.option("--length", type=int, help="size of the problem [default: that of lab run]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--split", help="train, test, seen, unseen, ... [default: the training split]")
+@click.option("--cot/--no-cot", default=True, show_default=True)
+@SET
+@JSON
+def show(
+    name: str,
+    n: int,
+    length: int | None,
+    seed: int,
+    split: str | None,
+    cot: bool,
+    sets: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Print rows of a task (a name, or your own FILE.py) with their roles."""
+    import dataclasses
+
+    from rich.console import Console
+
+    from lab import view
+    from lab.data import Rows
+
+    with mistakes():
+        experiment = experiment_function(name)()
+        task = with_options(experiment.task, sets, split)
+        batch = Rows(task, experiment.train.lengths[0] if length is None else length, seed)[0:n]
+    batch = batch if cot else batch.without_thoughts()
+    if as_json:
+        options = {"name": task.name, **dataclasses.asdict(task)}  # type: ignore[call-overload]
+        for tokens, roles in zip(batch.tokens, batch.roles, strict=True):
+            click.echo(json.dumps({**view.row_json(task, tokens, roles), "task": options}))
+        return
+    console = Console()
+    console.print(view.legend(task))
+    for text in view.rows(task, batch, console):
+        console.print(text, soft_wrap=True)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--examples", type=click.IntRange(1), default=200, show_default=True)
+@SET
+@JSON
+def check(name: str, examples: int, sets: tuple[str, ...], as_json: bool) -> None:
+    """Property-test a generator (a name, or your own FILE.py); exit code 1 when a property fails.
+
+    A property that fails is shown with its smallest case.
+    """
+    from lab.testing import findings
+
+    with mistakes():
+        task = with_options(load_task(name)(), sets, None)
+    broken, rows = 0, []
+    try:
+        for finding in findings(task, examples):
+            broken += finding.broken is not None
+            rows.append({"property": finding.name, "holds": finding.broken is None})
+            if as_json:
+                rows[-1]["broken"] = finding.broken
+                continue
+            holds = finding.broken is None
+            mark = click.style("ok  ", fg="green") if holds else click.style("FAIL", fg="red")
+            click.echo(f"{mark} {finding.name}")
+            if finding.broken:
+                click.echo(f"     {finding.broken}")
+    except AssertionError as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(json.dumps({"task": name, "examples": examples, "properties": rows}))
+    else:
+        says = "every property holds" if not broken else f"{broken} of {len(rows)} properties fail"
+        click.echo(f"{task}: {says}")
+    sys.exit(1 if broken else 0)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--rows", type=click.IntRange(1), required=True, help="how many in all")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True)
+@click.option("--split", default="train", show_default=True, help="train: the training split")
+@click.option("--length", type=int, help="size of the problem [default: that of lab run]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--cot/--no-cot", default=True, show_default=True)
+@SET
+def export(
+    name: str,
+    rows: int,
+    out: Path,
+    split: str,
+    length: int | None,
+    seed: int,
+    cot: bool,
+    sets: tuple[str, ...],
+) -> None:
+    """Write rows of a task to FILE.jsonl or FILE.parquet; started again, it goes on."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from lab.export import export as write
+
+    with mistakes():
+        experiment = experiment_function(name)()
+        task = with_options(experiment.task, sets, split)
+        size = experiment.train.lengths[0] if length is None else length
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+            bar = bars.add_task(f"{name} {split}", total=rows)
+            try:
+                there = write(
+                    task, size, seed, rows, cot, out, lambda n: bars.update(bar, completed=n)
+                )
+            except OSError as error:
+                says = f"cannot write {out}: {error.strerror or error}"
+                raise click.ClickException(says) from None
+    says = f" ({there:,} were there already)" if there else ""
+    click.echo(f"{rows:,} rows of {task} at length {size} in {out}{says}")
+
+
+@click.group()
+def bench() -> None:
+    """Measure speed on this machine; --record keeps the figures with their environment."""
+
+
+@bench.command("tasks")
+@click.option("--batch", type=click.IntRange(1), default=1024, show_default=True, help="rows drawn")
+@click.option("--record", type=click.Path(path_type=Path), help="write a JSON record here")
+@JSON
+def bench_tasks(batch: int, record: Path | None, as_json: bool) -> None:
+    """Rows and tokens a second of every generator, with its thought, on one thread."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from lab.bench.tasks import measure
+
+    found = []
+    table = Table(box=None, pad_edge=False)
+    for heading in ("task", "length", "rows/s", "Mtokens/s", "tokens/row", "bytes/row"):
+        table.add_column(heading, justify="left" if heading == "task" else "right")
+    for row in measure(batch):
+        found.append(row)
+        changed = " ".join(f"{k}={v}" for k, v in row["changed"].items())
+        table.add_row(
+            f"{row['task']} {changed}".strip(),
+            str(row["length"]),
+            f"{row['rows_per_second']:,.0f}",
+            f"{row['tokens_per_second'] / 1e6:.1f}",
+            f"{row['tokens_per_row']:.0f}",
+            str(row["bytes_per_row"]),
+        )
+    keep(record, "lab bench tasks" + (f" --batch {batch}" if batch != 1024 else ""), found)
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        Console().print(table)
+
+
+def keep(record: Path | None, command: str, rows: list[dict[str, Any]]) -> None:
+    """Write a record: the command, the environment and the rows."""
+    if record is None:
+        return
+    from lab.results import environment, write_json
+
+    try:
+        write_json(record, {"command": command, "environment": environment("cpu", 1), "rows": rows})
+    except OSError as error:
+        raise Refused(f"--record {record}: {error.strerror or error}") from None
