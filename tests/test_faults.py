@@ -17,6 +17,8 @@ from tasks import Batch, Role, Task
 SMALL: dict[str, dict[str, Any]] = {
     "copy": {"symbols": 2},
     "planted": {"k": 2, "background": 1},
+    "recall": {"vocabulary": 8, "tokens": 4},
+    "word_problem": {"group": "S3"},
 }
 
 

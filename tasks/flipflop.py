@@ -1,0 +1,146 @@
+"""Flip-flop language modelling: one bit of memory among instructions to write, read and ignore.
+
+Row for 5 instructions; every instruction has a bit, the bit of a read is the last one written:
+
+    w 1  i 0  r [1]  w 0  r [0]        answers in brackets, all else is prompt
+
+Source: 2306.00946 (Exposing Attention Glitches), as used by PaTH attention (2505.16381, FFLM), in
+the numbers of the data card synthseq/flipflop: 256 instructions (512 tokens), of them 80% ignore
+and the rest reads and writes in equal parts (sparse: 98% ignore, dense: 10%), token ids w 0, r 1,
+i 2, 0 3, 1 4. The first instruction is a write. Our choice: the last is a read, those between are
+independent of each other, and only the bits of reads are supervised (the others are coins).
+
+Held out: 1/16 of the rows, chosen by the first 4 bits that nobody reads (of ignores, and of writes
+that are overwritten unread; fewer where a row has fewer) against a hash of the rest, so answers
+have the same distribution in both splits. Rows without such a bit are all in `train`: next to none
+from 16 instructions on, or 40 if none is ignored. Where `test` would draw one, its second
+instruction becomes a write or an ignore.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks import Batch, Role, Task, refuse
+from tasks._split import fingerprint
+
+_WRITE, _READ, _IGNORE, _ZERO = range(4)
+
+
+@dataclass(frozen=True)
+class FlipFlop(Task):
+    """`length` is the number of instructions, of two tokens each. ignore: the share of ignores."""
+
+    ignore: float = 0.8
+    split: str = "train"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.ignore <= 1:
+            raise refuse("ignore", self.ignore, "a rate from 0 to 1")
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return ("w", "r", "i", "0", "1")
+
+    @property
+    def layout_given(self) -> bool:
+        return True
+
+    def chance(self, length: int) -> float:
+        """Of all tuples of answers, one of nothing but zeros (or ones) is the most common.
+
+        zero[r], one[r]: r reads so far, all of them 0, and that bit in memory. Exact in `train`; in
+        `test` up to the rows that cannot be held out.
+        """
+        read = (1 - self.ignore) / 2
+        zero, one = np.zeros(length), np.zeros(length)
+        zero[0] = one[0] = 0.5
+        for _ in range(length - 2):
+            written = read / 2 * (zero + one)
+            zero, one = (
+                self.ignore * zero + written + read * np.concatenate([[0.0], zero[:-1]]),
+                self.ignore * one + written,
+            )
+        return float(zero.max())
+
+    def sample(self, rng: np.random.Generator, n: int, length: int) -> Batch:
+        if length < 2:
+            raise refuse("length", length, "at least 2, one write and one read")
+        if length == 2 and self.split == "test":
+            raise refuse("length", length, "at least 3, or nothing can be held out")
+        what = self._instructions(rng, n, length)  # uint8 [length, n]
+        bits = self._bits(rng, what)
+        read = what == _READ
+        memory = bits[0].copy()
+        for t in range(1, length):
+            np.copyto(memory, bits[t], where=what[t] == _WRITE)
+            np.copyto(bits[t], memory, where=read[t])
+        tokens = np.empty((n, length, 2), np.int64)
+        tokens[:, :, 0] = what.T
+        tokens[:, :, 1] = (bits + np.uint8(_ZERO)).T
+        roles = np.full((n, length, 2), Role.PROMPT, np.uint8)
+        roles[:, :, 1] += (read * np.uint8(Role.ANSWER - Role.PROMPT)).T
+        return Batch(tokens.reshape(n, -1), roles.reshape(n, -1))
+
+    def solve(
+        self, prompt: Sequence[int], hidden: Sequence[int] = ()
+    ) -> tuple[list[int], list[int]]:
+        answers, memory, t = [], _ZERO, 0
+        while t < len(prompt):
+            if prompt[t] == _READ:
+                answers.append(memory)
+                t += 1
+                continue
+            if prompt[t] == _WRITE:
+                memory = prompt[t + 1]
+            t += 2
+        return [], answers
+
+    def _instructions(self, rng: np.random.Generator, n: int, length: int) -> np.ndarray:
+        """uint8 [length, n]: a write, any of the three by their rates, a read."""
+        read = (1 - self.ignore) / 2
+        what = np.empty((length, n), np.uint8)
+        what[0], what[-1] = _WRITE, _READ
+        u = rng.random((length - 2, n), np.float32)
+        np.add(u >= read, u >= 2 * read, out=what[1:-1], dtype=np.uint8)
+        if self.split == "test":
+            other = np.where(rng.random(n) * (1 - read) < read, _WRITE, _IGNORE)
+            stuck = ~_unread(what).any(0)
+            what[1, stuck] = other[stuck]
+        return what
+
+    def _bits(self, rng: np.random.Generator, what: np.ndarray) -> np.ndarray:
+        """The bits of writes and ignores, uint8 as `what`, by the split; reads have 0."""
+        bits = rng.integers(0, 2, what.shape, np.uint8)
+        bits *= what != _READ
+        unread = _unread(what)
+        rank = unread.astype(np.int32)
+        for t in range(1, len(rank)):
+            rank[t] += rank[t - 1]
+        digit = unread & (rank <= 4)
+        bits[digit] = 0
+        size = 1 << np.minimum(rank[-1], 4).astype(np.int64)
+        shift = (fingerprint((what + 3 * bits).T) % size.astype(np.uint64)).astype(np.int64)
+        if self.split == "test":
+            z = shift
+        else:
+            z = (rng.integers(np.minimum(size - 1, 1), size) + shift) % size
+        place, row = np.nonzero(digit)
+        bits[place, row] = z[row] >> (rank[place, row] - 1) & 1
+        return bits
+
+
+def _unread(what: np.ndarray) -> np.ndarray:
+    """Whether nobody reads the bit of an instruction: bool, as `what`; False for reads."""
+    unread = what == _IGNORE
+    write = what == _WRITE
+    overwritten = np.zeros(what.shape[1], bool)  # the next that is no ignore is a write
+    for t in reversed(range(len(what))):
+        now = write[t] & overwritten
+        np.copyto(overwritten, write[t], where=~unread[t])
+        unread[t] |= now
+    return unread
