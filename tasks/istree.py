@@ -1,0 +1,275 @@
+"""Is this graph a tree? An edge list in, yes or no out; the thought is a depth-first search.
+
+Row for the edges 5-1 4-0 4-2 5-3 2-1 (the worked figure of the paper, its nodes counted from 0):
+
+    [BOS] 5 - 1 4 - 0 4 - 2 5 - 3 2 - 1 [EOS] | 0 4 2 1 5 3 5 1 2 4 0 [EOS] | [TRUE]
+    prompt                                      thought                       answer
+
+`trace = "tour"`: the Euler tour from node 0. Neighbours are taken in the order of the edge list, a
+node is written again on the way back, and the tour stops at once on meeting a visited neighbour
+other than the parent. n nodes have n - 1 edges always, so a graph is a tree unless the tour meets
+such a neighbour or ends with less than 2n - 1 nodes. Without its thought this is the paper's
+vanilla row. `trace = "retrieval"`: the same walk with a search for every fact. A visit of v reads
+
+    v [STARTSEARCH] v ~ [ENDSEARCH] f      its father f ([FAILED]: it is the root)
+    [STARTSEARCH] v - [ENDSEARCH] u        its first neighbour, or, back from its child p,
+    [STARTSEARCH] v - p [ENDSEARCH] u      the one after p; the same again after u where u is f
+    [STARTSEARCH] u ~ [ENDSEARCH] [FAILED] u ~ v    was u seen? No: note its father and go there
+
+No neighbour left ([FAILED]): back to f. u has a father (or is the root): a cycle, the walk ends.
+The token after [ENDSEARCH] has role TOOL; `tool` finds it in the text before.
+
+Source: 2402.18510 (RNNs are not Transformers (Yet)), section 4.2.2, appendix B and data code.
+`two-hub`, the graph of the lower bound: n - 2 leaves, each on one of two hubs by a fair coin, and a
+link between two leaves; a tree if these hang off different hubs, so P(tree) = 1/2. `random` is our
+reading of the code's other type: a random recursive tree, or (half the rows) such a tree on n - 1
+nodes with one edge too many, and an isolated node, so a missing label gives the answer away.
+Our choice: marks that the paper defines and no row needs are left out, and the number of node
+labels is an option, so that all lengths share a vocabulary.
+
+A weak cue in `two-hub` is the paper's own: hubs of equal size are linked a little more often than
+not. Who knows both hub sizes is right with probability 1/2 + 0.48 / (n - 3), nearly (n = 16: 0.536,
+32: 0.517); the count of one label gives 1/2 + 1 / (n (n - 3)).
+
+Held out: graphs, whatever the order of their edges. Shifting all labels modulo n turns a graph into
+a graph of the same shape, and the sum of all endpoints moves along; the shift is the free digit of
+tasks/_split.py. The answer does not depend on it, so it stays a fair coin in both splits. Of about
+n / 2 (n even) or n (n odd) shifts of a graph 1/16 are held out, and at least one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from tasks import Batch, Role, Task, pack, refuse
+from tasks._split import draw_digit, fingerprint
+from tasks._walk import Walk, walk
+
+_MARKS = "[BOS] - [EOS] [TRUE] [FALSE] [STARTSEARCH] [ENDSEARCH] ~ [FAILED]"
+_BOS, _EDGE, _EOS, _TRUE, _FALSE, _SEARCH, _FOUND, _FATHER, _FAILED, _ZERO = range(10)
+
+# Every place that a visit of a retrieval trace can fill: facts of tasks/_walk.py between marks.
+_VISIT = (
+    "node S node ~ F father S node - child F neighbour"
+    " S node - neighbour F other S other ~ F above other ~ node"
+)
+_PLACES = _VISIT.split()
+
+
+@dataclass(frozen=True)
+class IsTree(Task):
+    """graph: how it is drawn. trace: the form of the thought. most: labels in the vocabulary, the
+    largest number of nodes. `length` is the number of nodes, labelled from 0."""
+
+    graph: Literal["two-hub", "random"] = "two-hub"
+    trace: Literal["tour", "retrieval"] = "tour"
+    most: int = 64
+    split: str = "train"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.graph not in ("two-hub", "random"):
+            raise refuse("graph", self.graph, "it is two-hub or random")
+        if self.trace not in ("tour", "retrieval"):
+            raise refuse("trace", self.trace, "it is tour or retrieval")
+        if not 4 <= self.most <= 1024:
+            raise refuse("most", self.most, "from 4 to 1024 nodes")
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        return (*_MARKS.split(), *map(str, range(self.most)))
+
+    @property
+    def stop(self) -> tuple[int, ...]:
+        return (_TRUE, _FALSE)
+
+    def chance(self, length: int) -> float:
+        return 0.5
+
+    def no_shortcut(self, length: int) -> bool:
+        return self.graph == "two-hub" and length >= 16
+
+    def unit(self, prompt: Sequence[int], hidden: Sequence[int]) -> Hashable:
+        return frozenset(_edges(prompt))
+
+    def sample(self, rng: np.random.Generator, n: int, length: int) -> Batch:
+        if not 4 <= length <= self.most:
+            raise refuse("length", length, f"a number of nodes from 4 to most = {self.most}")
+        draw = _two_hub if self.graph == "two-hub" else _random
+        ends, tree = draw(rng, n, length)
+        ends = _hold_out(rng, _by_row(ends, _orders(rng, n, length - 1)), self.split == "test")
+        ends[:, :, 0], ends[:, :, 1] = np.maximum(*ends.T).T, np.minimum(*ends.T).T
+        trace, places = (_tour, 1) if self.trace == "tour" else (_retrieval, len(_PLACES))
+
+        p = 3 * length - 1
+        T = p + (2 * length - 1) * places + 2
+        tokens, roles = np.empty((n, T), np.int16), np.empty((n, T), np.uint8)
+        tokens[:, 0], tokens[:, 2 : p - 1 : 3], tokens[:, p - 1] = _BOS, _EDGE, _EOS
+        tokens[:, 1 : p - 1 : 3], tokens[:, 3:p:3] = ends[:, :, 0] + _ZERO, ends[:, :, 1] + _ZERO
+        tokens[:, T - 2], tokens[:, T - 1] = _EOS, np.where(tree, _TRUE, _FALSE)
+        roles[:, :p], roles[:, T - 2], roles[:, T - 1] = Role.PROMPT, Role.THOUGHT, Role.ANSWER
+        for start in range(0, n, 1024):  # the tables of a walk should fit into a cache
+            part = slice(start, start + 1024)
+            tokens[part, p : T - 2], roles[part, p : T - 2] = trace(walk(ends[part]))
+        return pack(tokens, roles)
+
+    def solve(
+        self, prompt: Sequence[int], hidden: Sequence[int] = ()
+    ) -> tuple[list[int], list[int]]:
+        edges = _edges(prompt)
+        father, stack, came_from, cycle = {_ZERO: _FAILED}, [_ZERO], _FAILED, False
+        thought = []
+        while stack and not cycle:
+            v = stack[-1]
+            f = father[v]
+            after = [] if came_from == f else [came_from]
+            u = _neighbour(edges, v, *after)
+            visit = [v, _SEARCH, v, _FATHER, _FOUND, f]
+            visit += [_SEARCH, v, _EDGE, *after, _FOUND, u]
+            if u == f != _FAILED:
+                u = _neighbour(edges, v, f)
+                visit += [_SEARCH, v, _EDGE, f, _FOUND, u]
+            came_from = v
+            if u == _FAILED:
+                stack.pop()
+            elif u in father:
+                visit += [_SEARCH, u, _FATHER, _FOUND, father[u]]
+                cycle = True
+            else:
+                visit += [_SEARCH, u, _FATHER, _FOUND, _FAILED, u, _FATHER, v]
+                father[u] = v
+                stack.append(u)
+            thought += [v] if self.trace == "tour" else visit
+        tree = not cycle and len(father) == len(edges) + 1
+        return [*thought, _EOS], [_TRUE if tree else _FALSE]
+
+    def tool(self, prefix: Sequence[int]) -> int | None:
+        """The answer to the query that ends here, [FAILED] where the text before has none."""
+        if self.trace != "retrieval" or not len(prefix) or prefix[-1] != _FOUND:
+            return None
+        text = list(prefix)
+        if _EOS not in text or _SEARCH not in text:
+            return _FAILED
+        query = text[len(text) - text[::-1].index(_SEARCH) : -1]
+        if query[1:2] == [_EDGE] and len(query) < 4:
+            return _neighbour(_edges(text[: text.index(_EOS) + 1]), query[0], *query[2:])
+        if query[1:] == [_FATHER]:
+            for a, b, c in zip(text, text[1:], text[2:], strict=False):
+                if [a, b] == query and c >= _ZERO:
+                    return c
+        return _FAILED
+
+
+def _edges(prompt: Sequence[int]) -> list[tuple[int, int]]:
+    return list(zip(prompt[1:-1:3], prompt[3:-1:3], strict=True))
+
+
+def _neighbour(edges: list[tuple[int, int]], v: int, after: int | None = None) -> int:
+    """The other end of the first edge at v (of those behind the edge to `after`), or [FAILED]."""
+    near = [b if a == v else a for a, b in edges if v in (a, b)]
+    if after is not None:
+        near = near[near.index(after) + 1 :] if after in near else []
+    return near[0] if near else _FAILED
+
+
+def _tour(walked: Walk) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens int16 and roles uint8 [n, T] of the thought but its last token."""
+    nodes = walked.nodes().T
+    return nodes + np.int16(_ZERO), np.uint8(Role.THOUGHT) * (nodes >= 0)
+
+
+def _retrieval(walked: Walk) -> tuple[np.ndarray, np.ndarray]:
+    """The same: a visit takes all the places of _VISIT, those it does not need have role PAD."""
+    facts = walked.facts()
+    node = walked.nodes()
+    says = {name: (values + np.int16(_ZERO)).T for name, values in facts._asdict().items()}
+    says["node"] = (node + np.int16(_ZERO)).T
+    marks = {"S": _SEARCH, "F": _FOUND, "~": _FATHER, "-": _EDGE}
+    tokens = np.empty((*says["node"].shape, len(_PLACES)), np.int16)
+    for place, word in enumerate(_PLACES):
+        tokens[:, :, place] = marks[word] if word in marks else says[word]
+
+    back, twice = facts.child >= 0, (facts.neighbour == facts.father) & (facts.father >= 0)
+    more = (facts.other >= 0) + facts.fresh.astype(np.int8)
+    kind = 1 + back + 2 * twice + 4 * more  # 0: the walk is over
+    roles = _visit_roles().take((kind * (node >= 0)).T, axis=0)
+    n = len(tokens)
+    return tokens.reshape(n, -1), roles.reshape(n, -1)
+
+
+def _visit_roles() -> np.ndarray:
+    """Roles uint8 [13, 26] of the places of _VISIT for every kind of visit.
+
+    back: from a child; twice: the father came up and was passed over; more: 0 no neighbour is left,
+    1 one that was seen, 2 a new one.
+    """
+    roles = np.full((13, len(_PLACES)), Role.THOUGHT, np.uint8)
+    roles[:, 1:][:, [word == "F" for word in _PLACES[:-1]]] = Role.TOOL
+    for kind in range(12):
+        back, twice, more = kind % 2, kind // 2 % 2, kind // 4
+        roles[1 + kind, 9] *= back
+        roles[1 + kind, 12:18] *= twice
+        roles[1 + kind, 18:23] *= more > 0
+        roles[1 + kind, 23:] *= more > 1
+    roles[0] = Role.PAD
+    return roles
+
+
+def _orders(rng: np.random.Generator, n: int, size: int) -> np.ndarray:
+    """Random permutations of 0 to size - 1, int64 [n, size]: the low bits of sorted noise."""
+    low = np.uint32(2 ** size.bit_length() - 1)
+    noise = rng.integers(0, 2**32, (n, size), np.uint32) & ~low
+    noise |= np.arange(size, dtype=np.uint32)
+    noise.sort(1)
+    return (noise & low).astype(np.int64)
+
+
+def _by_row(values: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """values [n, m, ...] at places [n, k], each row its own."""
+    n, m = values.shape[:2]
+    flat = values.reshape(n * m, *values.shape[2:])
+    return flat.take(places + np.arange(0, n * m, m)[:, None], axis=0)
+
+
+def _two_hub(rng: np.random.Generator, n: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """Endpoints [n, length - 1, 2] of the edges, in no particular order, and bool [n]: a tree."""
+    label = _orders(rng, n, length).astype(np.int16)
+    side = rng.integers(0, 2, (n, length - 2), np.uint8)
+    ends = np.empty((n, length - 1, 2), np.int16)
+    ends[:, :-1, 0] = label[:, 2:]
+    ends[:, :-1, 1] = label[:, :1] + side * (label[:, 1:2] - label[:, :1])
+    ends[:, -1] = label[:, 2:4]
+    return ends, side[:, 0] != side[:, 1]
+
+
+def _random(rng: np.random.Generator, n: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """The same of a random recursive tree, or of one with an edge too many and a node alone."""
+    ends = np.empty((n, length - 1, 2), np.int64)
+    ends[:, :, 0] = child = np.arange(1, length)
+    ends[:, :, 1] = rng.random((n, length - 1)) * child
+    tree = rng.integers(0, 2, n) == 1
+    rows = np.flatnonzero(~tree)
+    a, b = np.tril_indices(length - 3)  # below node a + 2 are a + 2 nodes, one of them its father
+    pair = rng.integers(0, len(a), len(rows))
+    a, b = a[pair] + 2, b[pair]
+    ends[rows, -1, 0], ends[rows, -1, 1] = a, b + (b >= ends[rows, a - 1, 1])
+    label = _orders(rng, n, length).astype(np.int16)
+    return _by_row(label, ends.reshape(n, -1)).reshape(ends.shape), tree
+
+
+def _hold_out(rng: np.random.Generator, ends: np.ndarray, test: bool) -> np.ndarray:
+    """Shift the labels of each row [n, m, 2] so that its graph falls into the split."""
+    nodes = ends.shape[1] + 1
+    size = nodes if nodes % 2 else nodes // 2
+    # A shift by s adds 2s(n - 1), that is -2s modulo n, to the sum: halved, it counts shifts down.
+    total = ends.sum((1, 2), dtype=np.int64) % nodes
+    z = -(total * (nodes + 1) if nodes % 2 else total) // 2 % size
+    around = np.arange(2 * nodes) % nodes
+    code = fingerprint(around[:, None]).take(ends + (nodes - z).astype(np.int16)[:, None, None])
+    rest = (code[:, :, 0] * code[:, :, 1]).sum(1)[:, None]
+    shift = (draw_digit(rng, rest, size, max(1, size // 16), test) - z) % nodes
+    return around.astype(np.int16).take(ends + shift.astype(np.int16)[:, None, None])
