@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -80,26 +81,33 @@ def legend(task: Task) -> Text:
 
 
 def rows(task: Task, batch: Batch, console: Console) -> Iterator[Text]:
-    """One row of the task at a time: its words in the colours of their roles, columns aligned.
+    """One row of the task at a time: its words in the colours of their roles, then its picture.
 
-    Without colour a second line gives the role of each word by a letter.
+    A column is as wide as its widest word, so rows are aligned. Without colour a second line gives
+    the role of each word by a letter.
     """
     words = task.words
-    wide = max((len(words[t]) for t in np.unique(batch.tokens)), default=1)
-    per_line = max(1, (console.width - 1) // (wide + 1))
-    for tokens, roles in zip(batch.tokens, batch.roles, strict=True):
-        tokens, roles = tokens[roles != Role.PAD], roles[roles != Role.PAD]
+    shown = [[words[t] for t in row] for row in batch.tokens.tolist()]
+    widths = [max(map(len, column)) + 1 for column in zip(*shown, strict=True)]
+    starts = [0]  # of the lines of a row
+    used = 0
+    for t, width in enumerate(widths):
+        if used + width > console.width and used:
+            starts.append(t)
+            used = 0
+        used += width
+    for tokens, row, roles in zip(batch.tokens, shown, batch.roles, strict=True):
+        T = int((roles != Role.PAD).sum())
         text = Text(no_wrap=True)
-        for start in range(0, len(tokens), per_line):
-            part = slice(start, start + per_line)
-            if start:
-                text.append("\n")
-            for token, role in zip(tokens[part], roles[part], strict=True):
-                text.append(words[token].ljust(wide + 1), STYLES[Role(role)])
+        for start, stop in itertools.pairwise([*(s for s in starts if s < T), T]):
+            text.append("\n" if start else "")
+            for t in range(start, stop):
+                text.append(row[t].ljust(widths[t]), STYLES[Role(roles[t])])
             if not console.color_system:
                 text.append("\n")
-                for role in roles[part]:
-                    text.append(LETTERS[Role(role)].ljust(wide + 1))
+                text.append("".join(LETTERS[roles[t]].ljust(widths[t]) for t in range(start, stop)))
+        for line in task.picture(tokens[:T].tolist()):
+            text.append(f"\n    {line}", "dim")
         yield text
 
 

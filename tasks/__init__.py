@@ -69,6 +69,14 @@ class Batch:
         T = int((roles != Role.PAD).sum(1).max(initial=0))
         return Batch(tokens[:, :T], roles[:, :T], self.hidden[rows])
 
+    def reread(self, times: int) -> Batch:
+        """The same rows with all their PROMPT tokens `times` - 1 times more in front."""
+        if times == 1:
+            return self
+        again = np.where(self.roles == Role.PROMPT, self.roles, Role.PAD)
+        tokens = np.concatenate([self.tokens] * times, 1)
+        return pack(tokens, np.concatenate([again] * (times - 1) + [self.roles], 1), self.hidden)
+
     def without_thoughts(self) -> Batch:
         """The same rows with prompt and answer only: what a model without chain of thought sees."""
         keep = (self.roles == Role.PROMPT) | (self.roles == Role.ANSWER)
@@ -172,6 +180,10 @@ class Task(ABC):
         For tasks whose answer has few values; `lab check` holds a task to it.
         """
         return False
+
+    def picture(self, tokens: Sequence[int]) -> list[str]:
+        """Lines that let a person check a row by eye; none where its words alone do."""
+        return []
 
     def tool(self, prefix: Sequence[int]) -> int | None:
         """The token that a retrieval tool appends to this prefix, or None when it was not asked."""

@@ -147,6 +147,16 @@ class IsTree(Task):
         tree = not cycle and len(father) == len(edges) + 1
         return [*thought, _EOS], [_TRUE if tree else _FALSE]
 
+    def picture(self, tokens: Sequence[int]) -> list[str]:
+        """The neighbours of every node, in the order of the edges."""
+        words = self.words
+        edges = tokens[1 : list(tokens).index(_EOS)]
+        near: dict[int, list[int]] = {}
+        for u, v in zip(edges[::3], edges[2::3], strict=True):
+            near.setdefault(u, []).append(v)
+            near.setdefault(v, []).append(u)
+        return [f"{words[v]}: {' '.join(words[u] for u in near[v])}" for v in sorted(near)]
+
     def tool(self, prefix: Sequence[int]) -> int | None:
         """The answer to the query that ends here, [FAILED] where the text before has none."""
         if self.trace != "retrieval" or not len(prefix) or prefix[-1] != _FOUND:

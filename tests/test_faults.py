@@ -18,6 +18,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "copy": {"symbols": 2},
     "planted": {"k": 2, "background": 1},
     "recall": {"vocabulary": 8, "tokens": 4},
+    "sgd": {"dimension": 1, "inputs": 1, "limit": 4, "fraction": 1, "rate": 1, "noise": 0},
     "word_problem": {"group": "S3"},
 }
 

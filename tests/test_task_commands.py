@@ -128,3 +128,28 @@ def test_bench_tasks_covers_every_task(tmp_path: Path) -> None:
     record = json.loads((tmp_path / "r.json").read_text())
     assert record["rows"] == rows and "torch" in record["environment"]
     assert record["command"] == "lab bench tasks --batch 8"
+
+
+def test_show_draws_graphs_and_tapes(tmp_path: Path) -> None:
+    """The picture says the same as the row: neighbours from its edges, tapes from its steps."""
+    done = lab("show", "istree", "-n", "3", "--length", "6", cwd=tmp_path)
+    rows, pictures = [], []
+    for line in done.stdout.splitlines()[1:]:
+        if line.startswith("[BOS]"):
+            rows.append(line.split("[EOS]")[0].split()[1:])
+            pictures.append({})  # type: ignore[var-annotated]
+        elif line.startswith("    "):
+            node, near = line.strip().split(": ")
+            pictures[-1][node] = near.split()
+    assert len(rows) == 3
+    for edges, picture in zip(rows, pictures, strict=True):
+        near: dict[str, list[str]] = {}
+        for u, v in zip(edges[::3], edges[2::3], strict=True):
+            near.setdefault(u, []).append(v)
+            near.setdefault(v, []).append(u)
+        assert picture == near
+    done = lab("show", "addition", "-n", "1", "--length", "2", cwd=tmp_path)
+    tapes = [line.strip() for line in done.stdout.splitlines() if line.startswith("    ")]
+    assert len(tapes) == 4 and "+" in tapes[0]
+    first, second = ("".join(part.split()) for part in tapes[0].split("+"))
+    assert int("".join(tapes[-1].split())) == int(first) + int(second)

@@ -1,0 +1,113 @@
+"""Addition of two numbers of n digits, as a Turing Program.
+
+Row for 4324 + 139 (length 4), without the spaces between tokens:
+
+    BOS 4324+0139 SEP
+    432e+013j+b3 SEP 43c+01d+a63 SEP 4d+0b+a463 SEP e+a+a4463 SEP   04463 EOS
+    thought                                                         answer
+
+A step shows the digits of both numbers that are not added yet, the two under the head as letters
+(a = 0 ... j = 9), and after the second + the carry out of them, a letter, and the result so far.
+It takes at most 6 edits (insertions, deletions, replacements) of the tape before: the two letters
+go, two digits and the carry change, a digit of the result appears. The last tape is the last carry
+and the result; leading zeros stay.
+
+Source: 2407.03310 (Turing Programs). The paper's: n + n digits, drawn uniformly, and a vocabulary
+of 24 tokens, 0 to 9, +, a to j, BOS, EOS and SEP. Our choice: the form of a tape and what a letter
+means (not found), and both numbers of exactly `length` digits.
+
+Coupled position ids couple digits of one significance (position coupling, 2405.20671; the exact ids
+are our choice): units have 2, tens 3 and so on, in both numbers and in the result, and +, BOS, SEP
+and EOS have 1. The same in the thought, so a copied token keeps the id of its source, and a carry
+has the id of the place it goes to:
+
+    tokens   BOS 4 3 + 0 9 SEP  4 d + 0 j + b 2 SEP  e + a + a 5 2 SEP  0 5 2 EOS
+    ids      1   3 2 1 3 2 1    3 2 1 3 2 1 3 2 1    3 1 3 1 4 3 2 1    4 3 2 1
+
+Held out: 1/10 of the pairs, by the leading digit of the first number against all other digits. The
+others are uniform in both splits, and a hash of them says which leading digits remain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks import Batch, Role
+from tasks._program import DIGITS, LETTERS, TuringProgram
+from tasks._split import draw_digit, held_out
+
+_PLUS, _A, _BOS, _SEP = 10, 11, 21, 23
+
+
+@dataclass(frozen=True)
+class Addition(TuringProgram):
+    """`length` is the number of digits of each number. No options but the split."""
+
+    split: str = "train"
+
+    @property
+    def glyphs(self) -> tuple[str, ...]:
+        return (*DIGITS, "+", *LETTERS)
+
+    def chance(self, length: int) -> float:
+        """10^n pairs have the sum 10^n - 1; two digits and less are enumerated, to be exact."""
+        if length > 2:
+            return 10.0**-length
+        every = np.indices((10,) * (2 * length), np.uint8).reshape(2 * length, -1).T
+        test = held_out(every[:, 0].astype(np.int64), _rest(every), 10, 1)
+        own = every[test == (self.split == "test")]
+        return self.most_common(np.insert(own, length, _PLUS, axis=1))
+
+    def start(self, rng: np.random.Generator, n: int, length: int) -> np.ndarray:
+        digits = rng.integers(0, 10, (n, 2 * length), np.uint8)
+        digits[:, 0] = draw_digit(rng, _rest(digits), 10, 1, self.split == "test")
+        tape = np.full((n, 2 * length + 1), _PLUS, np.uint8)
+        tape[:, :length], tape[:, length + 1 :] = digits[:, :length], digits[:, length:]
+        return tape
+
+    def run(self, tape: np.ndarray) -> tuple[list[np.ndarray], np.ndarray | None]:
+        n, length = len(tape), tape.shape[1] // 2
+        a, b = tape[:, :length], tape[:, length + 1 :]
+        result, carry = np.empty_like(a), np.zeros(n, np.uint8)
+        tapes = []
+        for i in range(length - 1, -1, -1):
+            total = a[:, i] + b[:, i] + carry
+            carry = (total > 9).view(np.uint8)
+            result[:, i] = total - 10 * carry
+            after = np.full((n, i + 5 + length), _PLUS, np.uint8)
+            after[:, :i], after[:, i] = a[:, :i], a[:, i] + _A
+            after[:, i + 2 : 2 * i + 2], after[:, 2 * i + 2] = b[:, :i], b[:, i] + _A
+            after[:, 2 * i + 4], after[:, 2 * i + 5 :] = carry + _A, result[:, i:]
+            tapes.append(after)
+        return [*tapes, np.concatenate([carry[:, None], result], 1)], None
+
+    def step(self, tape: list[int]) -> list[int] | None:
+        if _PLUS not in tape:
+            return None
+        plus = tape.index(_PLUS)
+        a, b, out = tape[:plus], tape[plus + 1 :], [_A]  # the carry into the units is 0
+        if _PLUS in b:
+            a, b, out = a[:-1], b[:plus][:-1], b[plus + 1 :]  # letters are spent
+        carry, result = out[0] - _A, out[1:]
+        if not a:
+            return [carry, *result]
+        total = a[-1] + b[-1] + carry
+        marked = [*a[:-1], a[-1] + _A, _PLUS, *b[:-1], b[-1] + _A, _PLUS]
+        return [*marked, total // 10 + _A, total % 10, *result]
+
+    def positions(self, batch: Batch) -> np.ndarray | None:
+        tokens, t = batch.tokens, np.arange(batch.tokens.shape[1])
+        mark = (tokens == _PLUS) | (tokens >= _BOS)
+        behind = np.where(mark, t, len(t) - 1)[:, ::-1]
+        behind = np.minimum.accumulate(behind, axis=1)[:, ::-1]  # the next mark, or this one
+        # In a step, digits that end at a + are of the numbers; each step before has spent one.
+        thought = batch.roles == Role.THOUGHT
+        number = thought & (np.take_along_axis(tokens, behind, 1) == _PLUS)
+        spent = np.where(number, ((tokens == _SEP) & thought).cumsum(1), 0)
+        return np.where(batch.roles == Role.PAD, 0, np.where(mark, 1, behind - t + 1 + spent))
+
+
+def _rest(digits: np.ndarray) -> np.ndarray:
+    return digits[:, 1:]

@@ -1,0 +1,178 @@
+"""Stochastic gradient descent for a linear model on the samples of the row, as a Turing Program.
+
+Row for two samples of two inputs (length 2), at the default options:
+
+    BOS +2 -1 : +9 ; 0 +2 : -4 ; 0 0 SEP
+    0 +2 : -4 ; +9 > +9 -5 SEP   -1 > +9 -6 SEP   +9 -6 EOS
+    thought                                       answer
+
+A tape holds the samples `inputs : label ;` that are left, then the weights. A step takes the first
+sample away and writes, after the other samples, the residual, > and the new weights; the last tape
+is the weights alone. It takes at most 2 * dimension + 5 edits (insertions, deletions, replacements)
+of the tape before, however many samples there are.
+
+All numbers are whole and exact, one token each, from -limit to +limit. Weights count 2^-fraction,
+the learning rate is 2^-rate:
+
+    residual = label - round(weights . inputs / 2^fraction)
+    weights += round(residual * inputs * 2^(fraction - rate))
+
+round takes halves away from zero; residual and weights are then clipped to the limit. Above, the
+first residual is +9 - 0 and the weights gain 9/8 of the inputs, in quarters +9 and -4.5, so -5.
+Then the product is -10 quarters = -2.5, rounded -3, and the residual is -4 + 3.
+
+Source: 2407.03310 (Turing Programs) has in-context SGD; its dimension, quantisation and format were
+not found, so all of this is our choice. So are the data: inputs uniform from -inputs to +inputs,
+true weights uniform on the whole grid, hidden from the row; a label is the rounded product of both
+plus noise, uniform from -noise to +noise, clipped to the limit.
+
+Held out: of the inputs of the first sample, together one digit, 1/16 (at least one value), against
+all other samples and their labels; the label of the first follows. So a hash of the other samples
+says which first inputs remain. Rows of one sample have no others: all of them are training rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tasks import refuse
+from tasks._program import MEASURED_ROWS, TuringProgram, measured_chance
+from tasks._split import draw_digit
+
+
+@dataclass(frozen=True)
+class Sgd(TuringProgram):
+    """`length` is the number of samples.
+
+    dimension: inputs of a sample, as many as weights. inputs: the largest. limit: the largest
+    number that has a token. fraction: weights count 2^-fraction. rate: learning rate 2^-rate.
+    noise: the largest error of a label, before it is clipped."""
+
+    dimension: int = 2
+    inputs: int = 2
+    limit: int = 16
+    fraction: int = 2
+    rate: int = 3
+    noise: int = 1
+    split: str = "train"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 1 <= self.dimension <= 8:
+            raise refuse("dimension", self.dimension, "from 1 to 8")
+        if not 2 <= self.limit <= 1000:
+            raise refuse("limit", self.limit, "from 2 to 1000")
+        if not 1 <= self.inputs <= self.limit:
+            raise refuse("inputs", self.inputs, f"from 1 to limit = {self.limit}")
+        for option in ("fraction", "rate"):
+            if not 0 <= getattr(self, option) <= 8:
+                raise refuse(option, getattr(self, option), "from 0 to 8 bits")
+        if not 0 <= self.noise <= self.limit:
+            raise refuse("noise", self.noise, f"from 0 to limit = {self.limit}")
+
+    @property
+    def glyphs(self) -> tuple[str, ...]:
+        numbers = (f"{i:+d}" if i else "0" for i in range(-self.limit, self.limit + 1))
+        return (*numbers, ":", ";", ">")
+
+    def chance(self, length: int) -> float:
+        """Measured, but for one sample: there all rows are enumerated."""
+        d, R = self.dimension, self.limit
+        sides = (2 * R + 1,) * d + (2 * self.inputs + 1,) * d + (2 * self.noise + 1,)
+        if length > 1 or np.prod(sides, dtype=float) > 2 * MEASURED_ROWS:
+            return measured_chance(self, length)
+        middle = np.array([(side - 1) // 2 for side in sides], np.int32)
+        every = np.indices(sides, np.int32).reshape(len(sides), -1).T - middle
+        x = every[:, None, d : 2 * d]
+        return self.most_common(self._tape(x, self._labels(x, every[:, :d], every[:, -1:])))
+
+    def start(self, rng: np.random.Generator, n: int, length: int) -> np.ndarray:
+        d, X = self.dimension, self.inputs
+        true = rng.integers(-self.limit, self.limit + 1, (n, d), np.int16)
+        x = rng.integers(-X, X + 1, (n, length, d), np.int16)
+        noise = rng.integers(-self.noise, self.noise + 1, (n, length), np.int16)
+        y = self._labels(x, true, noise)
+        if length == 1:
+            if self.split == "test":
+                raise refuse("length", length, "at least 2, or nothing can be held out")
+            return self._tape(x, y)
+        others = np.concatenate([x[:, 1:], y[:, 1:, None]], 2) + self.limit
+        size = (2 * X + 1) ** d
+        held = max(1, size // 16)
+        z = draw_digit(rng, others.reshape(n, -1), size, held, self.split == "test")
+        for j in range(d):
+            z, x[:, 0, j] = np.divmod(z, 2 * X + 1)
+        x[:, 0] -= X
+        y[:, :1] = self._labels(x[:, :1], true, noise[:, :1])
+        return self._tape(x, y)
+
+    def run(self, tape: np.ndarray) -> tuple[list[np.ndarray], np.ndarray | None]:
+        n, d, R = len(tape), self.dimension, self.limit
+        block = d + 3  # tokens of a sample
+        length = tape.shape[1] // block
+        number = np.ascontiguousarray(tape.T).astype(np.int32) - R
+        weights = number[-d:].copy()
+        tapes = []
+        for i in range(0, length * block, block):
+            x, y = number[i : i + d], number[i + d + 1]
+            residual = y - _divide((weights * x).sum(0), self.fraction)
+            np.clip(residual, -R, R, out=residual)
+            gain = residual * x << max(0, self.fraction - self.rate)
+            weights += _divide(gain, max(0, self.rate - self.fraction))
+            np.clip(weights, -R, R, out=weights)
+            left = (length - 1) * block - i
+            after = np.empty((n, left + d + 2), tape.dtype)
+            after[:, :left] = tape[:, i + block : i + block + left]
+            after[:, left], after[:, left + 1] = residual + R, 2 * R + 3
+            after[:, left + 2 :] = (weights + R).T
+            tapes.append(after)
+        return [*tapes, tapes[-1][:, 2:]], None
+
+    def step(self, tape: list[int]) -> list[int] | None:
+        d, R = self.dimension, self.limit
+        colon, semicolon, arrow = 2 * R + 1, 2 * R + 2, 2 * R + 3
+        if semicolon not in tape:
+            return tape[-d:] if arrow in tape else None
+        weights = [token - R for token in tape[-d:]]
+        inputs = [token - R for token in tape[:d]]
+        assert tape[d] == colon
+        label = tape[d + 1] - R
+        product = sum(w * x for w, x in zip(weights, inputs, strict=True))
+        residual = self._clip(label - _round(product, 2**self.fraction))
+        for j, x in enumerate(inputs):
+            gain = _round(residual * x * 2**self.fraction, 2**self.rate)
+            weights[j] = self._clip(weights[j] + gain)
+        end = len(tape) - tape[::-1].index(semicolon)
+        return [*tape[d + 3 : end], residual + R, arrow, *(w + R for w in weights)]
+
+    def _clip(self, value: int) -> int:
+        return max(-self.limit, min(self.limit, value))
+
+    def _labels(self, x: np.ndarray, true: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Labels int16 [n, length] of inputs [n, length, d] for weights [n, d]."""
+        product = (x.astype(np.int32) * true[:, None].astype(np.int32)).sum(2, dtype=np.int32)
+        y = _divide(product, self.fraction) + noise
+        return np.clip(y, -self.limit, self.limit).astype(np.int16)
+
+    def _tape(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """First tapes [n, length * (d + 3) + d]: the samples, and weights 0."""
+        (n, length, d), R = x.shape, self.limit
+        tape = np.full((n, length * (d + 3) + d), R, np.uint8 if R <= 120 else np.int16)
+        samples = np.empty((n, length, d + 3), tape.dtype)
+        samples[:, :, :d], samples[:, :, d + 1] = x + R, y + R
+        samples[:, :, d], samples[:, :, d + 2] = 2 * R + 1, 2 * R + 2
+        tape[:, :-d] = samples.reshape(n, -1)
+        return tape
+
+
+def _divide(value: np.ndarray, bits: int) -> np.ndarray:
+    """value / 2^bits, halves rounded away from zero."""
+    return np.sign(value) * ((np.abs(value) + (1 << bits >> 1)) >> bits)
+
+
+def _round(numerator: int, denominator: int) -> int:
+    """numerator / denominator, halves rounded away from zero."""
+    size = (2 * abs(numerator) + denominator) // (2 * denominator)
+    return size if numerator >= 0 else -size

@@ -1,0 +1,215 @@
+"""Addition against Python integers: closed form of every tape, splits by enumeration, ids."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lab.data import Rows, join
+from lab.testing import check_task
+from tasks import Batch, Role
+from tasks._program import replay
+from tasks.addition import Addition
+
+LETTERS = "abcdefghij"
+
+
+def printed(batch: Batch) -> list[list[str]]:
+    words = Addition().words
+    return [
+        [words[t] for t, role in zip(tokens, roles, strict=True) if role != Role.PAD]
+        for tokens, roles in zip(batch.tokens.tolist(), batch.roles.tolist(), strict=True)
+    ]
+
+
+def text_of(a: str, b: str) -> str:
+    """The whole row, each tape by itself from the two numbers, not from the tape before."""
+    n, tapes = len(a), [f"{a}+{b}"]
+    for k in range(1, n + 1):
+        total = str(int(a[-k:]) + int(b[-k:])).zfill(k + 1)
+        left, digits = n - k, (LETTERS[int(a[-k])], LETTERS[int(b[-k])])
+        carry, low = LETTERS[int(total[0])], total[1:]
+        tapes.append(f"{a[:left]}{digits[0]}+{b[:left]}{digits[1]}+{carry}{low}")
+    return "SEP".join(["BOS" + tapes[0], *tapes[1:], str(int(a) + int(b)).zfill(n + 1)]) + "EOS"
+
+
+def after(tape: list[str]) -> list[str] | None:
+    """One step on a printed tape."""
+    match = re.fullmatch(r"(\d*)([a-j]?)\+(\d*)([a-j]?)(\+([ab])(\d+))?", "".join(tape))
+    if match is None:
+        return None
+    a, _, b, _, _, carry, low = match.groups(default="")
+    carry = carry or "a"
+    if not a:
+        return list("01"["ab".index(carry)] + low)
+    total = int(a[-1]) + int(b[-1]) + "ab".index(carry)
+    marked = f"{a[:-1]}{LETTERS[int(a[-1])]}+{b[:-1]}{LETTERS[int(b[-1])]}"
+    return list(f"{marked}+{'ab'[total > 9]}{total % 10}{low}")
+
+
+def edits(one: list[str], two: list[str]) -> int:
+    """The least number of insertions, deletions and replacements (Levenshtein)."""
+    row = list(range(len(two) + 1))
+    for i, x in enumerate(one, 1):
+        last, row[0] = row[0], i
+        for j, y in enumerate(two, 1):
+            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (x != y))
+    return row[-1]
+
+
+def test_worked_example() -> None:
+    task = Addition()
+    token = {word: i for i, word in enumerate(task.words)}
+    thought, answer = task.solve([token[w] for w in ["BOS", *"4324+0139", "SEP"]])
+    assert "".join(task.words[t] for t in thought) == (
+        "432e+013j+b3SEP43c+01d+a63SEP4d+0b+a463SEPe+a+a4463SEP"
+    )
+    assert [task.words[t] for t in answer] == [*"04463", "EOS"]
+
+
+def test_the_vocabulary_has_24_tokens() -> None:
+    assert Addition().words == (*"0123456789+abcdefghij", "BOS", "EOS", "SEP")
+    used = {word for row in printed(Rows(Addition(), 20, 0)[0:200]) for word in row}
+    assert used == set(Addition().words)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("length", [1, 2, 5, 20, 31])
+def test_every_tape_is_what_python_integers_say(split: str, length: int) -> None:
+    task = Addition(split=split)
+    for row in printed(Rows(task, length, 1)[0:1000]):
+        assert "".join(row) == text_of(
+            "".join(row[1 : length + 1]), "".join(row[length + 2 : 2 * length + 2])
+        )
+
+
+def test_every_single_token_mutation_is_noticed() -> None:
+    task = Addition()
+    rng = np.random.default_rng(2)
+    for row in printed(Rows(task, 5, 3)[0:1000]):
+        assert replay(row, after) is None
+        for place in range(row.index("SEP") + 1, len(row)):
+            others = [word for word in task.words if word != row[place]]
+            mutant = [*row[:place], others[rng.integers(len(others))], *row[place + 1 :]]
+            assert replay(mutant, after) is not None, " ".join(mutant)
+
+
+@given(length=st.integers(1, 24), seed=st.integers(0, 999))
+@settings(max_examples=30)
+def test_a_step_takes_at_most_6_edits(length: int, seed: int) -> None:
+    for row in printed(Rows(Addition(), length, seed)[0:3]):
+        tapes = [part.split() for part in " ".join(row[1:-1]).split("SEP")]
+        assert max(map(edits, tapes, tapes[1:])) <= 6
+
+
+@pytest.mark.parametrize(("length", "rows"), [(1, 3000), (2, 200_000)])
+def test_splits_divide_all_pairs(length: int, rows: int) -> None:
+    """By enumeration. Rows are uniform within a split, and `chance` is exact."""
+    found = []
+    for split in ("train", "test"):
+        task = Addition(split=split)
+        tokens = task.sample(np.random.default_rng(4), rows, length).tokens
+        pairs, counts = np.unique(tokens[:, 1 : 2 * length + 2], axis=0, return_counts=True)
+        mean = rows / len(pairs)
+        assert np.abs(counts - mean).max() < 5.5 * mean**0.5
+        found.append({tuple(pair) for pair in pairs.tolist()})
+        sums = Counter(number(pair[:length]) + number(pair[length + 1 :]) for pair in found[-1])
+        assert task.chance(length) == pytest.approx(max(sums.values()) / len(pairs))
+    digits = itertools.product(range(10), repeat=2 * length)
+    every = {(*pair[:length], 10, *pair[length:]) for pair in digits}
+    assert found[0] | found[1] == every and not found[0] & found[1]
+    assert len(found[1]) * 10 == len(every)
+
+
+def number(digits: tuple[int, ...]) -> int:
+    return int("".join(map(str, digits)))
+
+
+def test_operands_are_uniform_in_both_splits() -> None:
+    n = 20_000
+    for split in ("train", "test"):
+        tokens = Addition(split=split).sample(np.random.default_rng(5), n, 8).tokens
+        for place in (*range(1, 9), *range(10, 18)):
+            counts = np.bincount(tokens[:, place], minlength=10)
+            assert np.abs(counts - n / 10).max() < 5 * (n / 10) ** 0.5
+
+
+def test_positions_of_the_worked_example() -> None:
+    task = Addition()
+    token = {word: i for i, word in enumerate(task.words)}
+    prompt = [token[w] for w in ["BOS", *"43+09", "SEP"]]
+    thought, answer = task.solve(prompt)
+    kinds = (
+        [Role.PROMPT] * len(prompt) + [Role.THOUGHT] * len(thought) + [Role.ANSWER] * len(answer)
+    )
+    batch = Batch(np.array([prompt + thought + answer]), np.array([kinds], np.uint8))
+    ids = task.positions(batch)
+    assert ids is not None
+    text = "1 3 2 1 3 2 1  3 2 1 3 2 1 3 2 1  3 1 3 1 4 3 2 1  4 3 2 1"
+    assert ids.tolist() == [[int(i) for i in text.split()]]
+    bare = task.positions(batch.without_thoughts())
+    assert bare is not None and bare.tolist() == [[1, 3, 2, 1, 3, 2, 1, 4, 3, 2, 1]]
+
+
+@given(lengths=st.tuples(st.integers(1, 9), st.integers(1, 9)), seed=st.integers(0, 999))
+@settings(max_examples=40)
+@pytest.mark.parametrize("cot", [False, True])
+def test_positions_couple_digits_of_one_significance(
+    cot: bool, lengths: tuple[int, int], seed: int
+) -> None:
+    """Also in a batch of two lengths. The ids alone, without the order, say what a tape means."""
+    task = Addition()
+    batch = join([Rows(task, length, seed)[0:3] for length in lengths])
+    batch = batch if cot else batch.without_thoughts()
+    ids = task.positions(batch)
+    assert ids is not None and ids.dtype == np.int64 and not ids[batch.roles == Role.PAD].any()
+    for r, row in enumerate(printed(batch)):
+        length, own = lengths[r // 3], ids[r, : len(row)].tolist()
+        tapes: list[list[dict[int, str]]] = [[{}]]
+        for word, place in zip(row[1:], own[1:], strict=True):
+            if word in ("+", "SEP", "EOS"):
+                assert place == 1
+                tapes.append([{}]) if word != "+" else tapes[-1].append({})
+            else:
+                assert place >= 2 and place not in tapes[-1][-1]
+                tapes[-1][-1][place] = word
+        assert own[0] == 1
+        (a, b), *steps, (result,), _ = tapes
+        assert set(a) == set(b) == set(range(2, length + 2))
+        value = sum(int(digit) * 10 ** (place - 2) for place, digit in result.items())
+        total = sum(int(d) * 10 ** (p - 2) for number in (a, b) for p, d in number.items())
+        assert value == total and set(result) == set(range(2, length + 3))
+        for k, (left_a, left_b, low) in enumerate(steps):
+            for number, left in ((a, left_a), (b, left_b)):
+                assert set(left) == set(range(k + 2, length + 2))
+                assert all(left[p] == number[p] for p in left if p > k + 2)
+                assert left[k + 2] == LETTERS[int(number[k + 2])]
+            assert set(low) == set(range(2, k + 4)) and low[k + 3] in "ab"
+            assert all(low[p] == result[p] for p in range(2, k + 3))
+
+
+def test_positions_when_the_prompt_is_read_twice() -> None:
+    task = Addition()
+    batch = Rows(task, 4, 6)[0:5]
+    once, twice = task.positions(batch), task.positions(batch.reread(2))
+    assert once is not None and twice is not None
+    assert (twice[:, 11:] == once).all() and (twice[:, :11] == once[:, :11]).all()
+
+
+def test_bad_options_are_refused() -> None:
+    with pytest.raises(ValueError, match="split = 'dev' cannot be used"):
+        Addition(split="dev")
+    for length in (0, -3):
+        with pytest.raises(ValueError, match=f"length = {length} cannot be used: at least 1"):
+            Addition().sample(np.random.default_rng(0), 1, length)
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_contract(split: str) -> None:
+    check_task(Addition(split=split), examples=20)
