@@ -84,7 +84,7 @@ def unknown(kind: str, name: str, allowed: list[str]) -> Refused:
 
 def with_options(task: Task, sets: tuple[str, ...], split: str | None) -> Task:
     """The task with `OPTION=VALUE` applied; "train" is every task's training split."""
-    from lab.config import set_field
+    from lab._fields import set_field
     from tasks import refuse
 
     for text in sets:

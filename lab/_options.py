@@ -1,7 +1,7 @@
 """Command-line options made from signatures and dataclass fields, so that --help is never behind.
 
 An experiment's own parameters come first; every field of ModelConfig and TrainConfig is an option
-too. All are parsed by lab.config.parse, so a flag and --set read values the same way.
+too. All are parsed by lab._fields, so a flag and --set read values the same way.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import Any
 
 import click
 
-from lab.config import Experiment, ModelConfig, TrainConfig, change, parse, set_field
+from lab._fields import parse, set_field
+from lab.config import Experiment, ModelConfig, TrainConfig, change
+from lab.presets import PRESETS
 from tasks import refuse
 
 PARTS = {"model": ModelConfig, "train": TrainConfig}
@@ -77,6 +79,10 @@ def build(
         name: _value(given[name], hints[name], name) for name in own if given.get(name) is not None
     }
     experiment = function(**kwargs)
+    if given.get("preset"):
+        experiment = dataclasses.replace(experiment, model=PRESETS[given["preset"]])
+    if given.get("reads"):
+        experiment = dataclasses.replace(experiment, reads=given["reads"])
     for part, cls in PARTS.items():
         for field in dataclasses.fields(cls):
             value = given.get(field.name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from lab._names import JSON, Refused, experiment_function, load_task, mistakes, 
 SET = click.option(
     "--set", "sets", multiple=True, metavar="OPTION=VALUE", help="a task option: k=5"
 )
+
+RECORD = click.option("--record", type=click.Path(path_type=Path), help="write a JSON record here")
 
 
 @click.command()
@@ -146,7 +149,7 @@ def bench() -> None:
 
 @bench.command("tasks")
 @click.option("--batch", type=click.IntRange(1), default=1024, show_default=True, help="rows drawn")
-@click.option("--record", type=click.Path(path_type=Path), help="write a JSON record here")
+@RECORD
 @JSON
 def bench_tasks(batch: int, record: Path | None, as_json: bool) -> None:
     """Rows and tokens a second of every generator, with its thought, on one thread."""
@@ -175,6 +178,47 @@ def bench_tasks(batch: int, record: Path | None, as_json: bool) -> None:
         click.echo(json.dumps(found))
     else:
         Console().print(table)
+
+
+@bench.command("train")
+@RECORD
+@JSON
+def bench_train(record: Path | None, as_json: bool) -> None:
+    """Milliseconds of a training step, and of the same step with logits at every place."""
+    from lab.bench.train import measure
+
+    _report(measure(), "lab bench train", record, as_json)
+
+
+@bench.command("decode")
+@RECORD
+@JSON
+def bench_decode(record: Path | None, as_json: bool) -> None:
+    """Seconds to decode 256 istree traces, and to do it by reading the prefix again each time."""
+    from lab.bench.decode import measure
+
+    _report(measure(), "lab bench decode", record, as_json)
+
+
+def _report(
+    rows: Iterable[dict[str, Any]], command: str, record: Path | None, as_json: bool
+) -> None:
+    """All columns of the rows as a table or as JSON, and as a record."""
+    from rich.console import Console
+    from rich.table import Table
+
+    found = list(rows)
+    keep(record, command, found)
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    table = Table(box=None, pad_edge=False)
+    for name, value in found[0].items():
+        heading = name.replace("_", " ").replace("milliseconds", "ms")
+        table.add_column(heading, justify="left" if isinstance(value, str) else "right")
+    for row in found:
+        table.add_row(*(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()))
+    Console().print(table)
 
 
 def keep(record: Path | None, command: str, rows: list[dict[str, Any]]) -> None:

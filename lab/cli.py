@@ -66,6 +66,7 @@ def run() -> None:
 
 def _run_command(name: str, function: Callable[..., Experiment]) -> click.Command:
     from lab._options import Command, Option, from_config, from_signature
+    from lab.presets import PRESETS
 
     own = from_signature(function, "Experiment")
     extra = [
@@ -75,15 +76,28 @@ def _run_command(name: str, function: Callable[..., Experiment]) -> click.Comman
         Option(["--device"], type=click.Choice(["auto", "cpu", "cuda"]), default="auto"),
         Option(["--threads"], type=click.IntRange(1), default=1, help="of torch, for a single run"),
         Option(["--checkpoint-every"], type=click.IntRange(1), default=50, help="steps"),
+        Option(["--compile"], is_flag=True, help="torch.compile, where it pays"),
         Option(["--json", "as_json"], is_flag=True, help="print one JSON document, nothing else"),
     ]
     for option in extra:
         option.section, option.show_default = "Run", not option.is_flag
+    again = Option(
+        ["--reads"],
+        type=click.IntRange(1),
+        help="times the prompt is read, 2: just read twice  [default: 1]",
+        section="Experiment",
+    )
+    paper = Option(
+        ["--preset"],
+        type=click.Choice(list(PRESETS)),
+        help="a paper's model; further options change it",
+        section="Model",
+    )
     default = function()
     taken = [p.name for p in [*own, *extra] if p.name]
     return Command(
         name,
-        params=[*own, *extra, *from_config(default, taken)],
+        params=[*own, again, *extra, paper, *from_config(default, taken)],
         callback=lambda **given: _go(name, function, given),
         help=(function.__doc__ or "").partition("\n\n")[0],
     )
@@ -102,9 +116,9 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
     with mistakes():
         base = build(function, given, given["sets"])
         for probe in base.probes:  # a bad option is found before a run folder is made
-            probe.of(base.task).sample(_no_rows(), 0, probe.length)
+            probe.of(base.task).sample(_any_rng(), 1, probe.length)
         for length in base.train.lengths:
-            base.task.sample(_no_rows(), 0, length)
+            base.task.sample(_any_rng(), 1, length)
         first = base.train.seed
         several = [
             replace(base, train=replace(base.train, seed=first + i)) for i in range(given["seeds"])
@@ -119,19 +133,20 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
                         device,
                         given["threads"],
                         every,
+                        given["compile"],
                         watch=lambda row: show([row]),
                         warn=lambda text: click.echo(text, err=True),
                     )
                 ]
             else:
-                found = run_many(several, out, device, None, show, every)
+                found = run_many(several, out, device, None, show, every, given["compile"])
     if given["as_json"]:
         click.echo(json.dumps(_document(found)))
     else:
         _print_results(name, base, found)
 
 
-def _no_rows() -> Any:
+def _any_rng() -> Any:
     import numpy as np
 
     return np.random.default_rng(0)
@@ -177,11 +192,24 @@ def list_(what: str, out: Path, as_json: bool) -> None:
     if what == "runs":
         _list_runs(out, as_json)
         return
+    import typing
+
     import tasks
     from lab import experiments, mixers
+    from lab.config import ModelConfig
 
     names = {"tasks": tasks, "mixers": mixers, "experiments": experiments}[what].names()
     click.echo(json.dumps(names) if as_json else "\n".join(names))
+    if what == "mixers" and not as_json:
+        from lab.presets import PRESETS
+
+        click.echo("\nPut together with --layers NAME*TIMES,NAME. Around and inside them:")
+        for field in ("position", "gate", "gate_at", "norm", "mlp_act", "embed"):
+            choices = typing.get_args(typing.get_type_hints(ModelConfig)[field])
+            click.echo(f"  --{field.replace('_', '-')} {' | '.join(choices)}")
+        switches = ("forget", "qk-norm", "kv-heads", "log-length", "experts", "sigma", "tie")
+        click.echo("  " + " ".join(f"--{name}" for name in switches))
+        click.echo("  --preset " + " | ".join(PRESETS))
 
 
 def _list_runs(out: Path, as_json: bool) -> None:

@@ -9,46 +9,139 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import types
-import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import tasks
 from lab import mixers
-from tasks import Task, refuse
+from lab._fields import at_least, choices, default, set_field
+from tasks import Batch, Task, refuse
+
+Position = Literal[
+    "none",
+    "learned",
+    "sinusoidal",
+    "rope",
+    "alibi",
+    "hard_alibi",
+    "path",
+    "coupled",
+    "predicted",
+]
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """layers: mixers from bottom to top, "attention*2" or "lstm,attention". heads: per attention
-    layer. position: where order comes from. tokens: how many positions a learned table holds.
-    mlp: hidden width of a block's MLP in units of width, 0 for none. tie: one matrix for embedding
-    and output. dropout: share of activations dropped (embedding, mixer and MLP outputs)."""
+    """layers: mixers from bottom to top, "attention*2" or "mamba*7,attention". heads: per layer.
+    kv_heads: heads of keys and values, 0 for as many as heads.
+    position: where order comes from. tokens: places in a table of positions. rope_base: longest
+    wavelength of rope over 2 pi. banded: heads with a window under hard_alibi, 0 for half of them.
+    forget: data-dependent forget gate on attention logits (FoX). log_length: tokens in a training
+    row, beyond which logits grow with the logarithm of the place (entropy-ABF), 0 for never.
+    gate: gate of attention, one value per head or per channel. gate_at: G1 after attention, G2
+    values, G3 keys, G4 queries, G5 after the output projection. gate_shared: one gate for all
+    heads. gate_add: add the gate instead of multiplying. gate_act: its nonlinearity.
+    qk_norm: RMSNorm on queries and keys of each head. sigma: sigma-reparametrised matrices.
+    norm: of a block. mlp: hidden width in units of width, 0 for none. mlp_act: gelu or gated silu.
+    mlp_in: which layers have an MLP. experts: of a mixture of experts, 0 for a plain MLP. active:
+    experts used by a token. balance: weight of the load-balancing loss. balance_over: rows it
+    balances. state: state size of mamba. expand: inner width of mamba in units of width. conv:
+    length of the short convolution of mamba and based. feature: width of queries and keys of based.
+    bias: biases in linear layers. tie: one matrix for embedding and output. embed: learned, or
+    frozen sinusoids of the token id. dropout: share of activations dropped."""
 
     layers: str = "attention*2"
     width: int = 64
     heads: int = 2
-    position: Literal["none", "learned", "rope"] = "learned"
+    kv_heads: int = 0
+    position: Position = "learned"
     tokens: int = 2048
-    norm: Literal["layer", "rms"] = "layer"
+    rope_base: float = 10_000.0
+    banded: int = 0
+    forget: bool = False
+    log_length: int = 0
+    gate: Literal["none", "headwise", "elementwise"] = "none"
+    gate_at: Literal["G1", "G2", "G3", "G4", "G5"] = "G1"
+    gate_shared: bool = False
+    gate_add: bool = False
+    gate_act: Literal["sigmoid", "ns_sigmoid", "silu"] = "sigmoid"
+    qk_norm: bool = False
+    sigma: bool = False
+    norm: Literal["layer", "rms", "preaffine", "gated"] = "layer"
     mlp: float = 4.0
-    dropout: float = 0.0
+    mlp_act: Literal["gelu", "swiglu"] = "gelu"
+    mlp_in: Literal["all", "attention"] = "all"
+    experts: int = 0
+    active: int = 2
+    balance: float = 0.01
+    balance_over: Literal["micro", "global"] = "micro"
+    state: int = 16
+    expand: int = 2
+    conv: int = 4
+    feature: int = 16
+    bias: bool = False
     tie: bool = False
+    embed: Literal["learned", "sinusoidal"] = "learned"
+    dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        _choices(self, "model.")
-        for name in ("width", "heads", "tokens"):
-            _at_least(self, "model.", name, 1)
-        _at_least(self, "model.", "mlp", 0)
+        choices(self, "model.")
+        for name in ("width", "heads", "tokens", "active", "state", "expand", "conv", "feature"):
+            at_least(self, "model.", name, 1)
+        for name in ("kv_heads", "banded", "log_length", "mlp", "experts", "balance"):
+            at_least(self, "model.", name, 0)
         if self.width % self.heads:
             raise refuse("model.heads", self.heads, f"it must divide the width, {self.width}")
+        if self.kv_heads and self.heads % self.kv_heads:
+            raise refuse("model.kv_heads", self.kv_heads, f"it must divide heads, {self.heads}")
+        if self.banded > self.heads:
+            raise refuse("model.banded", self.banded, f"at most the heads, {self.heads}")
         if self.position == "rope" and self.width // self.heads % 2:
             raise refuse("model.position", "rope", "width / heads must be even")
+        if not self.rope_base > 1:
+            raise refuse("model.rope_base", self.rope_base, "above 1")
         if not 0 <= self.dropout < 1:
             raise refuse("model.dropout", self.dropout, "a share from 0 to below 1")
-        self.stack()
+        if self.experts and not self.active <= self.experts:
+            raise refuse("model.active", self.active, f"at most the experts, {self.experts}")
+        if self.experts and not self.mlp:
+            raise refuse("model.experts", self.experts, "model.mlp = 0 leaves no MLP to divide")
+        self._combinations()
+
+    def _combinations(self) -> None:
+        """Turn down options that would be accepted and ignored, and those that exclude others."""
+        stack = set(self.stack())
+        attention, gate = "attention" in stack, self.gate != "none"
+        table = self.position in ("learned", "coupled", "predicted")
+        needs = (
+            ("kv_heads forget log_length gate qk_norm", attention, "no layer is attention"),
+            ("gate_at gate_shared gate_add gate_act", gate, "it needs a gate"),
+            ("banded", self.position == "hard_alibi", "only position = hard_alibi has bands"),
+            ("rope_base", self.position == "rope", "only position = rope has a base"),
+            ("tokens", table, "only learned, coupled and predicted places have a table"),
+            ("state expand", "mamba" in stack, "no layer is mamba"),
+            ("conv", stack & {"mamba", "deltanet", "based"}, "no layer has a short convolution"),
+            ("feature", "based" in stack, "no layer is based"),
+            ("mlp_act mlp_in", self.mlp, "model.mlp = 0 leaves no MLP"),
+            ("active balance balance_over", self.experts, "it needs model.experts"),
+        )
+        for names, met, why in needs:
+            for name in names.split():
+                if not met and getattr(self, name) != default(self, name):
+                    raise refuse(f"model.{name}", getattr(self, name), why)
+        if self.position in ("rope", "alibi", "hard_alibi", "path") and not attention:
+            raise refuse("model.position", self.position, "no layer is attention")
+        if self.mlp_in == "attention" and not attention:
+            raise refuse("model.mlp_in", "attention", "no layer is attention")
+        if self.gate_shared and self.gate == "headwise":
+            raise refuse("model.gate_shared", True, "a headwise gate has one value per head")
+        if self.gate_at == "G5" and (self.gate == "headwise" or self.gate_shared):
+            raise refuse("model.gate_at", "G5", "there are no heads after the output projection")
+        if self.log_length == 1:
+            raise refuse("model.log_length", 1, "0, or the tokens of a row from 2")
+        if self.embed == "sinusoidal" and not self.tie:
+            raise refuse("model.embed", "sinusoidal", "the output uses it too: set tie = true")
 
     def stack(self) -> list[str]:
         """The mixers from bottom to top, "attention*2,lstm" spelled out."""
@@ -66,13 +159,15 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """steps of `batch` rows each. lengths: every step draws one of them. lr: peak learning rate.
+    """steps of `batch` rows each. accumulate: parts of a batch that go through the model one after
+    another, for one update. lengths: every step draws one of them. lr: peak learning rate.
     schedule: after `warmup` steps constant, or down to 0 by a line or a cosine. clip: largest norm
     of the gradient, 0 for none. examples: rows of a fixed training set, none for fresh rows at
     every step. eval_every: steps between evaluations on the probes, 0 for only at the end."""
 
     steps: int = 1000
     batch: int = 256
+    accumulate: int = 1
     lengths: tuple[int, ...] = (20,)
     optimizer: Literal["adamw"] = "adamw"
     lr: float = 1e-3
@@ -86,11 +181,13 @@ class TrainConfig:
     eval_every: int = 0
 
     def __post_init__(self) -> None:
-        _choices(self, "train.")
-        for name in ("steps", "batch"):
-            _at_least(self, "train.", name, 1)
+        choices(self, "train.")
+        for name in ("steps", "batch", "accumulate"):
+            at_least(self, "train.", name, 1)
+        if self.batch % self.accumulate:
+            raise refuse("train.accumulate", self.accumulate, f"it must divide {self.batch} rows")
         for name in ("lr", "weight_decay", "warmup", "clip", "seed", "eval_every"):
-            _at_least(self, "train.", name, 0)
+            at_least(self, "train.", name, 0)
         if not self.lengths or min(self.lengths) < 1:
             raise refuse("train.lengths", self.lengths, "one or more whole numbers from 1")
         if self.warmup > self.steps:
@@ -114,7 +211,7 @@ class Probe:
 
     def __post_init__(self) -> None:
         for name in ("length", "n"):
-            _at_least(self, f"probe {self.label}: ", name, 1)
+            at_least(self, f"probe {self.label}: ", name, 1)
 
     def of(self, task: Task) -> Task:
         """The task that this probe draws its rows from."""
@@ -127,7 +224,8 @@ class Probe:
 @dataclass(frozen=True)
 class Experiment:
     """A question: which task, with or without chain of thought, which model, trained how, and where
-    it is probed. `source` is the file of a task that is not the lab's own."""
+    it is probed. reads: how often the prompt stands before the row is answered, 2 for just-read-
+    twice (2407.05483). source: the file of a task that is not the lab's own."""
 
     name: str
     task: Task
@@ -135,7 +233,17 @@ class Experiment:
     model: ModelConfig
     train: TrainConfig
     probes: tuple[Probe, ...]
+    reads: int = 1
     source: str | None = None
+
+    def __post_init__(self) -> None:
+        at_least(self, "", "reads", 1)
+        if self.reads > 1 and self.model.position in ("coupled", "predicted"):
+            raise refuse("reads", self.reads, f"position = {self.model.position} allows only 1")
+
+    def view(self, batch: Batch) -> Batch:
+        """What the model sees of a task's rows: without thoughts if so asked, prompts repeated."""
+        return (batch if self.cot else batch.without_thoughts()).reread(self.reads)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; `from_json` gives an equal Experiment back."""
@@ -145,6 +253,7 @@ class Experiment:
             "cot": self.cot,
             "model": dataclasses.asdict(self.model),
             "train": dataclasses.asdict(self.train),
+            "reads": self.reads,
             "probes": [{**dataclasses.asdict(p), "change": dict(p.change)} for p in self.probes],
         }
         if self.source:
@@ -176,81 +285,20 @@ def from_json(data: Mapping[str, Any], trusted: type[Task] | None = None) -> Exp
         model=_build(ModelConfig, data["model"]),
         train=_build(TrainConfig, data["train"]),
         probes=tuple(Probe(**p) for p in data["probes"]),
+        reads=data["reads"],
         source=data.get("source"),
     )
 
 
 def change(experiment: Experiment, path: str, text: str) -> Experiment:
-    """Set the field at a dotted path (task.k, train.lr, model.width, cot) from text."""
+    """Set the field at a dotted path (task.k, train.lr, model.width, cot, reads) from text."""
     head, _, leaf = path.partition(".")
-    if path == "cot":
-        return dataclasses.replace(experiment, cot=parse(text, bool, path))
+    if path in ("cot", "reads"):
+        return set_field(experiment, path, text, path)
     if head not in ("task", "model", "train") or not leaf:
-        raise refuse("--set", path, "a path such as task.k, model.width, train.lr or cot")
+        raise refuse("--set", path, "a path such as task.k, model.width, train.lr, cot or reads")
     part = getattr(experiment, head)
     return dataclasses.replace(experiment, **{head: set_field(part, leaf, text, path)})
-
-
-def set_field(part: Any, name: str, text: str, path: str) -> Any:
-    """A copy of a frozen dataclass with one field set from text."""
-    hints = typing.get_type_hints(type(part))
-    known = [f.name for f in dataclasses.fields(part)]
-    if name not in known:
-        raise refuse("--set", path, f"its fields are {', '.join(known)}")
-    return dataclasses.replace(part, **{name: parse(text, hints[name], path)})
-
-
-def parse(text: str, hint: Any, path: str) -> Any:
-    """A value of the annotated type from text: 3, 0.1, true, none, a choice, 1,2,3 or 1..4."""
-    options = typing.get_args(hint) if _is_union(hint) else (hint,)
-    for option in options:
-        try:
-            return _parse_one(text, option)
-        except ValueError:
-            continue
-    raise refuse(path, text, f"a value of type {_spelled(hint)} is needed")
-
-
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) in (typing.Union, types.UnionType)
-
-
-def _parse_one(text: str, hint: Any) -> Any:
-    origin = typing.get_origin(hint)
-    if hint is type(None) and text.lower() == "none":
-        return None
-    if hint is bool and text.lower() in ("true", "false", "yes", "no", "1", "0"):
-        return text.lower() in ("true", "yes", "1")
-    if origin is Literal:
-        for value in typing.get_args(hint):
-            if str(value) == text:
-                return value
-    if origin is tuple:
-        kinds = typing.get_args(hint)
-        parts = text.strip("()[]").split(",") if text.strip("()[]") else []
-        if kinds[-1] is not Ellipsis and len(kinds) != len(parts):
-            raise ValueError(text)
-        each = kinds if kinds[-1] is not Ellipsis else (kinds[0],) * len(parts)
-        spread = [_range(p) if k is int else [p] for p, k in zip(parts, each, strict=True)]
-        return tuple(_parse_one(str(v).strip(), each[0]) for values in spread for v in values)
-    if hint in (int, float, str):
-        return hint(text)
-    raise ValueError(text)
-
-
-def _range(text: str) -> list[Any]:
-    low, dots, high = text.partition("..")
-    return list(range(int(low), int(high) + 1)) if dots else [text]
-
-
-def _spelled(hint: Any) -> str:
-    if typing.get_origin(hint) is Literal:
-        return "one of " + ", ".join(map(str, typing.get_args(hint)))
-    if _is_union(hint):
-        return " or ".join(_spelled(h) for h in typing.get_args(hint))
-    if hint is type(None):
-        return "none"
-    return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)
 
 
 def _build(cls: Any, values: Mapping[str, Any]) -> Any:
@@ -260,17 +308,3 @@ def _build(cls: Any, values: Mapping[str, Any]) -> Any:
     if unknown:
         raise refuse(cls.__name__, sorted(unknown), f"its fields are {', '.join(sorted(known))}")
     return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-
-def _choices(config: Any, prefix: str) -> None:
-    for name, hint in typing.get_type_hints(type(config)).items():
-        if typing.get_origin(hint) is Literal:
-            allowed = typing.get_args(hint)
-            if getattr(config, name) not in allowed:
-                says = f"one of {', '.join(map(str, allowed))}"
-                raise refuse(prefix + name, getattr(config, name), says)
-
-
-def _at_least(config: Any, prefix: str, name: str, least: float) -> None:
-    if not getattr(config, name) >= least:
-        raise refuse(prefix + name, getattr(config, name), f"at least {least}")

@@ -20,10 +20,10 @@ import torch
 
 from lab.config import Experiment, Probe
 from lab.data import Rows, stream
-from lab.model import Model
+from lab.model import Model, keep
 from lab.results import Score
 from lab.stats import wilson
-from lab.train import precision, teacher_forced, to_torch
+from lab.train import places, precision, teacher_forced, to_torch
 from tasks import Batch, Role, Task
 
 ROWS_AT_ONCE = 512
@@ -47,8 +47,7 @@ def score(model: Model, experiment: Experiment, probe: Probe) -> Score:
     rows = Rows(task, probe.length, int(seed.generate_state(1)[0]), "probe")
     parts = []
     for start in range(0, probe.n, ROWS_AT_ONCE):
-        batch = rows[start : min(start + ROWS_AT_ONCE, probe.n)]
-        batch = batch if experiment.cot else batch.without_thoughts()
+        batch = experiment.view(rows[start : min(start + ROWS_AT_ONCE, probe.n)])
         parts.append(judge(model, task, batch, experiment.train.precision))
     exact, answer, valid, first = (
         np.concatenate([getattr(part, name) for part in parts])
@@ -78,8 +77,8 @@ def judge(model: Model, task: Task, batch: Batch, kind: str = "fp32") -> Verdict
     """Both verdicts on every row of a batch."""
     model.eval()
     device = next(model.parameters()).device
-    with precision(kind, device):
-        _, exact = teacher_forced(model, *to_torch(batch, device))
+    with precision(kind, device), torch.compiler.set_stance("force_eager"):
+        _, exact = teacher_forced(model, to_torch(task, model.config, batch, device))
         written = decode(model, task, batch)
     answer, valid, first = compare(task, batch, written)
     return Verdict(exact.cpu().numpy(), answer, valid, first)
@@ -89,35 +88,54 @@ def judge(model: Model, task: Task, batch: Batch, kind: str = "fp32") -> Verdict
 def decode(model: Model, task: Task, batch: Batch) -> np.ndarray:
     """Greedy rows int64 [n, T]: prompts forced, tools answered, the rest the model's own tokens.
 
-    Rows move together, one column a step, with the mixers' states. Places after a stop token hold
-    0. T is that of the batch, which fits every right row.
+    Rows move together, one column a step, with the mixers' states; those that have ended are left
+    out of the steps. Places after a stop token hold 0. T is that of the batch, which fits every
+    right row. Coupled places of generated tokens are the reference's, predicted ones the model's.
     """
     device = next(model.parameters()).device
     told = batch.roles == Role.PROMPT
-    n, T = batch.tokens.shape
+    T = batch.tokens.shape[1]
+    ids = places(task, model.config, batch)
     start = int((told.cumprod(1)).sum(1).min())  # every row's prompt goes at least this far
     written = np.where(told, batch.tokens, 0)
-    done = np.zeros(n, bool)
-    logits, state = model.prefill(torch.from_numpy(written[:, :start]).to(device))
+    rows = np.arange(len(batch))  # those still in the state
+    done = np.zeros(len(batch), bool)
+
+    def on_device(array: np.ndarray | None) -> torch.Tensor | None:
+        return None if array is None else torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+    prompt = on_device(written[:, :start])
+    assert prompt is not None
+    logits, state = model.prefill(prompt, on_device(None if ids is None else ids[:, :start]))
     for t in range(start, T):
         own = logits.argmax(-1).cpu().numpy()
-        for row, token in _served(task, written, t, told[:, t] | done):
-            own[row] = token
-        written[:, t] = np.where(told[:, t], batch.tokens[:, t], np.where(done, 0, own))
+        for i, token in _served(task, written[rows, :t], told[rows, t] | done[rows]):
+            own[i] = token
+        written[rows, t] = np.where(
+            told[rows, t], batch.tokens[rows, t], np.where(done[rows], 0, own)
+        )
         if task.stop:
-            done |= np.isin(written[:, t], task.stop) & ~told[:, t]
-            if done.all():
+            done[rows] |= np.isin(written[rows, t], task.stop) & ~told[rows, t]
+            left = np.flatnonzero(~done[rows])
+            if not len(left):
                 break
+            if len(left) <= 0.875 * len(rows):  # worth the copy
+                rows = rows[left]
+                state = keep(state, torch.from_numpy(left).to(device))
         if t + 1 < T:
-            logits, state = model.step(torch.from_numpy(written[:, t].copy()).to(device), state)
+            place = on_device(None if ids is None else ids[rows, t])
+            if place is not None and state.place is not None:
+                place = torch.where(torch.from_numpy(told[rows, t]).to(device), place, state.place)
+            token_ids = torch.from_numpy(written[rows, t]).to(device)
+            logits, state = model.step(token_ids, state, place)
     return written
 
 
-def _served(task: Task, written: np.ndarray, t: int, skip: np.ndarray) -> Iterator[tuple[int, int]]:
+def _served(task: Task, prefix: np.ndarray, skip: np.ndarray) -> Iterator[tuple[int, int]]:
     if type(task).tool is Task.tool:
         return
     for row in np.flatnonzero(~skip):
-        token = task.tool(written[row, :t].tolist())
+        token = task.tool(prefix[row].tolist())
         if token is not None:
             yield int(row), token
 

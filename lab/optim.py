@@ -11,9 +11,11 @@ from lab.config import TrainConfig
 
 
 def build(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW (b1 0.9, b2 0.999, eps 1e-8); weight decay acts on matrices, not on norms."""
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    others = [p for p in model.parameters() if p.ndim < 2]
+    """AdamW (b1 0.9, b2 0.999, eps 1e-8); weight decay acts on matrices, not on norms and biases,
+    nor on the decay rates of a state space (A_log), as its authors have it."""
+    named = list(model.named_parameters())
+    matrices = [p for name, p in named if p.ndim >= 2 and not name.endswith("A_log")]
+    others = [p for name, p in named if p.ndim < 2 or name.endswith("A_log")]
     groups = [
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},

@@ -45,10 +45,12 @@ def run(
     device: str = "auto",
     threads: int = 1,
     checkpoint_every: int = 50,
+    compile: bool = False,
     watch: Watcher = lambda row: None,
     warn: Callable[[str], None] = lambda text: None,
 ) -> Result:
-    """Train, evaluate and keep one experiment. watch gets every logged row of metrics.
+    """Train, evaluate and keep one experiment. watch gets every logged row of metrics; compile
+    asks for torch.compile where it pays (lab._compile).
 
     Raises Failed (locked folder, full disk, diverged loss), Stopped (SIGINT, SIGTERM), ValueError
     (options that do not go together).
@@ -63,7 +65,7 @@ def run(
         with FileLock(folder.lock, timeout=0):
             if folder.result.exists():
                 return load(folder.path)
-            return _run(experiment, folder, device, threads, checkpoint_every, watch, warn)
+            return _run(experiment, folder, device, threads, checkpoint_every, compile, watch, warn)
     except Timeout:
         raise Failed(f"{folder.path} is in use by another process") from None
     except OSError as error:
@@ -77,12 +79,14 @@ def _run(
     device_name: str,
     threads: int,
     checkpoint_every: int,
+    compile: bool,
     watch: Watcher,
     warn: Callable[[str], None],
 ) -> Result:
     import torch
 
     from lab import checkpoint
+    from lab._compile import compile_blocks, decide
     from lab.evaluate import score
     from lab.optim import build
     from lab.train import train
@@ -93,6 +97,9 @@ def _run(
     optimizer = build(model, experiment.train)
     step, before = checkpoint.restore(folder.checkpoints, model, optimizer, warn)
     folder.cut_log(step)
+    compiled = decide(experiment, model, folder.path, device, compile)
+    if compiled["used"]:
+        compile_blocks(model)
     began, tokens, steps = time.monotonic(), 0, experiment.train.steps
 
     def seconds() -> float:
@@ -142,7 +149,7 @@ def _run(
         scores=scores,
         curves=[row for row in folder.read_log() if "scores" in row],
         seconds=seconds(),
-        environment=environment(device.type, threads),
+        environment={**environment(device.type, threads), "compiled": compiled},
     )
     folder.finish(result)
     return result

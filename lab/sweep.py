@@ -28,6 +28,7 @@ def run_many(
     workers: int | None = None,
     poll: Callable[[list[dict[str, Any]]], None] = lambda rows: None,
     checkpoint_every: int = 50,
+    compile: bool = False,
 ) -> list[Result]:
     """Run every experiment, at most `workers` at a time (default: one for each core).
 
@@ -39,7 +40,12 @@ def run_many(
     running: dict[int, tuple[subprocess.Popen[str], IO[str]]] = {}
     errors: dict[int, str] = {}
     folders = [Folder(Path(out), experiment) for experiment in experiments]
-    options = {"out": str(out), "device": device, "checkpoint_every": checkpoint_every}
+    options = {
+        "out": str(out),
+        "device": device,
+        "checkpoint_every": checkpoint_every,
+        "compile": compile,
+    }
     with interrupts() as asked:
         while running or (waiting and not asked):
             while waiting and not asked and len(running) < (workers or os.cpu_count() or 1):

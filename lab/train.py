@@ -11,16 +11,18 @@ import contextlib
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lab.config import Experiment
+from lab._mlp import balance_losses, new_step
+from lab.config import Experiment, ModelConfig
 from lab.data import Rows, ahead, stream
 from lab.model import Model
 from lab.optim import learning_rate
-from tasks import Batch, Role
+from tasks import Batch, Role, Task, refuse
 
 
 @dataclass(frozen=True)
@@ -60,25 +62,61 @@ def drawing(experiment: Experiment) -> Callable[[int], Batch]:
             number = np.arange(start, stop)
             chosen = [order(length, int(e))[i] for e, i in zip(*divmod(number, size), strict=True)]
             batch = fixed(length)[np.array(chosen)]
-        return batch if experiment.cot else batch.without_thoughts()
+        return experiment.view(batch)
 
     return draw
 
 
-def to_torch(batch: Batch, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """tokens int64 [n,T]; supervised bool [n,T-1]: is the token after this one to be predicted?"""
+class Inputs(NamedTuple):
+    """A batch on a device. tokens int64 [n,T]; supervised bool [n,T-1]: is the token after this one
+    to be predicted?; ids int64 [n,T]: the task's places, for models that read them."""
+
+    tokens: torch.Tensor
+    supervised: torch.Tensor
+    ids: torch.Tensor | None
+
+    def parts(self, number: int) -> Iterator[Inputs]:
+        """Cut the rows into equal parts."""
+        cut = [None if x is None else x.chunk(number) for x in self]
+        for i in range(number):
+            yield Inputs(*(None if x is None else x[i] for x in cut))  # type: ignore[arg-type]
+
+
+def to_torch(task: Task, config: ModelConfig, batch: Batch, device: torch.device) -> Inputs:
+    """A batch as tensors."""
     supervised = (batch.roles == Role.THOUGHT) | (batch.roles == Role.ANSWER)
-    tokens = torch.from_numpy(np.ascontiguousarray(batch.tokens))
-    return tokens.to(device), torch.from_numpy(supervised[:, 1:].copy()).to(device)
+    ids = places(task, config, batch)
+    return Inputs(
+        torch.from_numpy(np.ascontiguousarray(batch.tokens)).to(device),
+        torch.from_numpy(supervised[:, 1:].copy()).to(device),
+        None if ids is None else torch.from_numpy(ids).to(device),
+    )
 
 
-def teacher_forced(
-    model: Model, tokens: torch.Tensor, supervised: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean loss (scalar) and, for each row, whether every supervised token has the top logit."""
-    logits = model(tokens[:, :-1], supervised)
+def places(task: Task, config: ModelConfig, batch: Batch) -> np.ndarray | None:
+    """The task's position ids [n,T], for the two schemes that read them."""
+    if config.position not in ("coupled", "predicted"):
+        return None
+    ids = task.positions(batch)
+    if ids is None:
+        allowed = f"the task {task.name} has no coupled places"
+        raise refuse("model.position", config.position, allowed)
+    return ids
+
+
+def teacher_forced(model: Model, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss (scalar, mean over supervised tokens) and, for each row, whether every supervised token
+    has the top logit. With predicted places the loss includes theirs, with weight 1 (our choice);
+    in training, mixtures of experts add their balance."""
+    tokens, supervised, ids = inputs
+    hidden = model.hidden(tokens[:, :-1], supervised, None if ids is None else ids[:, :-1])
+    logits = model.head(hidden)
     targets = tokens[:, 1:][supervised]
     loss = F.cross_entropy(logits.float(), targets)
+    if model.next_place is not None and ids is not None:
+        loss = loss + F.cross_entropy(model.next_place(hidden).float(), ids[:, 1:][supervised])
+    if model.training and model.config.experts:
+        loss = loss + model.config.balance * torch.stack(balance_losses(model)).sum()
     wrong = torch.zeros_like(supervised)
     wrong[supervised] = logits.argmax(-1) != targets
     return loss, ~wrong.any(1)
@@ -98,15 +136,22 @@ def train(
         lr = learning_rate(config, number)
         for group in optimizer.param_groups:
             group["lr"] = lr
-        tokens, supervised = to_torch(batch, device)
-        with dropout_stream(experiment, number, device), precision(config.precision, device):
-            loss, exact = teacher_forced(model, tokens, supervised)
+        inputs = to_torch(experiment.task, experiment.model, batch, device)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        new_step(model)
+        total, right = 0.0, 0.0
+        with dropout_stream(experiment, number, device):
+            for part in inputs.parts(config.accumulate):
+                with precision(config.precision, device):
+                    loss, exact = teacher_forced(model, part)
+                # by supervised tokens, so that the parts add up to the loss of the whole batch
+                share = float(part.supervised.sum() / inputs.supervised.sum())
+                (loss * share).backward()
+                total, right = total + share * loss.item(), right + exact.sum().item()
         if config.clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
         optimizer.step()
-        yield Step(number + 1, loss.item(), exact.float().mean().item(), tokens.numel(), lr)
+        yield Step(number + 1, total, right / len(batch), inputs.tokens.numel(), lr)
 
 
 def precision(name: str, device: torch.device) -> contextlib.AbstractContextManager[object]:

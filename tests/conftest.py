@@ -2,6 +2,8 @@
 
 import os
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors: threads only wait for each other
+
 from hypothesis import settings
 
 settings.register_profile("quick", max_examples=200, derandomize=True, deadline=None)

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from lab import experiments
+from lab._fields import parse
 from lab.config import (
     Experiment,
     ModelConfig,
@@ -17,7 +18,6 @@ from lab.config import (
     TrainConfig,
     change,
     from_json,
-    parse,
 )
 from lab.experiments.parity import experiment
 
@@ -32,17 +32,41 @@ def test_json_round_trip(name: str) -> None:
 OTHER: dict[str, Any] = {
     "layers": "attention*3",
     "width": 32,
-    "heads": 2,
+    "heads": 4,
+    "kv_heads": 1,
     "position": "rope",
     "tokens": 99,
+    "rope_base": 5e5,
+    "banded": 2,
+    "forget": True,
+    "log_length": 40,
+    "gate": "headwise",
+    "gate_at": "G2",
+    "gate_shared": True,
+    "gate_add": True,
+    "gate_act": "silu",
+    "qk_norm": True,
+    "sigma": True,
     "norm": "rms",
     "mlp": 2.0,
-    "dropout": 0.1,
+    "mlp_act": "swiglu",
+    "mlp_in": "attention",
+    "experts": 4,
+    "active": 1,
+    "balance": 0.1,
+    "balance_over": "global",
+    "state": 8,
+    "expand": 1,
+    "conv": 3,
+    "feature": 8,
+    "bias": True,
     "tie": True,
+    "embed": "sinusoidal",
+    "dropout": 0.1,
     "steps": 7,
     "batch": 8,
+    "accumulate": 2,
     "lengths": (5, 6),
-    "optimizer": None,
     "lr": 0.5,
     "weight_decay": 0.1,
     "schedule": "cosine",
@@ -53,17 +77,42 @@ OTHER: dict[str, Any] = {
     "examples": 512,
     "eval_every": 5,
 }
+# What else must be set for an option to apply; without it the option is refused by name.
+NEEDS: dict[str, dict[str, Any]] = {
+    "rope_base": {"position": "rope"},
+    "banded": {"position": "hard_alibi", "heads": 4},
+    **{f"gate_{name}": {"gate": "elementwise"} for name in ("at", "shared", "add", "act")},
+    **{name: {"experts": 4} for name in ("active", "balance", "balance_over")},
+    **{name: {"layers": "mamba"} for name in ("state", "expand", "conv")},
+    "feature": {"layers": "based"},
+    "embed": {"tie": True},
+}
+ONE_CHOICE = {"optimizer"}
 
 
 @pytest.mark.parametrize("part", ["model", "train"])
 def test_every_field_changes_the_folder(part: str) -> None:
-    base = experiment()
-    for field in dataclasses.fields(getattr(base, part)):
-        if OTHER[field.name] is None:
-            continue  # one choice only
-        new = dataclasses.replace(getattr(base, part), **{field.name: OTHER[field.name]})
-        assert new != getattr(base, part), f"{field.name} is not changed by this test"
+    for field in dataclasses.fields(getattr(experiment(), part)):
+        if field.name in ONE_CHOICE:
+            continue
+        config = type(getattr(experiment(), part))(**NEEDS.get(field.name, {}))
+        base = dataclasses.replace(experiment(), **{part: config})
+        new = dataclasses.replace(config, **{field.name: OTHER[field.name]})
+        assert new != config, f"{field.name} is not changed by this test"
         assert dataclasses.replace(base, **{part: new}).slug != base.slug, field.name
+
+
+LAYERS = {"gru": ("state", "expand", "conv", "feature", "kv_heads", "forget", "log_length", "gate")}
+IGNORED: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in NEEDS if name != "embed"]
+IGNORED += [(name, {"layers": "gru"}) for name in LAYERS["gru"]]
+IGNORED += [("qk_norm", {"layers": "gru"}), ("tokens", {"position": "none"})]
+IGNORED += [(name, {"mlp": 0}) for name in ("mlp_act", "mlp_in", "experts")]
+
+
+@pytest.mark.parametrize(("name", "others"), IGNORED)
+def test_options_that_would_be_ignored_are_refused(name: str, others: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=rf"model\.{name} = .* cannot be used"):
+        ModelConfig(**{**others, name: OTHER[name]})
 
 
 def test_task_cot_and_probes_change_the_folder() -> None:
@@ -71,6 +120,7 @@ def test_task_cot_and_probes_change_the_folder() -> None:
     for other in (
         change(base, "task.k", "3"),
         change(base, "cot", "false"),
+        change(base, "reads", "2"),
         dataclasses.replace(base, probes=()),
         dataclasses.replace(base, probes=(Probe("held out", 20, {"split": "train"}),)),
     ):
@@ -125,6 +175,12 @@ def test_bad_text_is_refused(text: str, hint: Any) -> None:
         {"width": 0},
         {"heads": 3},
         {"position": "up"},
+        {"gate_at": "G5", "gate": "headwise"},
+        {"gate_at": "G5", "gate": "elementwise", "gate_shared": True},
+        {"log_length": 1},
+        {"kv_heads": 3, "heads": 4},
+        {"active": 5, "experts": 4},
+        {"embed": "sinusoidal"},
         {"position": "rope", "width": 6, "heads": 2},
         {"dropout": 1.0},
         {"mlp": -1},

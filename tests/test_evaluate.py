@@ -13,8 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tasks
+from lab.config import ModelConfig, change
 from lab.data import Rows
-from lab.evaluate import compare, decode, judge
+from lab.evaluate import compare, decode, judge, score
+from lab.experiments._any import for_task
+from lab.model import State
+from lab.run import make_model
 from tasks import Batch, Role, Task, pack
 from tasks.parity import Parity
 
@@ -54,27 +58,33 @@ class Countdown(Task):
 
 
 class Scripted(torch.nn.Module):
-    """Writes the rows it was given, whatever it reads."""
+    """Writes the rows it was given, whatever it reads. Its state: which rows, how many tokens."""
 
     def __init__(self, rows: np.ndarray, words: int) -> None:
         super().__init__()
         self.rows, self.words = torch.from_numpy(rows), words
         self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.config = ModelConfig(position="none")
+        self.head, self.next_place = torch.nn.Identity(), None
+        self.steps = 0  # rows that went through step
 
-    def _next(self, t: int) -> torch.Tensor:
-        T = self.rows.shape[1]
-        token = self.rows[:, t] if t < T else torch.zeros_like(self.rows[:, 0])
-        return torch.nn.functional.one_hot(token, self.words).float()
+    def _next(self, rows: torch.Tensor, t: int) -> torch.Tensor:
+        last = self.rows.shape[1] - 1
+        return torch.nn.functional.one_hot(self.rows[rows, min(t, last)], self.words).float()
 
-    def forward(self, x: torch.Tensor, where: torch.Tensor) -> torch.Tensor:
-        every = torch.stack([self._next(t + 1) for t in range(x.shape[1])], 1)
-        return every[where]
+    def hidden(self, x: torch.Tensor, where: torch.Tensor, ids: None) -> torch.Tensor:
+        every = torch.arange(len(x))
+        return torch.stack([self._next(every, t + 1) for t in range(x.shape[1])], 1)[where]
 
-    def prefill(self, x: torch.Tensor) -> tuple[torch.Tensor, int]:
-        return self._next(x.shape[1]), x.shape[1]
+    def prefill(self, x: torch.Tensor, ids: None) -> tuple[torch.Tensor, Any]:
+        every = torch.arange(len(x))
+        return self._next(every, x.shape[1]), State([every], x.shape[1])
 
-    def step(self, token: torch.Tensor, t: int) -> tuple[torch.Tensor, int]:
-        return self._next(t + 1), t + 1
+    def step(self, token: torch.Tensor, state: State, ids: None) -> tuple[torch.Tensor, Any]:
+        (rows,) = state.layers
+        assert len(rows) == len(token)
+        self.steps += len(rows)
+        return self._next(rows, state.t + 1), State([rows], state.t + 1)
 
 
 def scripted(task: Task, batch: Batch, rows: np.ndarray) -> Any:
@@ -166,3 +176,97 @@ def test_every_task_can_be_scored() -> None:
         for batch in (b := Rows(task, length, 0)[0:16], b.without_thoughts()):
             verdict = scripted(task, batch, batch.tokens)
             assert verdict.answer.all() and verdict.valid.all(), name
+
+
+def test_rows_that_ended_cost_nothing() -> None:
+    task = Countdown()
+    batch = Rows(task, 40, 0)[0:256]
+    model = Scripted(batch.tokens, 4)
+    decode(model, task, batch)  # type: ignore[arg-type]
+    sizes = (batch.roles != Role.PAD).sum(1)
+    start = int((batch.roles == Role.PROMPT).sum(1).min())
+    assert model.steps < 1.25 * (sizes - start).sum() < 0.8 * 256 * (sizes.max() - start)
+
+
+@dataclass(frozen=True)
+class Asking(Countdown):
+    """Countdown whose thought asks a tool after "ask": the tool says "half"."""
+
+    def solve(self, prompt: Sequence[int], hidden: Sequence[int] = ()) -> Any:
+        thought, answer = super().solve(prompt)
+        return [*thought, 2], answer
+
+    def sample(self, rng: np.random.Generator, n: int, length: int) -> Batch:
+        parts = [row([DOT, 3], [3, 2], [2, END]), row([DOT, DOT, 3], [DOT, 3, 2], [2, END])]
+        batches = [parts[i] for i in rng.integers(0, 2, n)]
+        wide = max(b.tokens.shape[1] for b in batches)
+        tokens, roles = (
+            np.concatenate([np.pad(a, ((0, 0), (0, wide - a.shape[1]))) for a in arrays])
+            for arrays in ([b.tokens for b in batches], [b.roles for b in batches])
+        )
+        roles[(tokens == 2) & (roles == Role.THOUGHT)] = Role.TOOL
+        return Batch(tokens, roles)
+
+    def tool(self, prefix: Sequence[int]) -> int | None:
+        return 2 if len(prefix) > 1 and prefix[-1] == 3 and prefix.count(3) == 2 else None
+
+
+def test_the_tool_answers_while_decoding() -> None:
+    task = Asking()
+    batch = task.sample(np.random.default_rng(0), 16, 3)
+    wrong = np.where(batch.roles == Role.TOOL, DOT, batch.tokens)  # the model would say otherwise
+    assert (decode(Scripted(wrong, 4), task, batch) == batch.tokens).all()  # type: ignore[arg-type]
+    verdict = scripted(task, batch, wrong)
+    assert verdict.answer.all() and verdict.valid.all() and verdict.exact.all()
+
+
+@pytest.mark.parametrize(("name", "cot"), [("copy", True), ("planted", True), ("planted", False)])
+@pytest.mark.parametrize("position", ["coupled", "predicted"])
+def test_coupled_places(name: str, cot: bool, position: str) -> None:
+    """A model with the task's places decodes, and with them the logits of the parallel form."""
+    base = for_task(tasks.load(name))(cot=cot)
+    for path, value in {"model.position": position, "model.width": "16"}.items():
+        base = change(base, path, value)
+    model = make_model(base)
+    found = score(model, base, base.probes[1])
+    assert 0 <= found.answer <= 1
+
+
+def test_predicted_places_are_what_the_model_reads() -> None:
+    """Decoding feeds the second head's choice, not the reference's."""
+    base = change(for_task(tasks.load("planted"))(), "model.position", "predicted")
+    model = make_model(base).eval()
+    batch = Rows(base.task, 8, 0)[0:4]
+    fed: list[torch.Tensor] = []
+    step = model.step
+
+    def spy(token: torch.Tensor, state: State, ids: torch.Tensor) -> Any:
+        assert state.place is not None
+        fed.append(torch.stack([ids, state.place]))
+        return step(token, state, ids)
+
+    model.step = spy
+    decode(model, base.task, batch)
+    assert fed and all(torch.equal(*pair) for pair in fed)
+
+
+def test_a_task_without_places_is_refused() -> None:
+    base = change(for_task(tasks.load("parity"))(), "model.position", "coupled")
+    with pytest.raises(ValueError, match="the task parity has no coupled places"):
+        score(make_model(base), base, base.probes[0])
+
+
+@pytest.mark.parametrize("name", tasks.names())
+def test_prompts_read_twice(name: str) -> None:
+    task = tasks.load(name)()
+    from lab.testing import valid_lengths
+
+    batch = Rows(task, valid_lengths(task, 12)[-1], 0)[0:16]
+    for once in (batch, batch.without_thoughts()):
+        twice = once.reread(2)
+        for i in range(len(once)):
+            prompt = once.tokens[i][once.roles[i] == Role.PROMPT].tolist()
+            whole = once.tokens[i][once.roles[i] != Role.PAD].tolist()
+            assert twice.tokens[i][twice.roles[i] != Role.PAD].tolist() == prompt + whole
+        verdict = scripted(task, twice, twice.tokens)
+        assert verdict.answer.all() and verdict.valid.all()

@@ -246,3 +246,26 @@ def test_nothing_is_pickled(tmp_path: Path) -> None:
     run(small(), tmp_path)
     suffixes = {path.suffix for path in tmp_path.rglob("*") if path.is_file()}
     assert suffixes <= {".json", ".jsonl", ".safetensors", ""}
+
+
+def test_compile_is_measured_once_and_kept(tmp_path: Path) -> None:
+    e = small(steps=30)
+    e = dataclasses.replace(e, model=dataclasses.replace(e.model, dropout=0.0))
+    plain = run(e, tmp_path / "eager")
+    asked = run(e, tmp_path / "asked", compile=True)
+    assert plain.environment["compiled"] == {"used": False}
+    verdict = asked.environment["compiled"]
+    assert verdict == read_json(Path(asked.run) / "compile.json")
+    if "error" not in verdict:
+        faster = verdict["compiled_milliseconds"] < 0.95 * verdict["eager_milliseconds"]
+        assert verdict["used"] == faster
+    losses = [[row[1] for row in curve(tmp_path / out, e)] for out in ("eager", "asked")]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
+
+
+def test_a_run_goes_on_as_it_began(tmp_path: Path) -> None:
+    e = small(steps=20)
+    folder = Folder(tmp_path, e)
+    folder.open()
+    (folder.path / "compile.json").write_text('{"used": false, "eager_milliseconds": 1.0}')
+    assert run(e, tmp_path, compile=True).environment["compiled"]["eager_milliseconds"] == 1.0

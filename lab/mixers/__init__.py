@@ -7,7 +7,8 @@ A mixer is a torch module made from (ModelConfig), causal, for any T:
     step(x [B,D], state) -> y [B,D], state         one more token; may reuse the memory of state
     state_size(T) -> int                           numbers kept per sequence after T tokens
 
-B rows, T tokens, D width, H heads, d width of a head.
+A state is a tuple (of tuples) of tensors with the rows first, so that rows can be dropped from it;
+everything else in it is a plain number. B rows, T tokens, D width, H heads, d width of a head.
 """
 
 from __future__ import annotations

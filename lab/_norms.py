@@ -1,0 +1,49 @@
+"""Norms of a block: LayerNorm, RMSNorm, and the two that keep outliers small (2601.22966).
+
+PreAffine:  y = RMSNorm(a * x), a learned per channel, 1 at the start
+GatedNorm:  y = r * sigmoid(U silu(V r)) with r = RMSNorm(x), V to rank 16 and U back
+
+The published start of U is not known to us; here U and V start like every other matrix, so the gate
+starts near 1/2.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lab.config import ModelConfig
+
+RANK = 16
+
+
+def norm(config: ModelConfig) -> nn.Module:
+    """The norm that a configuration names, over the width."""
+    if config.norm == "layer":
+        return nn.LayerNorm(config.width, eps=1e-5)
+    if config.norm == "rms":
+        return nn.RMSNorm(config.width, eps=1e-6)
+    return _PreAffine(config.width) if config.norm == "preaffine" else _GatedNorm(config.width)
+
+
+class _PreAffine(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(width))
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.scale * x)
+
+
+class _GatedNorm(nn.Module):
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.down = nn.Linear(width, RANK, bias=False)
+        self.up = nn.Linear(RANK, width, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(x)
+        return y * torch.sigmoid(self.up(F.silu(self.down(y))))

@@ -1,0 +1,31 @@
+"""What several recurrent mixers share: projections, the start of step sizes, the gated RMSNorm."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lab.config import ModelConfig
+
+
+def projection(config: ModelConfig, wide: int, narrow: int) -> nn.Linear:
+    """nn.Linear from `wide` to `narrow`, with a bias of zeros under config.bias."""
+    layer = nn.Linear(wide, narrow, bias=config.bias)
+    if config.bias:
+        nn.init.zeros_(layer.bias)
+    return layer
+
+
+def step_bias(n: int) -> Tensor:
+    """b [n] with softplus(b) log-uniform in [1e-3, 1e-1], as in Mamba's code (2312.00752)."""
+    dt = torch.empty(n).uniform_(math.log(1e-3), math.log(1e-1)).exp()
+    return dt + torch.log(-torch.expm1(-dt))
+
+
+def gated_norm(o: Tensor, gate: Tensor, weight: Tensor) -> Tensor:
+    """SiLU(gate) * RMSNorm(o), eps 1e-6: o [...,H,d], gate [...,H d], weight [d] -> [...,H d]."""
+    o = F.rms_norm(o.to(weight.dtype), weight.shape, weight, 1e-6)
+    return o.flatten(-2) * F.silu(gate)

@@ -1,0 +1,360 @@
+"""Attention against its formulas, written out token by token; its cache against its forward."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from lab.config import ModelConfig
+from lab.mixers import _position
+from lab.mixers.attention import Attention
+
+Options = dict[str, Any]
+SIZE: Options = {"width": 16, "heads": 4, "position": "none"}
+
+
+def make(**options: Any) -> Attention:
+    """Weights large enough that every part matters."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        mixer = Attention(ModelConfig(**{**SIZE, **options})).double()
+        for p in mixer.parameters():
+            torch.nn.init.normal_(p, std=0.5)
+    return mixer
+
+
+def rows(B: int, T: int, D: int = 16, seed: int = 1) -> Tensor:
+    return torch.randn(B, T, D, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+class Literal:
+    """One row x [T,D] through attention, number by number, from the equations in the papers."""
+
+    def __init__(self, config: ModelConfig, weights: dict[str, Tensor], x: Tensor) -> None:
+        self.c, self.weights, self.x = config, weights, x
+        self.H, self.G = config.heads, config.kv_heads or config.heads
+        self.d = config.width // self.H
+
+    def linear(self, name: str, x: Tensor) -> Tensor:
+        y = self.weights[name + ".weight"] @ x
+        return y + self.weights[name + ".bias"] if name + ".bias" in self.weights else y
+
+    def score(self, t: int, head: int) -> Tensor:
+        """act(X W) of one head, or the mean over all of them."""
+        z = self.linear("gate.score", self.x[t])
+        s = 1 / (1 + torch.exp(-z))
+        s = {"sigmoid": s, "ns_sigmoid": 0.5 + 0.5 * s, "silu": z * s}[self.c.gate_act]
+        if self.c.gate_at == "G5":
+            return s
+        heads = self.G if self.c.gate_at in ("G2", "G3") else self.H
+        width = len(z) // heads
+        parts = [s[h * width : (h + 1) * width] for h in range(heads)]
+        return sum(parts) / heads if self.c.gate_shared else parts[head]  # type: ignore[return-value]
+
+    def gated(self, at: str, y: Tensor, t: int, head: int) -> Tensor:
+        if self.c.gate == "none" or self.c.gate_at != at:
+            return y
+        return y + self.score(t, head) if self.c.gate_add else y * self.score(t, head)
+
+    def placed(self, vector: Tensor, t: int) -> Tensor:
+        if self.c.position != "rope":
+            return vector
+        turned, half = vector.clone(), self.d // 2
+        for m in range(half):
+            a = t / self.c.rope_base ** (2 * m / self.d)
+            turned[m] = vector[m] * math.cos(a) - vector[m + half] * math.sin(a)
+            turned[m + half] = vector[m] * math.sin(a) + vector[m + half] * math.cos(a)
+        return turned
+
+    def normed(self, vector: Tensor, which: str) -> Tensor:
+        if not self.c.qk_norm:
+            return vector
+        rms = (vector.square().mean() + 1e-6).sqrt()
+        return vector / rms * self.weights[f"{which}_norm.weight"]
+
+    def part(self, t: int, head: int) -> Tensor:
+        return self.linear("qkv", self.x[t])[head * self.d : (head + 1) * self.d]
+
+    def query(self, t: int, h: int) -> Tensor:
+        q = self.placed(self.gated("G4", self.normed(self.part(t, h), "q"), t, h), t)
+        if self.c.log_length:
+            q = q * max(1.0, math.log(t + 1) / math.log(self.c.log_length))
+        return q
+
+    def key(self, t: int, g: int) -> Tensor:
+        k = self.normed(self.part(t, self.H + g), "k")
+        return self.placed(self.gated("G3", k, t, g), t)
+
+    def value(self, t: int, g: int) -> Tensor:
+        return self.gated("G2", self.part(t, self.H + self.G + g), t, g)
+
+    def reflection(self, t: int, g: int) -> Tensor:
+        """I - beta w w^T."""
+        w = torch.zeros(self.G * self.d, dtype=torch.float64)
+        for back in range(3):
+            if t - back < 0:
+                continue
+            if "turns.w.weight" in self.weights:
+                u = self.linear("turns.w", self.x[t - back])
+            else:
+                u = self.linear("turns.w.1", self.linear("turns.w.0", self.x[t - back]))
+            w += self.weights["turns.conv.weight"][2 - back] * u
+        w = w[g * self.d : (g + 1) * self.d]
+        w = w / w.square().sum().sqrt()
+        beta = 2 / (1 + torch.exp(-self.linear("turns.beta", self.x[t])[g]))
+        return torch.eye(self.d, dtype=torch.float64) - beta * torch.outer(w, w)
+
+    def logit(self, i: int, j: int, h: int) -> Tensor:
+        g = h * self.G // self.H
+        k = self.key(j, g)
+        if self.c.position == "path":
+            for t in range(j + 1, i + 1):
+                k = self.reflection(t, g) @ k
+        s = self.query(i, h) @ k / self.d**0.5
+        if self.c.position == "alibi":
+            s = s - 2 ** (-8 * (h + 1) / self.H) * (i - j)
+        if self.c.position == "hard_alibi":
+            banded = self.c.banded or max(1, self.H // 2)
+            s = s if h >= banded or i - j <= h else torch.tensor(-torch.inf)
+        if self.c.forget:
+            for t in range(j + 1, i + 1):
+                s = s - torch.log(1 + torch.exp(-self.linear("forget", self.x[t])[h]))
+        return s
+
+    def run(self) -> Tensor:
+        out = []
+        for i in range(len(self.x)):
+            heads = []
+            for h in range(self.H):
+                e = torch.stack([self.logit(i, j, h) for j in range(i + 1)]).exp()
+                g = h * self.G // self.H
+                y = sum(e[j] * self.value(j, g) for j in range(i + 1)) / e.sum()
+                heads.append(self.gated("G1", y, i, h))  # type: ignore[arg-type]
+            out.append(self.gated("G5", self.linear("out", torch.cat(heads)), i, 0))
+        return torch.stack(out)
+
+
+PLACES: list[Options] = [
+    {"position": "none"},
+    {"position": "rope", "rope_base": 50.0},
+    {"position": "alibi"},
+    {"position": "hard_alibi"},
+    {"position": "path"},
+]
+GATES: list[Options] = [
+    {},
+    {"gate": "headwise"},
+    {"gate": "elementwise"},
+]
+FORMS: list[Options] = [
+    *({"gate": "headwise", "gate_at": at} for at in ("G2", "G3", "G4")),
+    *({"gate": "elementwise", "gate_at": at} for at in ("G2", "G3", "G4", "G5")),
+    *({"gate": "elementwise", "gate_shared": True, "gate_at": at} for at in ("G1", "G2", "G4")),
+    {"gate": "headwise", "gate_act": "ns_sigmoid"},
+    {"gate": "elementwise", "gate_act": "silu"},
+    {"gate": "elementwise", "gate_act": "silu", "gate_add": True},
+    {"gate": "headwise", "gate_add": True},
+    {"gate": "elementwise", "gate_at": "G5", "gate_add": True, "bias": True},
+    {"gate": "elementwise", "gate_at": "G3", "gate_shared": True, "gate_act": "silu"},
+]
+OTHERS: list[Options] = [
+    {"position": "hard_alibi", "banded": 3},
+    {"position": "hard_alibi", "banded": 4, "forget": True},
+    {"qk_norm": True},
+    {"qk_norm": True, "position": "rope", "gate": "headwise", "gate_at": "G4"},
+    {"log_length": 3, "position": "path"},
+    {"log_length": 2, "position": "alibi", "forget": True},
+    {"kv_heads": 2, "gate": "elementwise", "gate_at": "G2"},
+    {"kv_heads": 2, "position": "path", "forget": True, "gate": "elementwise", "bias": True},
+    {"kv_heads": 1, "position": "alibi", "forget": True, "qk_norm": True},
+    {"kv_heads": 1, "position": "hard_alibi", "gate": "headwise", "gate_at": "G3", "bias": True},
+    {"width": 36, "heads": 2, "position": "path", "qk_norm": True},
+]
+GRID = [
+    *({**place, "forget": f, **gate} for place in PLACES for f in (False, True) for gate in GATES),
+    *FORMS,
+    *OTHERS,
+]
+
+
+def name(options: Options) -> str:
+    return ",".join(f"{k}={v}" for k, v in options.items()) or "plain"
+
+
+grid = pytest.mark.parametrize("options", GRID, ids=name)
+
+
+@grid
+@torch.no_grad()
+def test_forward_is_the_formula(options: Options) -> None:
+    mixer = make(**options)
+    config = ModelConfig(**{**SIZE, **options})
+    x = rows(2, 6, config.width)
+    expected = torch.stack([Literal(config, mixer.state_dict(), row).run() for row in x])
+    assert (mixer(x) - expected).abs().max() < 1e-10
+
+
+def tensors(state: Any) -> list[Tensor]:
+    if isinstance(state, Tensor):
+        return [state]
+    return [x for part in state for x in tensors(part)] if isinstance(state, tuple) else []
+
+
+@grid
+@torch.no_grad()
+def test_steps_are_the_forward_and_the_state_is_counted(options: Options) -> None:
+    mixer = make(**options)
+    x = rows(3, 36, mixer.out.in_features)
+    whole = mixer(x)
+    for prompt in (1, 16, 31):
+        y, state = mixer.prefill(x[:, :prompt])
+        assert (y - whole[:, :prompt]).abs().max() < 1e-10
+        for t in range(prompt, 36):
+            y, state = mixer.step(x[:, t], state)
+            assert (y - whole[:, t]).abs().max() < 1e-10, (prompt, t)
+            assert all(part.shape[0] == 3 for part in tensors(state))
+            assert filled(state) == mixer.state_size(t + 1)
+
+
+def filled(state: Any) -> int:
+    """Numbers of a row that a state holds, without the room for later tokens."""
+    growing = {"k", "v", "forgotten", "total"}
+    parts = [(key, part) for key, part in state._asdict().items() if isinstance(part, Tensor)]
+    return sum(
+        (part[0, :, : state.t] if key in growing else part[0]).numel() for key, part in parts
+    )
+
+
+@torch.no_grad()
+def test_room_doubles() -> None:
+    mixer, x = make(forget=True), rows(1, 100)
+    _, state = mixer.prefill(x[:, :1])
+    rooms, moves = [], 0
+    for t in range(1, 100):
+        old = state.k.data_ptr()
+        _, state = mixer.step(x[:, t], state)
+        moves += old != state.k.data_ptr()
+        rooms.append(state.k.shape[2])
+    assert sorted(set(rooms)) == [16, 32, 64, 128] and moves == 3
+
+
+@pytest.mark.parametrize("options", [{}, {"position": "path", "forget": True}], ids=name)
+@torch.no_grad()
+def test_rows_can_be_dropped_from_the_state(options: Options) -> None:
+    mixer, x, rest = make(**options), rows(5, 24), torch.tensor([3, 1])
+    whole = mixer(x)
+    _, state = mixer.prefill(x[:, :10])
+    state = type(state)(*(part[rest] if isinstance(part, Tensor) else part for part in state))
+    for t in range(10, 24):
+        y, state = mixer.step(x[rest, t], state)
+        assert (y - whole[rest, t]).abs().max() < 1e-10
+
+
+def test_slopes_and_bands_are_those_of_the_papers() -> None:
+    assert _position.slopes(8).tolist() == [2.0**-n for n in range(1, 9)]
+    assert _position.slopes(4).tolist() == [2.0 ** (-2 * n) for n in range(1, 5)]
+    assert _position.windows(16, 8).tolist() == [*range(1, 9)] + [0] * 8
+    assert _position.windows(4, 0).tolist() == [1, 2, 0, 0]
+    assert _position.windows(1, 0).tolist() == [1]
+
+
+@torch.no_grad()
+def test_a_banded_head_copies_and_a_free_head_averages() -> None:
+    """With all logits 0, heads 0 and 1 average 1 and 2 tokens, the others all of them."""
+    mixer = make(position="hard_alibi")
+    eye = torch.eye(16, dtype=torch.float64)
+    mixer.qkv.weight.copy_(torch.cat([0 * eye, 0 * eye, eye]))
+    mixer.out.weight.copy_(eye)
+    x = rows(1, 9)
+    y = mixer(x)[0, -1].view(4, 4)
+    v = x[0].view(9, 4, 4)
+    expected = [v[8, 0], v[7:, 1].mean(0), v[:, 2].mean(0), v[:, 3].mean(0)]
+    assert (y - torch.stack(expected)).abs().max() < 1e-12
+
+
+@pytest.mark.parametrize("position", ["rope", "path"])
+@torch.no_grad()
+def test_grouped_heads_are_repeated_heads(position: str) -> None:
+    few, many = make(position=position, kv_heads=2), make(position=position)
+    weights = {key: w.clone() for key, w in few.state_dict().items()}
+
+    def repeated(w: Tensor) -> Tensor:
+        return w.unflatten(0, (2, -1)).repeat_interleave(2, 0).flatten(0, 1)
+
+    q, k, v = weights["qkv.weight"].split([16, 8, 8])
+    weights["qkv.weight"] = torch.cat([q, repeated(k), repeated(v)])
+    if position == "path":
+        weights["turns.conv.weight"] = repeated(weights["turns.conv.weight"].T).T
+        for part in ("w.weight", "beta.weight", "beta.bias"):
+            weights["turns." + part] = repeated(weights["turns." + part])
+    many.load_state_dict(weights)
+    x = rows(2, 20)
+    assert (few(x) - many(x)).abs().max() < 1e-12
+
+
+TINY: list[Options] = [
+    {"position": "rope", "qk_norm": True, "gate": "elementwise", "bias": True},
+    {"position": "path", "forget": True, "kv_heads": 1, "gate": "headwise", "gate_at": "G2"},
+    {"position": "alibi", "forget": True, "log_length": 2, "gate": "headwise"},
+    {
+        "position": "hard_alibi",
+        "gate": "elementwise",
+        "gate_at": "G5",
+        "gate_act": "ns_sigmoid",
+        "gate_add": True,
+    },
+    {"gate": "elementwise", "gate_act": "silu", "gate_shared": True},
+]
+
+
+@pytest.mark.parametrize("options", TINY, ids=name)
+def test_gradients(options: Options) -> None:
+    mixer = make(width=4, heads=2, **options)
+    names, values = zip(*mixer.named_parameters(), strict=True)
+
+    def run(x: Tensor, *weights: Tensor) -> Tensor:
+        return torch.func.functional_call(mixer, dict(zip(names, weights, strict=True)), (x,))
+
+    assert torch.autograd.gradcheck(run, (rows(2, 4, 4).requires_grad_(), *values))
+
+
+@pytest.mark.parametrize("options", [*TINY, {"position": "path"}], ids=name)
+@torch.no_grad()
+def test_bf16_autocast_is_near(options: Options) -> None:
+    """Forward, prefill and steps within 3% of float64 in root mean square: bf16 keeps 8 bits."""
+    mixer, x = make(**options), rows(4, 48)
+    exact = mixer(x)
+    mixer.float()
+    with torch.autocast("cpu", torch.bfloat16):
+        whole = mixer(x.float())
+        _, state = mixer.prefill(x[:, :8].float())
+        steps = []
+        for t in range(8, 48):
+            y, state = mixer.step(x[:, t].float(), state)
+            steps.append(y)
+    for found, wanted in ((whole, exact), (torch.stack(steps, 1), exact[:, 8:])):
+        assert (found - wanted).square().mean() < 0.03**2 * wanted.square().mean()
+
+
+def test_gates_of_sigmoid_after_attention_go_through_the_operator() -> None:
+    def fused(**options: Any) -> bool:
+        gate = make(gate="elementwise", **options).gate
+        assert gate is not None
+        return gate.fused
+
+    assert fused()
+    assert not any((fused(gate_add=True), fused(gate_act="silu"), fused(gate_shared=True)))
+    assert not fused(gate_at="G2")
+
+
+@torch.no_grad()
+def test_starts_without_a_bias_to_forget_or_to_reflect() -> None:
+    """Biases are 0: forget gates at 1/2, reflections onto the plane (beta = 1)."""
+    for name_, p in Attention(
+        ModelConfig(width=16, heads=2, position="path", forget=True, gate="headwise", bias=True)
+    ).named_parameters():
+        assert not name_.endswith("bias") or not p.any(), name_
