@@ -200,10 +200,15 @@ def _step(new: _Inputs, state: _Cache, bias: Tensor | None) -> tuple[Tensor, _Ca
 
 def _read(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """Attention of one token, q [B,1,H,d], over k, v [B,G,t,d] with bias [1 or B,H,t]: the heads of
-    a group are the rows of one matrix. -> [B,1,H,d]"""
+    a group are the rows of one matrix. -> [B,1,H,d]
+
+    Two plain products: for one query a row, the fused form of a CPU takes nearly twice as long.
+    """
     B, G, _, d = k.shape
-    mask = None if bias is None else bias.to(k.dtype).unflatten(1, (G, -1))
-    y = F.scaled_dot_product_attention(q.reshape(B, G, -1, d), k, v, attn_mask=mask)
+    s = (q.reshape(B, G, -1, d) * d**-0.5).to(k.dtype) @ k.mT
+    if bias is not None:
+        s = s + bias.to(s.dtype).unflatten(1, (G, -1))
+    y = s.to(exact(s)).softmax(-1).to(v.dtype) @ v
     return y.reshape(B, 1, -1, d)
 
 
