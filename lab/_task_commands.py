@@ -200,34 +200,63 @@ def bench_decode(record: Path | None, as_json: bool) -> None:
     _report(measure(), "lab bench decode", record, as_json)
 
 
+@bench.command("kernels")
+@RECORD
+@JSON
+def bench_kernels(record: Path | None, as_json: bool) -> None:
+    """Operators on this GPU against floors and peers, forward and backward, and the goals met."""
+    import torch
+
+    from lab.bench.kernels import goals, measure
+
+    if not torch.cuda.is_available():
+        raise click.ClickException("lab bench kernels needs a CUDA device; torch sees none")
+    rows = list(measure(torch.device("cuda")))
+    _report(rows, "lab bench kernels", record, as_json, device="cuda")
+    if not as_json:
+        for says, met in goals(rows):
+            click.echo(f"{'not measured' if met is None else 'met' if met else 'missed'}: {says}")
+
+
 def _report(
-    rows: Iterable[dict[str, Any]], command: str, record: Path | None, as_json: bool
+    rows: Iterable[dict[str, Any]],
+    command: str,
+    record: Path | None,
+    as_json: bool,
+    device: str = "cpu",
 ) -> None:
     """All columns of the rows as a table or as JSON, and as a record."""
     from rich.console import Console
     from rich.table import Table
 
     found = list(rows)
-    keep(record, command, found)
+    keep(record, command, found, device)
     if as_json:
         click.echo(json.dumps(found))
         return
     table = Table(box=None, pad_edge=False)
-    for name, value in found[0].items():
+    names = list(dict.fromkeys(name for row in found for name in row))
+    for name in names:
+        value = found[0].get(name)
         heading = name.replace("_", " ").replace("milliseconds", "ms")
         table.add_column(heading, justify="left" if isinstance(value, str) else "right")
     for row in found:
-        table.add_row(*(f"{v:.3g}" if isinstance(v, float) else str(v) for v in row.values()))
+        cells = (row.get(name) for name in names)
+        shown = (f"{v:.3g}" if isinstance(v, float) else v for v in cells)
+        table.add_row(*("-" if v is None else str(v) for v in shown))
     Console().print(table)
 
 
-def keep(record: Path | None, command: str, rows: list[dict[str, Any]]) -> None:
+def keep(
+    record: Path | None, command: str, rows: list[dict[str, Any]], device: str = "cpu"
+) -> None:
     """Write a record: the command, the environment and the rows."""
     if record is None:
         return
     from lab.results import environment, write_json
 
     try:
-        write_json(record, {"command": command, "environment": environment("cpu", 1), "rows": rows})
+        made = {"command": command, "environment": environment(device, 1)}
+        write_json(record, {**made, "rows": rows})
     except OSError as error:
         raise Refused(f"--record {record}: {error.strerror or error}") from None
