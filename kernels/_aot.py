@@ -10,6 +10,7 @@ An operator file lists what it ships in `configurations()`: dicts with
     num_warps, num_stages
     divisible             names of integers that are multiples of 16 (pointers always are)
     spill_free            whether registers must suffice (checked by tests/test_aot.py)
+    quick                 False: left to the long run of the tests (True where it is not given)
 
 Must run where TRITON_INTERPRET is not set: the interpreter replaces jitted functions at import.
 """
@@ -84,12 +85,14 @@ def compiled(configuration: dict[str, Any], arch: int) -> dict[str, Any]:
     }
 
 
-def report(names: list[str], arch: int) -> Iterator[dict[str, Any]]:
+def report(names: list[str], arch: int, quick: bool = False) -> Iterator[dict[str, Any]]:
     """One dict for each configuration of the operators: its name, and `compiled` or an error."""
     import triton
 
     for name in names:
         for configuration in importlib.import_module(f"kernels.{name}").configurations():
+            if quick and not configuration.get("quick", True):
+                continue
             row = {
                 "operator": name,
                 "name": configuration["name"],
@@ -115,6 +118,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("operators", nargs="*")
     parser.add_argument("--arch", type=int, default=90)
+    parser.add_argument("--quick", action="store_true")
     asked = parser.parse_args()
-    for row in report(asked.operators or operators(), asked.arch):
+    for row in report(asked.operators or operators(), asked.arch, asked.quick):
         print(json.dumps(row), flush=True)

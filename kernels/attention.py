@@ -251,7 +251,7 @@ def attention(
             raise ValueError(f"attention: {name} must be [{H}] and not learned: {list(x.shape)}")
     q, k, v = autocast(q, k, v)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    if choose("attention", impl, q.device, _unsupported(q, k, v)):
+    if choose("attention", impl, q.device, unsupported(q, k, v)):
         call = _attention if torch.compiler.is_compiling() else _Eager.apply
         return call(q, k, v, scale, slopes, window, log_forget, gate, offsets)[0]
     return reference(
@@ -267,7 +267,7 @@ def attention(
     )
 
 
-def _unsupported(q: Tensor, k: Tensor, v: Tensor) -> str | None:
+def unsupported(q: Tensor, k: Tensor, v: Tensor) -> str | None:
     """Why the kernels cannot take these, in words."""
     d, e = q.shape[-1], v.shape[-1]
     if not q.dtype == k.dtype == v.dtype:

@@ -1,4 +1,4 @@
-"""Gated delta rule (Gated DeltaNet, arXiv 2412.06464, equation 10; ungated: arXiv 2406.06484):
+"""Gated delta rule (Gated DeltaNet, arXiv 2412.06464; without decay: 2406.06484):
 
     S_t = exp(log_decay_t) (I - beta_t k_t k_t^T) S_{t-1} + beta_t k_t v_t^T      S_{-1} = S0, or 0
     o_t = scale * S_t^T q_t
@@ -14,7 +14,11 @@ then explode, hence the inverse by substitution (reference) or by doubling block
 by a series.
 
 State, inverse and sums are float32 whatever the inputs are (float64 for float64 inputs), autocast
-or not; o has the type of v, S_last is float32.
+or not; o has the type of v, S_last is float32. The kernels' products take their factors in v's type
+(q and k are cast to it; float32 as three tf32 products) and keep for the backward pass, in that
+type, the state before each chunk, the inverses and R. Two launches forward for wide keys, one for
+narrow ones; two backward: the state's gradient chunk by chunk, then every chunk at once. No
+atomics: the same bits in every run.
 """
 
 from __future__ import annotations
@@ -224,7 +228,7 @@ if has_triton():
         PREC: tl.constexpr,
     ):
         """M = (I + L)^-1 of one chunk of 32 tokens, from two halves of 16."""
-        n, bh = tl.program_id(0), tl.program_id(1).to(tl.int64)
+        bh, n = tl.program_id(0).to(tl.int64), tl.program_id(1)
         x, c = tl.arange(0, BK), tl.arange(0, 16)
         first = (bh // H) * T * H + bh % H
         K, BETA, G = K + first * d, BETA + first, G + first
@@ -239,7 +243,7 @@ if has_triton():
         across = tl.cumsum(g2, 0)[:, None] + _last(since1, 16)[None, :]
         L21 = tl.dot(k2, tl.trans(k1), input_precision=PREC) * b2[:, None] * tl.exp2(across)
         M21 = tl.dot(tl.dot(M2, L21, input_precision="tf32x3"), M1, input_precision="tf32x3")
-        out = M + (bh * tl.num_programs(0) + n) * 1024 + c[:, None] * 32 + c[None, :]
+        out = M + (bh * tl.num_programs(1) + n) * 1024 + c[:, None] * 32 + c[None, :]
         tl.store(out, M1.to(M.dtype.element_ty))
         tl.store(out + 16, tl.zeros([16, 16], tl.float32).to(M.dtype.element_ty))
         tl.store(out + 512, (-M21).to(M.dtype.element_ty))
@@ -274,7 +278,7 @@ if has_triton():
         PREC: tl.constexpr,
     ):
         """One head's BV columns of the state [BK, BV], chunk by chunk."""
-        block, bh = tl.program_id(0), tl.program_id(1).to(tl.int64)
+        bh, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
         x, y, c = tl.arange(0, BK), block * BV + tl.arange(0, BV), tl.arange(0, C)
         i, j = c[:, None], c[None, :]
         first = (bh // H) * T * H + bh % H
@@ -290,7 +294,6 @@ if has_triton():
         for n in range(0, chunks):
             t = n * C + c
             q, k = _tile(Q, t, T, H * d, x, d, UPCAST), _tile(K, t, T, H * d, x, d, UPCAST)
-            v = _tile(V, t, T, H * e, y, e, UPCAST)
             beta = tl.load(BETA + t * H, mask=t < T, other=0.0).to(tl.float32)
             g = _log2_decay(G, t, T, H, DECAY, C)
             since = _since(g, C)
@@ -302,11 +305,12 @@ if has_triton():
                     tl.store(M + n * C * C + i * C + j, m.to(M.dtype.element_ty))
             begun = tl.exp2(tl.cumsum(g, 0))
             s = S.to(k.dtype)
-            left = v.to(tl.float32) - begun[:, None] * tl.dot(k, s, input_precision=PREC)
-            r = tl.dot(m, (beta[:, None] * left).to(k.dtype), input_precision=PREC)
+            o = begun[:, None] * tl.dot(q, s, input_precision=PREC)
             scores = tl.dot(q, tl.trans(k), input_precision=PREC) * tl.exp2(since)
             scores = tl.where(i >= j, scores, 0.0).to(k.dtype)
-            o = begun[:, None] * tl.dot(q, s, input_precision=PREC)
+            v = _tile(V, t, T, H * e, y, e, UPCAST).to(tl.float32)
+            left = beta[:, None] * (v - begun[:, None] * tl.dot(k, s, input_precision=PREC))
+            r = tl.dot(m, left.to(k.dtype), input_precision=PREC)
             o += tl.dot(scores, r.to(k.dtype), input_precision=PREC)
             out, inside = t[:, None] * (H * e) + y[None, :], (t < T)[:, None] & (y < e)[None, :]
             tl.store(OUT + out, (scale * o).to(OUT.dtype.element_ty), mask=inside)
@@ -346,7 +350,7 @@ if has_triton():
 
         DS receives that of the state behind each chunk, DR that of beta X, where R = M (beta X).
         """
-        block, bh = tl.program_id(0), tl.program_id(1).to(tl.int64)
+        bh, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
         x, y, c = tl.arange(0, BK), block * BV + tl.arange(0, BV), tl.arange(0, C)
         first = (bh // H) * T * H + bh % H
         Q, K, DO, DR = Q + first * d, K + first * d, DO + first * e, DR + first * e
@@ -417,14 +421,14 @@ if has_triton():
         First what passes between tokens, [i, j] or [j, i]; then BK channels of keys at a time what
         passes through the states. BV columns of values are summed at a time.
         """
-        n, bh = tl.program_id(0), tl.program_id(1).to(tl.int64)
+        bh, n = tl.program_id(0).to(tl.int64), tl.program_id(1)
         c = tl.arange(0, C)
         i, j = c[:, None], c[None, :]
         first = (bh // H) * T * H + bh % H
         Q, K, V = Q + first * d, K + first * d, V + first * e
         BETA, G, R, DO, DR = BETA + first, G + first, R + first * e, DO + first * e, DR + first * e
         DQ, DK, DV = DQ + first * d, DK + first * d, DV + first * e
-        state = (bh * tl.num_programs(0) + n) * d * e
+        state = (bh * tl.num_programs(1) + n) * d * e
         KEPT, DS = KEPT + state, DS + state
         t = n * C + c
         beta = tl.load(BETA + t * H, mask=t < T, other=0.0).to(tl.float32)
@@ -514,29 +518,32 @@ def _width(n: int) -> int:
 
 
 class _Plan(NamedTuple):
-    """How heads of one shape are run: C tokens a chunk, warps of each kernel."""
+    """How heads of one shape are run."""
 
-    C: int
-    prepared: bool
-    columns: int
+    C: int  # tokens of a chunk
+    prepared: bool  # the inverses are made beforehand, all chunks at once
+    columns: int  # of values, one program's share of the state
     warps: int
-    gradient_warps: int
+    tile: int  # channels and columns that the gradient kernel takes at a time
 
 
-def _plan(d: int, e: int) -> _Plan:
-    """Narrow heads invert chunks of 16 on the way; wide ones prepare the inverses of 32."""
-    wide = max(_width(d), _width(e))
-    if wide <= 32:
-        return _Plan(16, False, _width(e), 1, 1)
-    return _Plan(32, True, min(_width(e), 64), 4 if wide <= 64 else 8, 4 if wide <= 64 else 8)
+def _plan(d: int, e: int, dtype: torch.dtype) -> _Plan:
+    """Narrow keys invert chunks of 16 on the way; wide ones prepare the inverses of 32."""
+    tile = min(32, _width(d), _width(e))
+    if dtype == torch.float32:  # three products for one: small tiles, or registers spill
+        return _Plan(16, False, 16, max(1, _width(d) // 16) if d > 32 else 1, 16)
+    if d <= 32:
+        return _Plan(16, False, min(_width(e), 32), 1, tile)
+    return _Plan(32, True, min(_width(e), 64), 4 if d <= 64 else 8, tile)
 
 
-def _constants(dtype: torch.dtype, d: int) -> dict[str, Any]:
+def _options(dtype: torch.dtype, warps: int) -> dict[str, Any]:
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     return {
-        "BK": _width(d),
         "UPCAST": interpreted and dtype == torch.bfloat16,
         "PREC": "tf32x3" if dtype == torch.float32 else "tf32",
+        "num_warps": warps,
+        "num_stages": 1,
     }
 
 
@@ -553,7 +560,7 @@ def _delta(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """o, the last state; for the backward pass the state before each chunk, M and R."""
     (B, T, H, d), e = k.shape, v.shape[3]
-    plan, constants = _plan(d, e), _constants(v.dtype, d)
+    plan = _plan(d, e, v.dtype)
     C, N = plan.C, triton.cdiv(T, plan.C)
     q, k, v, beta = q.to(v).contiguous(), k.to(v).contiguous(), v.contiguous(), beta.contiguous()
     g = beta if log_decay is None else log_decay.contiguous()
@@ -565,16 +572,15 @@ def _delta(
     start = last if S0 is None else S0.contiguous()
     with torch.cuda.device_of(v):
         if plan.prepared:
-            _prepare_kernel[(N, B * H)](
-                k, beta, g, M, T, H, d, decay, **constants, num_warps=1, num_stages=1
+            _prepare_kernel[(B * H, N)](
+                *(k, beta, g, M, T, H, d, decay), BK=_width(d), **_options(v.dtype, 1)
             )
-        _forward_kernel[(triton.cdiv(e, plan.columns), B * H)](
+        _forward_kernel[(B * H, triton.cdiv(e, plan.columns))](
             *(q, k, v, beta, g, start, o, last, M, kept, R, scale, T, H, d, e),
             *(decay, initial, plan.prepared, save, C),
+            BK=_width(d),
             BV=plan.columns,
-            **constants,
-            num_warps=plan.warps,
-            num_stages=1,
+            **_options(v.dtype, plan.warps),
         )
     return o, last, kept, M if save else v.new_empty(B, 0), R
 
@@ -596,7 +602,7 @@ def _delta_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradient of each input (empty where there is no input)."""
     (B, T, H, d), e = k.shape, v.shape[3]
-    plan, constants = _plan(d, e), _constants(v.dtype, d)
+    plan = _plan(d, e, v.dtype)
     C, N = plan.C, triton.cdiv(T, plan.C)
     q_, k_, v, beta = q.to(v).contiguous(), k.to(v).contiguous(), v.contiguous(), beta.contiguous()
     g = beta if log_decay is None else log_decay.contiguous()
@@ -606,20 +612,18 @@ def _delta_backward(
     dg = beta.new_empty(B, 0) if log_decay is None else torch.empty_like(g)
     decay = log_decay is not None
     with torch.cuda.device_of(v):
-        _carry_kernel[(triton.cdiv(e, plan.columns), B * H)](
+        _carry_kernel[(B * H, triton.cdiv(e, plan.columns))](
             *(q_, k_, beta, g, M, do, dlast, dS, dR, dS0, scale, T, H, d, e, decay, C),
+            BK=_width(d),
             BV=plan.columns,
-            **constants,
-            num_warps=plan.warps,
-            num_stages=1,
+            **_options(v.dtype, plan.warps),
         )
-        _gradient_kernel[(N, B * H)](
+        _gradient_kernel[(B * H, N)](
             *(q_, k_, v, beta, g, kept, R, do, dS, dR, dq, dk, dv, dbeta, dg),
             *(scale, T, H, d, e, decay, C),
-            BV=16,
-            **constants,
-            num_warps=plan.gradient_warps,
-            num_stages=1,
+            BK=plan.tile,
+            BV=plan.tile,
+            **_options(v.dtype, 2),
         )
     dS0 = dS0[:, :0, 0, 0].clone() if S0 is None else dS0.to(S0.dtype)
     return dq.to(q.dtype), dk.to(k.dtype), dv, dbeta, dg, dS0
@@ -628,7 +632,7 @@ def _delta_backward(
 @_delta.register_fake
 def _(q, k, v, beta, log_decay, S0, scale, save):  # type: ignore[no-untyped-def]
     (B, T, H, d), e = k.shape, v.shape[3]
-    C = _plan(d, e).C
+    C = _plan(d, e, v.dtype).C
     last = v.new_empty(B, H, d, e, dtype=torch.float32)
     N = -(-T // C)
     shapes = [(B, H, N, d, e), (B, H, N, C, C), v.shape] if save else [(B, 0)] * 3
@@ -646,10 +650,15 @@ def _(*inputs):  # type: ignore[no-untyped-def]
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     *tensors, ctx.scale, _ = inputs
     ctx.save_for_backward(*tensors, *output[2:])
+    ctx.set_materialize_grads(False)  # or the kept states get a gradient of zeros
 
 
 def _autograd(ctx, do, dlast, *_):  # type: ignore[no-untyped-def]
     tensors = ctx.saved_tensors
+    (B, _, H, d), v = tensors[1].shape, tensors[2]
+    do = torch.zeros_like(v) if do is None else do
+    if dlast is None:
+        dlast = v.new_zeros(B, H, d, v.shape[3], dtype=torch.float32)
     *some, dg, dS0 = _delta_backward(*tensors, do, dlast, ctx.scale)
     dg, dS0 = (None if x is None else dx for x, dx in zip(tensors[4:6], (dg, dS0), strict=True))
     return *some, dg, dS0, None, None
@@ -659,10 +668,14 @@ _delta.register_autograd(_autograd, setup_context=_setup)
 
 
 class _Delta(torch.autograd.Function):
-    """The same gradient for torch.func.grad, which a registered one does not reach."""
+    """The same gradient in the form that torch.func.grad takes."""
 
     generate_vmap_rule = True
-    forward = staticmethod(lambda *inputs: _delta(*inputs))
+    forward = staticmethod(
+        lambda q, k, v, beta, log_decay, S0, scale, save: _delta(
+            q, k, v, beta, log_decay, S0, scale, save
+        )
+    )
     setup_context = staticmethod(_setup)
     backward = staticmethod(once_differentiable(_autograd))  # type: ignore[assignment]
 
@@ -683,20 +696,22 @@ def _(info, in_dims, *inputs):  # type: ignore[no-untyped-def]
 
 
 def configurations() -> list[dict[str, Any]]:
-    """Every kernel as it is shipped, for compilation ahead of time."""
+    """Every kernel as it is shipped, for compilation ahead of time; spill_free is for sm_90."""
     found = []
-    for dtype, d in itertools.product((torch.bfloat16, torch.float32), (32, 64, 128)):
-        plan = _plan(d, d)
+    shapes = ((16, 16), (32, 32), (64, 32), (64, 64), (128, 128))
+    for dtype, (d, e) in itertools.product((torch.bfloat16, torch.float32), shapes):
+        plan = _plan(d, e, dtype)
         constants: dict[str, Any]
         constants = {"DECAY": True, "INITIAL": True, "PREPARED": plan.prepared, "SAVE": True}
-        constants |= {"C": plan.C, **_constants(dtype, d), "UPCAST": False}
         kernels = [
-            (_forward_kernel, plan.columns, plan.warps),
-            (_carry_kernel, plan.columns, plan.warps),
-            (_gradient_kernel, 16, plan.gradient_warps),
+            (_prepare_kernel, _width(d), 0, 1),
+            (_forward_kernel, _width(d), plan.columns, plan.warps),
+            (_carry_kernel, _width(d), plan.columns, plan.warps),
+            (_gradient_kernel, plan.tile, plan.tile, 2),
         ]
-        for kernel, columns, warps in [(_prepare_kernel, 0, 1)] * plan.prepared + kernels:
-            mine = {"BV": columns, **constants}
+        for kernel, BK, BV, warps in kernels[0 if plan.prepared else 1 :]:
+            options = {**_options(dtype, warps), "UPCAST": False}
+            mine = {**constants, "C": plan.C, "BK": BK, "BV": BV, **options}
             mine = {name: x for name, x in mine.items() if name in kernel.arg_names}
             narrow = "*bf16" if dtype == torch.bfloat16 else "*fp32"
             wide = {"S0", "LAST", "DLAST", "DS0", "BETA", "G", "DBETA", "DG"}
@@ -705,12 +720,12 @@ def configurations() -> list[dict[str, Any]]:
             types |= {"scale": "fp32"} if "scale" in types else {}
             found.append(
                 {
-                    "name": f"delta {kernel.__name__.strip('_')} {narrow[1:]} d={d}",
+                    "name": f"delta {kernel.__name__.strip('_')} {narrow[1:]} d={d} e={e}",
                     "kernel": kernel,
                     "signature": types,
                     "divisible": ("d", "e"),
                     "constexprs": mine,
-                    "spill_free": True,
+                    "spill_free": dtype == torch.bfloat16 or d <= 32 or kernel is _gradient_kernel,
                     "num_warps": warps,
                     "num_stages": 1,
                 }
@@ -740,12 +755,14 @@ def delta(
         no = "float64 is more than the kernel's float32"
     elif max(d, e) > 128:
         no = f"heads of {d} and {e} are wider than the kernel's 128"
-    elif k[0].numel() * max(1, e // d) >= 2**31:
-        no = f"T = {k.shape[1]} is beyond the kernel's 32-bit offsets"
+    elif k[0, ..., 0].numel() * max(d, e) >= 2**31 or k.shape[1] > 2**20 - 16:
+        no = f"T = {k.shape[1]} is beyond the kernel's offsets"
     if not choose("delta", impl, v.device, no):
         return reference(q, k, v, beta, log_decay, S0, scale)
     scale = 1.0 if scale is None else scale
-    o, last, *_ = _Delta.apply(q, k, v, beta, log_decay, S0, scale, torch.is_grad_enabled())
+    # The compiler takes the operator with its registered gradient; torch.func.grad does not.
+    run = _delta if torch.compiler.is_compiling() else _Delta.apply
+    o, last, *_ = run(q, k, v, beta, log_decay, S0, scale, torch.is_grad_enabled())
     return o, last
 
 

@@ -1,4 +1,4 @@
-"""Gated linear attention (arXiv 2312.06635, equation 3; without decay arXiv 2006.16236):
+"""Gated linear attention (arXiv 2312.06635; without decay: 2006.16236):
 
     S_t = diag(exp(log_decay_t)) S_{t-1} + k_t v_t^T        S_{-1} = S0, or 0
     o_t = scale * S_t^T q_t

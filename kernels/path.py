@@ -34,7 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels import Impl, choose
-from kernels.attention import autocast, check, opened, ragged
+from kernels.attention import autocast, check, fold, opened, ragged, unsupported
 from kernels.attention import example_inputs as _attention_inputs
 
 
@@ -222,10 +222,159 @@ def path(
         )
     q, k, v = autocast(q, k, v)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    choose("path", impl, q.device)
+    if choose("path", impl, q.device, unsupported(q, k, v)):
+        if w.dtype != q.dtype:
+            w, beta = _narrowed(w, beta, q.dtype)
+        call = _path if torch.compiler.is_compiling() else _Eager.apply
+        return call(q, k, v, w, beta, scale, log_forget, gate, offsets)[0]
     return reference(
         q, k, v, w, beta, scale=scale, log_forget=log_forget, gate=gate, offsets=offsets
     )
+
+
+def _narrowed(w: Tensor, beta: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """w rounded to the type of q, and beta such that the eigenvalue 1 - beta |w|^2 stays.
+
+    Where a token repeats, so does the rounding of its w: near beta = 2 an eigenvalue a little
+    below -1 would grow with every repetition.
+    """
+    narrow = w.to(dtype)
+    with torch.no_grad():
+        lost, kept = w.float().square().sum(-1), narrow.float().square().sum(-1)
+        ratio = torch.where(kept > 0, lost / kept, 1.0)
+    return narrow, beta * ratio.to(torch.promote_types(beta.dtype, torch.float32))
+
+
+@torch.library.custom_op("kernels::path", mutates_args=())
+def _path(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    w: Tensor,
+    beta: Tensor,
+    scale: float,
+    log_forget: Tensor | None,
+    gate: Tensor | None,
+    offsets: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    from kernels._path_triton import run_forward
+
+    return run_forward(q, k, v, w, beta, scale, log_forget, gate, offsets)
+
+
+@torch.library.custom_op("kernels::path_backward", mutates_args=())
+def _path_backward(
+    dy: Tensor,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    w: Tensor,
+    beta: Tensor,
+    y: Tensor,
+    lse: Tensor,
+    scale: float,
+    log_forget: Tensor | None,
+    gate: Tensor | None,
+    offsets: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
+    from kernels._path_triton import run_backward
+
+    return run_backward(dy, q, k, v, w, beta, y, lse, scale, log_forget, gate, offsets)
+
+
+@_path.register_fake
+def _(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
+    B, T, H, _ = q.shape
+    y = torch.empty(B, T, H, v.shape[3], dtype=v.dtype, device=q.device)
+    return y, q.new_empty(B, T, H, dtype=torch.float32)
+
+
+@_path_backward.register_fake
+def _(dy: Tensor, q: Tensor, k: Tensor, v: Tensor, w: Tensor, beta: Tensor, *rest: Any) -> Any:
+    log_forget, gate = rest[3:5]
+    like = [torch.empty_like(x, memory_format=torch.contiguous_format) for x in (q, k, v)]
+    return (
+        *like,
+        torch.empty(w.shape, dtype=q.dtype, device=q.device),
+        torch.empty(beta.shape, dtype=torch.float32, device=q.device),
+        q.new_empty(0 if log_forget is None else log_forget.shape, dtype=torch.float32),
+        q.new_empty(0) if gate is None else gate.new_empty(gate.shape),
+    )
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    q, k, v, w, beta, ctx.scale, *rest = inputs
+    ctx.save_for_backward(q, k, v, w, beta, *output, *rest)
+
+
+def _gradient(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    return _gradients(_path_backward, ctx, dy)
+
+
+def _gradients(backward: Any, ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+    q, k, v, w, beta, y, lse, log_forget, gate, offsets = ctx.saved_tensors
+    dq, dk, dv, dw, dbeta, dlog, dgate = backward(
+        dy, q, k, v, w, beta, y, lse, ctx.scale, log_forget, gate, offsets
+    )
+    dlog = None if log_forget is None else dlog.to(log_forget.dtype)
+    dgate = None if gate is None else dgate
+    return dq, dk, dv, dw.to(w.dtype), dbeta.to(beta.dtype), None, dlog, dgate, None
+
+
+_path.register_autograd(_gradient, setup_context=_setup)
+
+
+@_path.register_vmap
+def _(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
+    return fold(_path, info.batch_size, in_dims, inputs, offsets=8)
+
+
+@_path_backward.register_vmap
+def _(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
+    return fold(_path_backward, info.batch_size, in_dims, inputs, offsets=11)
+
+
+class _Eager(torch.autograd.Function):
+    """The operator outside of torch.compile: less to do per call, and torch.func.grad sees it."""
+
+    @staticmethod
+    def forward(*inputs: Any) -> tuple[Tensor, Tensor]:
+        from kernels._path_triton import run_forward
+
+        return run_forward(*inputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        _setup(ctx, inputs, output)
+        ctx.mark_non_differentiable(output[1])
+
+    @staticmethod
+    def backward(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+        return _gradients(_EagerBackward.apply, ctx, dy)
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
+        return fold(_Eager.apply, info.batch_size, in_dims, inputs, offsets=8)
+
+
+class _EagerBackward(torch.autograd.Function):
+    @staticmethod
+    def forward(*inputs: Any) -> tuple[Tensor, ...]:
+        from kernels._path_triton import run_backward
+
+        return run_backward(*inputs)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        raise RuntimeError("path: the kernels have no second derivative")
+
+    @staticmethod
+    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
+        return fold(_EagerBackward.apply, info.batch_size, in_dims, inputs, offsets=11)
 
 
 FOLD = 32
@@ -343,6 +492,13 @@ def path_step(
         cache.turn.copy_(torch.eye(d, dtype=dtype, device=q.device).expand_as(cache.turn))
         cache.folded = cache.t
     return y.to(v.dtype), cache
+
+
+def configurations() -> list[dict[str, Any]]:
+    """The kernels as they are shipped, for compilation ahead of time (kernels/_aot.py)."""
+    from kernels import _path_triton
+
+    return _path_triton.configurations()
 
 
 def example_inputs(

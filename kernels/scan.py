@@ -51,7 +51,7 @@ def reference(a: Tensor, x: Tensor, h0: Tensor | None = None) -> Tensor:
 
     On a CPU the loop moves every number once, where doubling would move it log2(T) times.
     """
-    return _Scan.apply(a, x, h0, False)
+    return _run(a, x, h0, False)
 
 
 def scan(a: Tensor, x: Tensor, h0: Tensor | None = None, *, impl: Impl = "auto") -> Tensor:
@@ -63,7 +63,13 @@ def scan(a: Tensor, x: Tensor, h0: Tensor | None = None, *, impl: Impl = "auto")
     no = "float64 is more than the kernel's float32" if x.dtype == torch.float64 else None
     if x[0].numel() >= 2**31:
         no = f"T * D = {x[0].numel()} is beyond the kernel's 32-bit offsets"
-    return _Scan.apply(a, x, h0, choose("scan", impl, x.device, no))
+    return _run(a, x, h0, choose("scan", impl, x.device, no))
+
+
+def _run(a: Tensor, x: Tensor, h0: Tensor | None, triton: bool) -> Tensor:
+    # The compiler takes the operator with its registered gradient; torch.func.grad does not.
+    run = _scan if torch.compiler.is_compiling() else _Scan.apply
+    return run(a, x, h0, triton)
 
 
 def example_inputs(
@@ -201,7 +207,7 @@ def _launch_back(
 
 
 def configurations() -> list[dict[str, Any]]:
-    """Every kernel as it is shipped, for compilation ahead of time."""
+    """Every kernel as it is shipped, for compilation ahead of time; spill_free is for sm_90."""
     kernels = ((_forward_kernel, _FORWARD), (_backward_kernel, _BACKWARD))
     found = []
     for dtype, (kernel, blocks) in itertools.product(("bf16", "fp32"), kernels):
@@ -282,7 +288,7 @@ _scan.register_autograd(_autograd, setup_context=_setup)
 
 
 class _Scan(torch.autograd.Function):
-    """The same gradient for torch.func.grad, which a registered one does not reach."""
+    """The same gradient in the form that torch.func.grad takes."""
 
     generate_vmap_rule = True
     forward = staticmethod(lambda a, x, h0, triton: _scan(a, x, h0, triton))

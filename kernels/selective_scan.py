@@ -10,7 +10,8 @@ of the D x N numbers is its own recurrence. As in Mamba's own code, B_t is discr
 
 The state, A and all sums are float32 whatever the inputs are (float64 for float64 inputs); y has
 the type of u, h_last is float32. The T states are never all in memory: one in every chunk is kept,
-and the backward pass recomputes the others.
+and the backward pass recomputes the others. No atomics: the kernels' shares of dA, dB, dC and
+dDskip are summed outside, in a fixed order.
 """
 
 from __future__ import annotations
@@ -152,7 +153,9 @@ def _run(
     triton: bool,
 ) -> tuple[Tensor, Tensor]:
     Dskip = None if Dskip is None else Dskip[None]
-    y, last, _ = _SelectiveScan.apply(u, delta, A[None], Bm, Cm, Dskip, h0, triton)
+    # The compiler takes the operator with its registered gradient; torch.func.grad does not.
+    run = _selective_scan if torch.compiler.is_compiling() else _SelectiveScan.apply
+    y, last, _ = run(u, delta, A[None], Bm, Cm, Dskip, h0, triton)
     return y, last
 
 
@@ -532,7 +535,7 @@ def _launch_back(
 
 
 def configurations() -> list[dict[str, Any]]:
-    """Every kernel as it is shipped, for compilation ahead of time."""
+    """Every kernel as it is shipped, for compilation ahead of time; spill_free is for sm_90."""
     found = []
     kernels = ((_forward_kernel, False), (_backward_kernel, True))
     for dtype, N, (kernel, back) in itertools.product(("bf16", "fp32"), (16, 64), kernels):
@@ -631,15 +634,15 @@ def _selective_scan_backward(
             ut, dt, bt, ct, dyt = u_[r, s], delta_[r, s], B_[r, s], C_[r, s], dy[r, s]
             before = kept[r, i]
             decay, hs = _states(dt * ut, dt, At, bt, before)
-            torch.matmul(hs, dyt[..., None], out=dC[r, s, :, None])
+            torch.sum(hs * dyt[:, :, None, :], 3, out=dC[r, s])
             g = ct[..., None] * dyt[:, :, None, :]
             gs, decays = g.unbind(1), decay.unbind(1)
             gs[-1].add_(carry)
             for j in range(len(gs) - 2, -1, -1):
                 gs[j].addcmul_(decays[j + 1], gs[j + 1])
             carry = decays[0] * gs[0]
-            torch.matmul(g, (dt * ut)[..., None], out=dB[r, s, :, None])
-            dx = torch.matmul(bt[..., None, :], g)[..., 0, :]
+            torch.sum(g * (dt * ut)[:, :, None, :], 3, out=dB[r, s])
+            dx = torch.sum(g * bt[..., None], 2)
             decay.mul_(g)
             decay[:, 1:].mul_(hs[:, :-1])
             decay[:, 0].mul_(before)
@@ -681,10 +684,14 @@ def _(*inputs):  # type: ignore[no-untyped-def]
 def _setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     *tensors, ctx.triton = inputs
     ctx.save_for_backward(*tensors, output[2])
+    ctx.set_materialize_grads(False)  # or the kept states get a gradient of zeros
 
 
 def _autograd(ctx, dy, dlast, _):  # type: ignore[no-untyped-def]
     *tensors, kept = ctx.saved_tensors
+    u, _, A, *_ = tensors
+    dy = torch.zeros_like(u) if dy is None else dy
+    dlast = kept.new_zeros(len(u), *A.shape[1:]) if dlast is None else dlast
     *some, dskip, dh0 = _selective_scan_backward(*tensors, kept, dy, dlast, ctx.triton)
     dskip, dh0 = (None if v is None else g for v, g in zip(tensors[5:], (dskip, dh0), strict=True))
     return *some, dskip, dh0, None
@@ -694,10 +701,14 @@ _selective_scan.register_autograd(_autograd, setup_context=_setup)
 
 
 class _SelectiveScan(torch.autograd.Function):
-    """The same gradient for torch.func.grad, which a registered one does not reach."""
+    """The same gradient in the form that torch.func.grad takes."""
 
     generate_vmap_rule = True
-    forward = staticmethod(lambda *inputs: _selective_scan(*inputs))
+    forward = staticmethod(
+        lambda u, delta, A, Bm, Cm, Dskip, h0, triton: _selective_scan(
+            u, delta, A, Bm, Cm, Dskip, h0, triton
+        )
+    )
     setup_context = staticmethod(_setup)
     backward = staticmethod(once_differentiable(_autograd))  # type: ignore[assignment]
 

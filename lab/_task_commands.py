@@ -200,6 +200,22 @@ def bench_decode(record: Path | None, as_json: bool) -> None:
     _report(measure(), "lab bench decode", record, as_json)
 
 
+@bench.command("compile")
+@RECORD
+@JSON
+def bench_compile(record: Path | None, as_json: bool) -> None:
+    """Registers, spills and tensor-core instructions of every kernel, compiled without a GPU."""
+    from kernels import has_triton
+    from lab.bench.compile import measure
+
+    if not has_triton():
+        raise click.ClickException("lab bench compile needs triton, which is not installed")
+    try:
+        _report(measure(), "lab bench compile", record, as_json)
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from None
+
+
 @bench.command("kernels")
 @RECORD
 @JSON

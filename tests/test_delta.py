@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import itertools
+import os
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from test_scan import check_equal, with_gradients
+from test_scan import check_equal, check_on_gpu, with_gradients
 
 import kernels
 from kernels import delta as file
@@ -124,6 +125,13 @@ def test_vmap() -> None:
             assert (g[n] - w).abs().max() < 1e-12
 
 
+def test_compiled_in_one_graph() -> None:
+    torch._dynamo.reset()
+    compiled = torch.compile(delta, backend="aot_eager", fullgraph=True)
+    for inputs in (make(18), make(40, False, False)):
+        check_equal(with_gradients(compiled, inputs), with_gradients(delta, inputs), 1e-12)
+
+
 def test_bad_shapes_and_devices_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     i = make(4)
@@ -139,3 +147,19 @@ def test_bad_shapes_and_devices_are_named(monkeypatch: pytest.MonkeyPatch) -> No
         delta(**i, impl="triton")
     delta(**i, impl="reference")
     assert kernels.served()["delta"] == "reference"
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("d", "e"), [(16, 16), (24, 40), (32, 32), (64, 64), (64, 128), (128, 64), (72, 20)]
+)
+@pytest.mark.parametrize("T", [1, 2, 15, 16, 17, 31, 33, 62, 63, 64, 65, 100, 129, 257])
+def test_kernels_on_a_gpu(T: int, d: int, e: int, dtype: torch.dtype) -> None:
+    if not torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1":
+        pytest.skip("needs a CUDA device and no interpreter")
+    bound = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}[dtype]
+    for distinct in (None, 3):
+        i: dict[str, Any] = file.example_inputs(2, T, 3, d, e, T, dtype, distinct)
+        i |= [{}, {"log_decay": None}, {"S0": None}][T % 3]
+        check_on_gpu(delta, file.definition, i, bound)

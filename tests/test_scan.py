@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -41,7 +44,7 @@ def with_gradients(
     outputs = outputs if isinstance(outputs, tuple) else (outputs,)
     generator = torch.Generator().manual_seed(9)
     total = sum(
-        (y * torch.randn(y.shape, generator=generator, dtype=torch.float64).to(y.dtype)).sum()
+        (y * torch.randn(y.shape, generator=generator, dtype=torch.float64).to(y)).sum()
         for y in outputs
     )
     wanted = {name: x for name, x in leaves.items() if torch.is_tensor(x)}
@@ -53,12 +56,13 @@ def with_gradients(
 def check_equal(
     got: dict[str, torch.Tensor], wanted: dict[str, torch.Tensor], bound: float
 ) -> None:
-    """Relative RMS error of each tensor within the bound."""
+    """Relative RMS error of each tensor within the bound; absolute where all is rounding."""
     assert got.keys() == wanted.keys()
     for name, x in got.items():
         y = wanted[name]
         assert x.shape == y.shape and torch.isfinite(x).all(), name
-        error = (x.double() - y.double()).norm() / y.double().norm().clamp_min(1e-12)
+        size = y.double().norm().item()
+        error = (x.double() - y.double()).norm().item() / (size if size > 1e-6 else 1.0)
         assert error <= bound, f"{name}: {error:.2e}"
 
 
@@ -230,6 +234,16 @@ def test_operators_are_registered_soundly() -> None:
         torch.library.opcheck(op, (*inputs, False), test_utils=tests)
 
 
+@pytest.mark.parametrize(
+    ("operator", "make"), [(scan, scan_inputs), (selective_scan, selective_inputs)]
+)
+def test_compiled_in_one_graph(operator: Callable[..., Any], make: Callable[..., Any]) -> None:
+    torch._dynamo.reset()
+    compiled = torch.compile(operator, backend="aot_eager", fullgraph=True)
+    for inputs in (make(18), make(19, False)):
+        check_equal(with_gradients(compiled, inputs), with_gradients(operator, inputs), 1e-12)
+
+
 def test_bad_shapes_and_devices_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     x = torch.zeros(2, 4, 3)
@@ -244,3 +258,52 @@ def test_bad_shapes_and_devices_are_named(monkeypatch: pytest.MonkeyPatch) -> No
         selective_scan(**{**j, "Cm": j["Cm"][:, :3]})
     scan(x, x, impl="reference")
     assert kernels.served()["scan"] == "reference"
+
+
+def test_imports_and_runs_without_triton() -> None:
+    code = """
+import sys
+sys.modules["triton"] = None
+from kernels import delta, linear, scan, selective_scan
+for file in (delta, linear, scan, selective_scan):
+    getattr(file, file.__name__.split(".")[-1])(**file.example_inputs(1, 5))
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("T", [1, 2, 15, 16, 17, 31, 33, 62, 63, 64, 65, 100, 129, 257])
+def test_kernels_on_a_gpu(T: int, dtype: torch.dtype) -> None:
+    if not torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1":
+        pytest.skip("needs a CUDA device and no interpreter")
+    bound = {torch.float32: 4e-6, torch.float16: 2e-3, torch.bfloat16: 1.2e-2}[dtype]
+    cases: list[tuple[Callable[..., Any], Any, dict[str, Any]]] = [
+        (scan, scan_file, scan_file.example_inputs(3, T, 130, seed=T, dtype=dtype)),
+        *(
+            (selective_scan, selective_file, selective_file.example_inputs(3, T, 70, N, T, dtype))
+            for N in (4, 16, 33, 64)
+        ),
+    ]
+    for operator, file, inputs in cases:
+        inputs = (
+            inputs if T % 2 else {n: None if n in ("h0", "Dskip") else x for n, x in inputs.items()}
+        )
+        check_on_gpu(operator, file.definition, inputs, bound)
+
+
+def check_on_gpu(
+    operator: Callable[..., Any],
+    definition: Callable[..., Any],
+    inputs: dict[str, Any],
+    bound: float,
+) -> None:
+    """The kernels against the definition in float64, and the same bits in 20 runs."""
+    there = {n: None if x is None else x.cuda() for n, x in inputs.items()}
+    got = with_gradients(operator, there)
+    assert kernels.served()[operator.__name__] == "triton"
+    exact = {n: None if x is None else x.double() for n, x in inputs.items()}
+    check_equal({n: x.cpu() for n, x in got.items()}, with_gradients(definition, exact), bound)
+    for _ in range(20):
+        again = with_gradients(operator, there)
+        assert all(torch.equal(x, got[n]) for n, x in again.items()), "a run differs from the first"

@@ -170,6 +170,27 @@ def _median(work: Callable[[], object], device: torch.device, repeats: int) -> f
     return statistics.median(times)
 
 
+def markdown(record: dict[str, Any] | None) -> str:
+    """The README's table of speeds from a record of `lab bench kernels`, or a sentence without."""
+    if record is None:
+        return (
+            "Not measured yet: `lab bench kernels --record notebooks/records/bench-kernels.json`"
+            " needs a GPU."
+        )
+    lines = [
+        f"{record['environment']['device']}, bf16, microseconds (over the floor):",
+        "",
+        "| operator | shape | implementation | forward | backward |",
+        "|---|---|---|---|---|",
+    ]
+    timed = [row for row in record["rows"] if "pass" in row]
+    for forward, backward in zip(timed[::2], timed[1::2], strict=True):
+        cells = (f"{r['microseconds']:.0f} ({r['over_floor']:.1f}x)" for r in (forward, backward))
+        names = (forward["operator"], forward["shape"], forward["implementation"])
+        lines.append("| " + " | ".join([*names, *cells]) + " |")
+    return "\n".join(lines)
+
+
 def goals(rows: list[dict[str, Any]]) -> Iterator[tuple[str, bool | None]]:
     """Each goal of the project in words, and whether these rows meet it (None: not measured)."""
     found = {

@@ -1,0 +1,190 @@
+"""kernels/_path_triton.py under Triton's interpreter: forward and every gradient."""
+
+import os
+import sys
+
+import pytest
+
+if "triton" not in sys.modules:
+    os.environ["TRITON_INTERPRET"] = "1"
+elif os.environ.get("TRITON_INTERPRET") != "1":
+    pytest.skip("triton was imported without TRITON_INTERPRET=1", allow_module_level=True)
+
+import torch
+
+from kernels import has_triton, served
+from kernels.path import definition, example_inputs, path
+
+if not has_triton():
+    pytest.skip("triton is not installed", allow_module_level=True)
+
+from kernels import _path_triton
+
+BOTH = {"forget": True, "repeat": 2}
+OPTIONS = [
+    {},
+    {"G": 1, "e": 48, "gate": "headwise", "forget": True},
+    {"repeat": 3, "d": 40, "gate": "elementwise"},
+    BOTH | {"gate": "headwise"},
+    BOTH | {"gate": "elementwise", "G": 1, "d": 64},
+]
+LENGTHS = [1, 2, 15, 16, 17, 31, 33, 62, 63, 64, 65, 100, 129, 257]
+BOUND = {torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 2e-2}
+
+
+@pytest.fixture(autouse=True)
+def poison(monkeypatch):
+    """Fresh memory holds NaN: an output that is not written fails."""
+    for owner, name in ((torch, "empty"), (torch, "empty_like"), (torch.Tensor, "new_empty")):
+        make = getattr(owner, name)
+
+        def filled(*args, make=make, **options):
+            x = make(*args, **options)
+            return x.fill_(float("nan")) if x.is_floating_point() else x
+
+        monkeypatch.setattr(owner, name, filled)
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Tiles as large as half precision has them, for speed: the interpreter counts tiles."""
+    own = _path_triton._plan
+    monkeypatch.setattr(
+        _path_triton, "_plan", lambda backward, width, itemsize, T: own(False, width, 2, T)
+    )
+
+
+def made(T: int, options: dict, B: int = 1, dtype: torch.dtype = torch.float32) -> dict:
+    options = {"d": 32, **options}
+    return example_inputs(B, T, 2, options.pop("d"), **options, seed=T, dtype=dtype)
+
+
+def gap(got: torch.Tensor, want: torch.Tensor) -> float:
+    """Relative RMS difference; absolute where `want` is zero up to rounding."""
+    size = want.norm().item()
+    return (got.double() - want).norm().item() / (size if size > 1e-6 else 1.0)
+
+
+def gaps(inputs: dict, offsets: torch.Tensor | None = None) -> dict[str, float]:
+    """How far the kernels are from the definition in float64: output and every gradient."""
+    leaves = {n: x.detach().requires_grad_() for n, x in inputs.items()}
+    y = path(**leaves, offsets=offsets, impl="triton")
+    assert served()["path"] == "triton"
+    up = torch.sin(torch.arange(y.numel())).view_as(y).to(y.dtype)
+    got = (y, *torch.autograd.grad(y, list(leaves.values()), up))
+    slow = {n: x.double().requires_grad_() for n, x in inputs.items()}
+    y = definition(**slow, offsets=offsets)
+    want = (y, *torch.autograd.grad(y, list(slow.values()), up.double()))
+    return {n: gap(a, b) for n, a, b in zip(("y", *leaves), got, want, strict=True)}
+
+
+@pytest.mark.parametrize("T", LENGTHS)
+@pytest.mark.parametrize("which", [0, 1])
+def test_float32_at_every_length(T, which, large):
+    options = OPTIONS[(2 * LENGTHS.index(T) + which) % len(OPTIONS)]
+    found = gaps(made(T, options))
+    assert {n: x for n, x in found.items() if not x < BOUND[torch.float32]} == {}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(("T", "which"), [(1, 0), (33, 3), (65, 2), (128, 3), (129, 4), (200, 1)])
+def test_half_precision(T, which, dtype):
+    found = gaps(made(T, OPTIONS[which], dtype=dtype))
+    assert {n: x for n, x in found.items() if not x < BOUND[dtype]} == {}
+
+
+@pytest.mark.parametrize("T", [33, 66])
+@pytest.mark.parametrize("which", [1, 4])
+def test_float32_in_its_own_tiles(T, which):
+    found = gaps(made(T, OPTIONS[which]))
+    assert {n: x for n, x in found.items() if not x < BOUND[torch.float32]} == {}
+
+
+@pytest.mark.parametrize(("d", "e"), [(5, 3), (24, 128), (128, 40)])
+def test_widths_that_are_no_power_of_two(d, e, large):
+    found = gaps(example_inputs(1, 70, 1, d, e=e, gate="elementwise", forget=True))
+    assert {n: x for n, x in found.items() if not x < BOUND[torch.float32]} == {}
+
+
+@pytest.mark.parametrize("d", [16, 64])
+def test_packed_rows(d, large):
+    inputs = example_inputs(1, 150, 2, d, G=1, **BOTH, gate="headwise")
+    offsets = torch.tensor([0, 70, 70, 71, 150], dtype=torch.int32)
+    found = gaps(inputs, offsets)
+    assert {n: x for n, x in found.items() if not x < BOUND[torch.float32]} == {}
+
+
+@pytest.mark.parametrize("d", [16, 40])
+def test_many_rows_share_programs_without_mixing(d, large):
+    found = gaps(made(40, {"d": d, "forget": True, "gate": "elementwise"}, B=3))
+    assert {n: x for n, x in found.items() if not x < BOUND[torch.float32]} == {}
+
+
+@pytest.mark.parametrize("d", [16, 40])
+def test_gradients_repeat_bit_for_bit(d, large):
+    leaves = {n: x.requires_grad_() for n, x in made(65, {"d": d, "forget": True}).items()}
+    first, second = (
+        torch.autograd.grad(path(**leaves, impl="triton").sum(), list(leaves.values()))
+        for _ in range(2)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_directions_in_float32_keep_their_eigenvalue_in_bfloat16():
+    """One token over and over with beta = 2: the reflection of a rounded w must not grow."""
+    inputs = made(257, {"repeat": 1})
+    inputs["beta"] = torch.full_like(inputs["beta"], 2.0)
+    low = {n: x.bfloat16() if n in "qkv" else x for n, x in inputs.items()}
+    y = path(**low, impl="triton")
+    assert gap(y, definition(**{n: x.double() for n, x in low.items()})) < BOUND[torch.bfloat16]
+
+
+def test_autocast_runs_in_its_type():
+    inputs = {n: x.requires_grad_() for n, x in made(33, OPTIONS[3]).items()}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = path(**inputs, impl="triton")
+    assert y.dtype == torch.bfloat16
+    y.float().sum().backward()
+    assert all(x.grad.dtype == torch.float32 for x in inputs.values())
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_vmap_folds_into_the_rows(packed, large):
+    inputs = made(20, OPTIONS[3] | {"d": 16})
+    offsets = torch.tensor([0, 6, 20], dtype=torch.int32) if packed else None
+    inputs = {n: torch.stack([x, x.flip(1)], 1) for n, x in inputs.items()}
+
+    def run(x: dict[str, torch.Tensor]) -> torch.Tensor:
+        return path(**x, offsets=offsets, impl="triton")
+
+    slopes = torch.func.grad(lambda x: run(x).square().sum())
+    each = [{n: x[:, i] for n, x in inputs.items()} for i in range(2)]
+    assert gap(torch.func.vmap(run, 1)(inputs), torch.stack([run(x) for x in each]).double()) < 1e-6
+    got = torch.func.vmap(slopes, 1)(inputs)
+    want = [slopes(x) for x in each]
+    assert all(gap(got[n], torch.stack([w[n] for w in want]).double()) < 1e-6 for n in got)
+
+
+def test_the_operator_is_registered_whole(monkeypatch):
+    monkeypatch.undo()
+    x = {n: t.requires_grad_() for n, t in made(17, OPTIONS[3]).items()}
+    first = (x[n] for n in ("q", "k", "v", "w", "beta"))
+    arguments = (*first, 0.25, x["log_forget"], x["gate"], None)
+    torch.library.opcheck(torch.ops.kernels.path.default, arguments)
+
+
+def test_compiled_whole_it_gives_the_same():
+    leaves = {n: x.requires_grad_() for n, x in made(33, OPTIONS[3]).items()}
+    run = torch.compile(
+        lambda **x: path(**x, impl="triton").sum(), fullgraph=True, backend="aot_eager"
+    )
+    got = torch.autograd.grad(run(**leaves), list(leaves.values()))
+    want = torch.autograd.grad(path(**leaves, impl="triton").sum(), list(leaves.values()))
+    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+
+
+def test_what_has_no_kernel_is_refused_in_words():
+    with pytest.raises(ValueError, match="width 130 exceed 128"):
+        path(**example_inputs(1, 4, 1, 130), impl="triton")
+    with pytest.raises(ValueError, match=r"no kernel for torch\.float64"):
+        path(**example_inputs(1, 4, 1, 8, dtype=torch.float64), impl="triton")

@@ -1,0 +1,47 @@
+"""Records say where they come from, and the README shows what they hold."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from lab.bench.kernels import markdown
+from lab.results import read_json
+
+ROOT = Path(__file__).resolve().parent.parent
+RECORDS = ROOT / "notebooks" / "records"
+
+
+@pytest.mark.parametrize("path", sorted(RECORDS.glob("*.json")), ids=lambda p: p.name)
+def test_records_name_their_command_and_environment(path: Path) -> None:
+    record = read_json(path)
+    assert record["command"].startswith("lab bench ") and record["rows"]
+    assert {"lab", "git", "python", "torch", "device", "threads"} <= set(record["environment"])
+
+
+def test_the_readmes_speeds_are_those_of_the_record() -> None:
+    path = RECORDS / "bench-kernels.json"
+    expected = markdown(read_json(path) if path.exists() else None)
+    shown = re.search(r"<!-- speeds -->\n(.*)\n<!-- /speeds -->", _readme(), re.DOTALL)
+    assert shown and shown[1] == expected
+
+
+def test_a_record_becomes_a_table() -> None:
+    row = {"operator": "PaTH", "shape": "A", "implementation": "lab"}
+    rows = [
+        {**row, "pass": "forward", "microseconds": 300.4, "over_floor": 1.07},
+        {**row, "pass": "backward", "microseconds": 900.0, "over_floor": 1.19},
+        {**row, "implementation": "fla", "error": "RuntimeError: no"},
+    ]
+    table = markdown({"environment": {"device": "H200"}, "rows": rows})
+    assert table.splitlines()[-1] == "| PaTH | A | lab | 300 (1.1x) | 900 (1.2x) |"
+
+
+def test_the_readme_is_short() -> None:
+    assert len(_readme().splitlines()) < 150
+
+
+def _readme() -> str:
+    return (ROOT / "README.md").read_text()
