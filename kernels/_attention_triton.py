@@ -578,7 +578,7 @@ def _plan(kernel: str, width: int, itemsize: int, T: int) -> _Plan:
         plan = {
             "forward": _Plan(128, 64, 8 if wide else 4, 2 if wide else 3),
             "rows": _Plan(64 if wide else 128, 64, 8, 2),
-            "keys": _Plan(32 if wide else 64, 64, 8 if wide else 4, 2),
+            "keys": _Plan(32, 64, 8 if wide else 4, 2),
             "short": _Plan(128, 64, 8, 1),
         }[kernel]
     short = max(16, triton.next_power_of_2(T))
@@ -800,7 +800,7 @@ def configurations() -> list[dict[str, Any]]:
                     "num_stages": plan.num_stages,
                     "quick": dtype == "bf16"
                     and width == 64
-                    and options == ("gate" if name == "short" else "all"),
+                    and options == ("all" if name in ("rows", "keys") else "gate"),
                     "spill_free": (name, dtype, width, options) not in _SPILL,
                 }
             )
@@ -824,4 +824,6 @@ _SPILL = {
     *((name, "fp32", 128, o) for name in ("forward", "rows", "keys") for o in _OPTIONS),
     *(("keys", "fp32", 32, o) for o in _OPTIONS),
     *(("short", "bf16", width, "all") for width in (32, 64)),
+    ("forward", "bf16", 64, "all"),
+    ("rows", "bf16", 128, "all"),
 }

@@ -1178,6 +1178,5 @@ _SPILL_FREE = {
     "path forward bf16 32 T 2048 all",
     "path forward bf16 64 T 2048 plain",
     "path forward bf16 128 T 2048 plain",
-    "path backward_inside bf16 32 T 2048 plain",
     "path backward_inside bf16 64 T 2048 plain",
 }

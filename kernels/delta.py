@@ -623,7 +623,7 @@ def _delta_backward(
             *(scale, T, H, d, e, decay, C),
             BK=plan.tile,
             BV=plan.tile,
-            **_options(v.dtype, 2),
+            **_options(v.dtype, plan.tile // 16),
         )
     dS0 = dS0[:, :0, 0, 0].clone() if S0 is None else dS0.to(S0.dtype)
     return dq.to(q.dtype), dk.to(k.dtype), dv, dbeta, dg, dS0
@@ -707,7 +707,7 @@ def configurations() -> list[dict[str, Any]]:
             (_prepare_kernel, _width(d), 0, 1),
             (_forward_kernel, _width(d), plan.columns, plan.warps),
             (_carry_kernel, _width(d), plan.columns, plan.warps),
-            (_gradient_kernel, plan.tile, plan.tile, 2),
+            (_gradient_kernel, plan.tile, plan.tile, plan.tile // 16),
         ]
         for kernel, BK, BV, warps in kernels[0 if plan.prepared else 1 :]:
             options = {**_options(dtype, warps), "UPCAST": False}
