@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable
 
 
-def best_seconds(work: Callable[[], object], repeats: int = 10, least: float = 0.3) -> float:
+def best_seconds(
+    work: Callable[[], object], repeats: int = 10, least: float = 0.3, warm: bool = True
+) -> float:
     """Least CPU seconds of this process for one call, over `repeats` calls or `least` seconds.
 
     CPU time, so that other programs on the machine disturb it little; meant for one thread.
     """
-    work()
+    if warm:
+        work()
     best, spent, done = float("inf"), 0.0, 0
     while done < repeats or spent < least:
         start = time.process_time()

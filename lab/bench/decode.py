@@ -39,7 +39,7 @@ def measure() -> Iterator[dict[str, Any]]:
                 model = Model(config, len(task.words)).eval()
             with torch.inference_mode():
                 fast = best_seconds(lambda: _with_state(model, tokens, start), 3)  # noqa: B023
-                slow = best_seconds(lambda: _again(model, tokens, start), 1, 0)  # noqa: B023
+                slow = best_seconds(lambda: _again(model, tokens, start), 1, 0, False)  # noqa: B023
             yield {
                 "model": name,
                 "nodes": nodes,
