@@ -824,6 +824,7 @@ _SPILL = {
     *((name, "fp32", 128, o) for name in ("forward", "rows", "keys") for o in _OPTIONS),
     *(("keys", "fp32", 32, o) for o in _OPTIONS),
     *(("short", "bf16", width, "all") for width in (32, 64)),
+    ("rows", "fp32", 64, "all"),
     ("forward", "bf16", 64, "all"),
     ("rows", "bf16", 128, "all"),
 }

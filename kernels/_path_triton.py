@@ -1094,9 +1094,11 @@ def configurations() -> list[dict[str, Any]]:
     for kernel in (
         prepare, forward, backward_short, backward_sweep, backward_inside, backward_chunks
     ):  # fmt: skip
-        backward = kernel.__name__.startswith("backward")
         for dtype, width, T in _SHAPES:
             for options, (gate, forget) in _OPTIONS.items():
+                # `prepare` runs for both: with "plain" as the forward needs it, with "all" as the
+                # backward does.
+                backward = kernel is not forward and (kernel is not prepare or options == "all")
                 plan = _plan(backward, width, 4 if dtype == "fp32" else 2, T)
                 if not _shipped(kernel, plan, options):
                     continue
@@ -1107,9 +1109,9 @@ def configurations() -> list[dict[str, Any]]:
                     | {
                         "name": name,
                         "num_warps": plan.num_warps if tile else _chunk_warps(plan.C, width),
-                        "num_stages": plan.num_stages,
+                        "num_stages": plan.num_stages if kernel is forward else 1,
                         "quick": (dtype, width, T) in _QUICK
-                        and (options == "all" or kernel in (prepare, backward_chunks)),
+                        and (options == "all" or kernel is backward_chunks),
                         "spill_free": name in _SPILL_FREE,
                     }
                 )
@@ -1126,7 +1128,7 @@ _SHAPES = [
 
 def _shipped(kernel: Any, plan: _Plan, options: str) -> bool:
     if kernel is prepare:
-        return not plan.fused and options == "plain"
+        return not plan.fused and options != "gate"
     if kernel is backward_chunks:
         return not plan.fused and options == "plain"
     if kernel is backward_inside:
@@ -1149,6 +1151,8 @@ def _configuration(
     }  # fmt: skip
     if gate == 0:
         constants |= {"GATE": None, "DGATE": None}
+    if kernel is prepare and not forget:
+        constants["AS"] = None
     if not forget:
         constants |= dict.fromkeys(("SUMS", "DCOLS", "DLOG"))
     if plan.fused and kernel is forward:
