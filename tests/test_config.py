@@ -76,6 +76,22 @@ OTHER: dict[str, Any] = {
     "seed": 9,
     "examples": 512,
     "eval_every": 5,
+    "curriculum": 0.5,
+    "optimizer": "lion",
+    "beta1": 0.5,
+    "beta2": 0.5,
+    "grad_noise": 0.3,
+    "decay": 0.2,
+    "budgets": (3,),
+    "reveal": (0.5, 0.0),
+    "cot_noise": "static",
+    "cot_noise_rows": 0.5,
+    "cot_noise_rate": 0.5,
+    "eval_rows": 64,
+    "eval_answers": False,
+    "threshold": 0.9,
+    "early_stop": True,
+    "keep": (4,),
 }
 # What else must be set for an option to apply; without it the option is refused by name.
 NEEDS: dict[str, dict[str, Any]] = {
@@ -87,15 +103,20 @@ NEEDS: dict[str, dict[str, Any]] = {
     "feature": {"layers": "based"},
     "embed": {"tie": True},
 }
-ONE_CHOICE = {"optimizer"}
+TRAIN_NEEDS: dict[str, dict[str, Any]] = {
+    "curriculum": {"lengths": (5, 6)},
+    "decay": {"schedule": "wsd"},
+    "budgets": {"schedule": "wsd_s"},
+    **{f"cot_noise_{name}": {"cot_noise": "static"} for name in ("rows", "rate")},
+    **{f"eval_{name}": {"eval_every": 5} for name in ("rows", "answers")},
+    "early_stop": {"eval_every": 5},
+}
 
 
 @pytest.mark.parametrize("part", ["model", "train"])
 def test_every_field_changes_the_folder(part: str) -> None:
     for field in dataclasses.fields(getattr(experiment(), part)):
-        if field.name in ONE_CHOICE:
-            continue
-        config = type(getattr(experiment(), part))(**NEEDS.get(field.name, {}))
+        config = type(getattr(experiment(), part))(**(NEEDS | TRAIN_NEEDS).get(field.name, {}))
         base = dataclasses.replace(experiment(), **{part: config})
         new = dataclasses.replace(config, **{field.name: OTHER[field.name]})
         assert new != config, f"{field.name} is not changed by this test"
@@ -113,6 +134,25 @@ IGNORED += [(name, {"mlp": 0}) for name in ("mlp_act", "mlp_in", "experts")]
 def test_options_that_would_be_ignored_are_refused(name: str, others: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=rf"model\.{name} = .* cannot be used"):
         ModelConfig(**{**others, name: OTHER[name]})
+
+
+SGD = {"optimizer": "sgd"}
+UNUSED: list[tuple[str, dict[str, Any]]] = [*((name, {}) for name in TRAIN_NEEDS), ("beta2", SGD)]
+
+
+@pytest.mark.parametrize(("name", "others"), UNUSED)
+def test_training_options_that_would_be_ignored_are_refused(
+    name: str, others: dict[str, Any]
+) -> None:
+    with pytest.raises(ValueError, match=rf"train\.{name} = .* cannot be used"):
+        TrainConfig(**{**others, name: OTHER[name]})
+
+
+@pytest.mark.parametrize("name", ["reveal", "cot_noise"])
+def test_what_happens_to_thoughts_needs_thoughts(name: str) -> None:
+    train = TrainConfig(**{name: OTHER[name]})
+    with pytest.raises(ValueError, match=rf"train\.{name} = .* no thought"):
+        dataclasses.replace(experiment(cot=False), train=train)
 
 
 def test_task_cot_and_probes_change_the_folder() -> None:
