@@ -5,7 +5,12 @@ The same lengths and options as under the interpreter, in three types, and bit-f
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -124,3 +129,28 @@ def test_an_unsupported_type_raises(name: str) -> None:
     inputs = on_device(make(9, torch.float64, 16))
     with pytest.raises(ValueError, match="float64"):
         getattr(file, name)(**inputs)
+
+
+SANITIZED = """
+import torch, test_gpu_kernels as t
+for name, (file, make) in t.OPERATORS.items():
+    for T in (33, 65):
+        t.results(getattr(file, name), t.on_device(make(T, torch.bfloat16, {d})), impl="triton")
+torch.cuda.synchronize()
+"""
+
+
+@pytest.mark.skipif(shutil.which("compute-sanitizer") is None, reason="no compute-sanitizer")
+@pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
+@pytest.mark.parametrize("d", [32, 64])
+def test_no_stray_access_and_no_race(tool: str, d: int) -> None:
+    here = Path(__file__).resolve().parent
+    sanitizer = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9"]
+    done = subprocess.run(
+        [*sanitizer, sys.executable, "-c", SANITIZED.format(d=d)],
+        capture_output=True,
+        text=True,
+        cwd=here,
+        env={**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}"},
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
