@@ -5,7 +5,8 @@
 
 torch's nn.LSTM of one layer with D hidden units, its four gates in this order, its two biases b and
 c whatever config.bias says, and its start: all uniform in +-1/sqrt(D). Our choice: the output is
-h_t as it is, with no projection behind it.
+h_t as it is, with no projection behind it. On a CPU the cell computes in its weights' type under
+autocast too: oneDNN has no bf16 LSTM for every processor, and fails instead of falling back.
 """
 
 from __future__ import annotations
@@ -33,11 +34,17 @@ class LSTM(nn.Module):
         self.cell = nn.LSTM(config.width, config.width, batch_first=True)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.cell(x)[0]
+        return self._all(x)[0]
 
     def prefill(self, x: Tensor) -> tuple[Tensor, _State]:
-        y, (h, c) = self.cell(x)
+        y, (h, c) = self._all(x)
         return y, _State(h[0], c[0])
+
+    def _all(self, x: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        if x.device.type != "cpu":
+            return self.cell(x)
+        with torch.autocast("cpu", enabled=False):
+            return self.cell(x.to(next(self.cell.parameters()).dtype))
 
     def step(self, x: Tensor, state: _State) -> tuple[Tensor, _State]:
         h, c = torch.lstm_cell(x, state, *self.cell.all_weights[0])
