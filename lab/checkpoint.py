@@ -1,9 +1,11 @@
 """Checkpoints that survive a kill at any moment, and are never trusted unchecked.
 
-checkpoint/step-00000300/ holds weights.safetensors, optimizer.safetensors and state.json (step, the
-SHA-256 of both files, and of itself). It is written under another name, synced, then renamed, so it
-is there whole or not at all. The last two are kept: when the newest is damaged, the one before
-serves. No pickle anywhere.
+checkpoint/step-00000300/ holds weights.safetensors, optimizer.safetensors and state.json (step,
+what an optimizer keeps besides tensors, the SHA-256 of both files, and of itself). It is written
+under another name, synced, then renamed, so it is there whole or not at all. The last two are kept,
+and the steps of train.keep: when the newest is damaged, the one before serves. branch-00000300/ has
+the same form: the end of the branch of a wsd run that comes down to 0 at step 300. No run goes on
+from it. No pickle anywhere.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
@@ -23,20 +25,32 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
+from lab._pack import pack, unpack
 from lab.results import read_json, sync_folder, write_json
+from tasks import refuse
 
 KEPT = 2
 
 
-def save(folder: Path, step: int, seconds: float, model: nn.Module, optimizer: Any) -> None:
-    """Write the checkpoint of a step (seconds: wall time so far) and drop the oldest ones."""
-    final = folder / f"step-{step:08d}"
+def save(
+    folder: Path,
+    step: int,
+    seconds: float,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    keep: Collection[int] = (),
+    kind: str = "step",
+) -> None:
+    """Write the checkpoint of a step (seconds: wall time so far; kind: step or branch) and drop the
+    oldest ones of steps that are not to be kept."""
+    final = folder / f"{kind}-{step:08d}"
     part = folder / f".part-{os.getpid()}"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
+    moments, rest = pack(model, optimizer)
     files = {
         "weights.safetensors": save_tensors(_weights(model)),
-        "optimizer.safetensors": save_tensors(_flat(model, optimizer)),
+        "optimizer.safetensors": save_tensors(moments),
     }
     for name, content in files.items():
         with (part / name).open("wb") as file:
@@ -44,13 +58,14 @@ def save(folder: Path, step: int, seconds: float, model: nn.Module, optimizer: A
             file.flush()
             os.fsync(file.fileno())
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-    state = {"step": step, "seconds": seconds, "sha256": sums}
+    state = {"step": step, "seconds": seconds, "optimizer": rest, "sha256": sums}
     write_json(part / "state.json", {**state, "seal": _seal(state)})
     if final.exists():
         shutil.rmtree(final)
     os.replace(part, final)
     sync_folder(folder)
-    for old in found(folder)[:-KEPT]:
+    passing = [path for path in found(folder) if int(path.name.partition("-")[2]) not in keep]
+    for old in passing[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     for left in folder.glob(".part-*"):
         shutil.rmtree(left, ignore_errors=True)
@@ -62,8 +77,19 @@ def found(folder: Path) -> list[Path]:
     return [path for path in names if re.fullmatch(r"step-\d{8,}", path.name)]
 
 
+def named(folder: Path, name: str) -> Path:
+    """The checkpoint that is called step-500 or branch-500; ValueError names those there are."""
+    paths = [*found(folder), *sorted(folder.glob("branch-*"))]
+    there = {f"{kind}-{int(n)}": path for path in paths for kind, n in [path.name.split("-")]}
+    kind, _, number = name.partition("-")
+    key = f"{kind}-{int(number)}" if number.isdecimal() else name
+    if key not in there:
+        raise refuse("checkpoint", name, f"those of {folder} are {', '.join(there) or 'none'}")
+    return there[key]
+
+
 def restore(
-    folder: Path, model: nn.Module, optimizer: Any, warn: Callable[[str], None]
+    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, warn: Callable[[str], None]
 ) -> tuple[int, float]:
     """Load the newest sound checkpoint into model and optimizer: (step, seconds), (0, 0) if none.
 
@@ -74,7 +100,8 @@ def restore(
     for path in reversed(found(folder)):
         try:
             state, weights, moments = _read(path)
-            _fill(model, optimizer, weights, moments)
+            _put(model, weights)
+            unpack(model, optimizer, moments, state["optimizer"])
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             damaged.append(path)
             warn(f"checkpoint {path} is damaged and was not used: {error}")
@@ -85,9 +112,32 @@ def restore(
     return 0, 0.0
 
 
+def copy(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    twin: nn.Module,
+    moments: torch.optim.Optimizer,
+) -> None:
+    """Bring another model and its optimizer, built alike, to where the first two are."""
+    _put(twin, _weights(model))
+    unpack(twin, moments, *pack(model, optimizer))
+
+
 def load_weights(path: Path, model: nn.Module) -> None:
     """Load only the weights of one checkpoint."""
     _put(model, _read(path)[1])
+
+
+@torch.no_grad()
+def blend(model: nn.Module, first: nn.Module, share: float) -> None:
+    """Make the weights of a model (1 - share) times those of `first`, built alike, plus share times
+    its own: with 0 and 1 those of the one and of the other, bit for bit."""
+    other = _weights(first)
+    for name, tensor in _weights(model).items():
+        if share == 0:
+            tensor.copy_(other[name])
+        elif share < 1 and tensor.is_floating_point():
+            tensor.copy_((1 - share) * other[name] + share * tensor)
 
 
 def _seal(state: dict[str, Any]) -> str:
@@ -111,32 +161,6 @@ def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
     """Every parameter and buffer under its name; tied ones once."""
     named = dict(model.named_parameters()) | dict(model.named_buffers())
     return {name: tensor.detach().contiguous() for name, tensor in named.items()}
-
-
-def _flat(model: nn.Module, optimizer: Any) -> dict[str, torch.Tensor]:
-    """The optimizer's tensors as "key/parameter name"."""
-    names = {id(p): name for name, p in model.named_parameters()}
-    return {
-        f"{key}/{names[id(p)]}": value.detach().contiguous()
-        for p, state in optimizer.state.items()
-        for key, value in state.items()
-    }
-
-
-def _fill(
-    model: nn.Module,
-    optimizer: Any,
-    weights: dict[str, torch.Tensor],
-    moments: dict[str, torch.Tensor],
-) -> None:
-    _put(model, weights)
-    parameters = dict(model.named_parameters())
-    optimizer.state.clear()
-    for name, value in moments.items():
-        key, _, parameter = name.partition("/")
-        p = parameters[parameter]
-        place = p.device if value.ndim else value.device
-        optimizer.state[p][key] = value.to(place)
 
 
 def _put(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:

@@ -43,12 +43,14 @@ class Rows:
 
     def _block(self, number: int) -> Batch:
         if number not in self._blocks:
-            key = stream(self.seed, self.name, self.task.split, self.length, number)
-            block = self.task.sample(np.random.default_rng(key), BLOCK, self.length)
-            self._blocks[number] = block
+            self._blocks[number] = self._make(number)
             if len(self._blocks) > 2:
                 self._blocks.popitem(last=False)
         return self._blocks[number]
+
+    def _make(self, number: int) -> Batch:
+        key = stream(self.seed, self.name, self.task.split, self.length, number)
+        return self.task.sample(np.random.default_rng(key), BLOCK, self.length)
 
 
 def join(parts: list[Batch]) -> Batch:

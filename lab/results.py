@@ -11,8 +11,8 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,12 @@ class Score:
 
 @dataclass(frozen=True)
 class Result:
-    """A complete run. experiment: its JSON. curves: evaluations during training (step, rows seen,
-    scores). seconds: wall time of training and evaluation over all its starts."""
+    """A complete run. experiment: its JSON. curves: evaluations during training, as metrics.jsonl
+    has them: step, rows seen, scores (of each probe, all of a Score or what lab.evaluate.glance
+    says), and branch, the budget of the branch of a wsd run that left at this step and has seen
+    these rows at its own end. seconds: wall time of training and evaluation over all its starts.
+    learned: see `samples_to`. steps: how many it trained, fewer than asked for when it stopped
+    early."""
 
     run: str
     experiment: dict[str, Any]
@@ -57,6 +61,8 @@ class Result:
     curves: list[dict[str, Any]]
     seconds: float
     environment: dict[str, Any]
+    learned: list[dict[str, Any]] = field(default_factory=list)
+    steps: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return dataclasses.asdict(self)
@@ -111,6 +117,8 @@ class Folder:
 def load(path: str | Path) -> Result:
     """The result in a run folder. FileNotFoundError when the run is not complete."""
     data = read_json(Path(path) / "result.json")
+    if "steps" not in data:  # written before runs could stop early
+        data["steps"] = data["experiment"]["train"]["steps"]
     scores = tuple(Score(**score) for score in data.pop("scores"))
     return Result(scores=scores, **{**data, "run": str(path)})
 
@@ -119,6 +127,29 @@ def load_all(out: str | Path = "runs") -> Iterator[Result]:
     """Every complete run under `out`, by name."""
     for path in sorted(Path(out).glob("*/result.json")):
         yield load(path.parent)
+
+
+def samples_to(evaluations: Sequence[Mapping[str, Any]], threshold: float) -> list[dict[str, Any]]:
+    """For each probe, the training rows seen when it was first found learned (sample efficiency).
+
+    evaluations: rows of `Result.curves` in the order of training, the final one at the end;
+    branches do not count, as they are other models than the run's. Learned: exact >= threshold. A
+    probe that never is has the rows of the last evaluation, and censored is true: it needs more.
+    """
+    own = [row for row in evaluations if "branch" not in row]
+    found = []
+    for number, probe in enumerate(own[-1]["scores"]):
+        seen = [row["rows"] for row in own if row["scores"][number]["exact"] >= threshold]
+        found.append(
+            {
+                "probe": probe["probe"],
+                "length": probe["length"],
+                "threshold": threshold,
+                "rows": seen[0] if seen else own[-1]["rows"],
+                "censored": not seen,
+            }
+        )
+    return found
 
 
 def summary(results: Sequence[Result]) -> list[dict[str, Any]]:

@@ -2,15 +2,16 @@
 
 `run` is idempotent: a complete run is read, an interrupted one goes on from its last checkpoint and
 ends with the same weights as an unbroken one (on one CPU, with the same number of threads).
-`python -m lab.run` is one run as a process of its own, the worker of lab.sweep.
+`python -m lab.run` is one run as a process of its own, the worker of a sweep.
 """
 
 from __future__ import annotations
 
 import json
-import math
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from types import FrameType
 from typing import Any
 
 from lab.config import Experiment, from_json
-from lab.results import Folder, Result, environment, load
+from lab.results import Folder, Result, environment, load, samples_to
 
 LOG_EVERY = 10
 
@@ -48,24 +49,43 @@ def run(
     compile: bool = False,
     watch: Watcher = lambda row: None,
     warn: Callable[[str], None] = lambda text: None,
+    track: str | None = None,
+    wait: float = 0,
 ) -> Result:
     """Train, evaluate and keep one experiment. watch gets every logged row of metrics; compile
-    asks for torch.compile where it pays (lab._compile).
+    asks for torch.compile where it pays (lab._compile); track names a tracker (lab.track). wait:
+    seconds to wait for another process that has the run, -1 for as long as it takes.
 
     Raises Failed (locked folder, full disk, diverged loss), Stopped (SIGINT, SIGTERM), ValueError
     (options that do not go together).
     """
     from filelock import FileLock, Timeout
 
+    from lab import track as trackers
+
+    trackers.check(track)
     folder = Folder(Path(out), experiment)
-    if folder.result.exists():
+    if folder.result.exists() and not track:
         return load(folder.path)
+    experiment.train.installed()
     try:
         folder.open()
-        with FileLock(folder.lock, timeout=0):
+        with FileLock(folder.lock, timeout=wait):
             if folder.result.exists():
-                return load(folder.path)
-            return _run(experiment, folder, device, threads, checkpoint_every, compile, watch, warn)
+                result = load(folder.path)
+                trackers.complete(track, folder, result)
+                return result
+            with trackers.tracking(track, folder) as note:
+
+                def both(row: dict[str, Any]) -> None:
+                    watch(row)
+                    note(row)
+
+                result = _run(
+                    experiment, folder, device, threads, checkpoint_every, compile, both, warn
+                )
+                trackers.finish(track, folder, result, note)
+                return result
     except Timeout:
         raise Failed(f"{folder.path} is in use by another process") from None
     except OSError as error:
@@ -85,71 +105,29 @@ def _run(
 ) -> Result:
     import torch
 
-    from lab import checkpoint
-    from lab._compile import compile_blocks, decide
-    from lab.evaluate import score
-    from lab.optim import build
-    from lab.train import train
+    from lab._course import Course
 
     torch.set_num_threads(threads)
     device = pick_device(device_name)
-    model = make_model(experiment).to(device)
-    optimizer = build(model, experiment.train)
-    step, before = checkpoint.restore(folder.checkpoints, model, optimizer, warn)
-    folder.cut_log(step)
-    compiled = decide(experiment, model, folder.path, device, compile)
-    if compiled["used"]:
-        compile_blocks(model)
-    began, tokens, steps = time.monotonic(), 0, experiment.train.steps
-
-    def seconds() -> float:
-        return before + time.monotonic() - began
-
-    def evaluate(step: int) -> list[dict[str, Any]]:
-        return [vars(score(model, experiment, probe)) for probe in experiment.probes]
-
-    def log(row: dict[str, Any]) -> None:
-        folder.log(row)
-        watch(row)
-
+    course = Course(experiment, folder, device, compile, watch, warn)
     with interrupts() as asked:
-        for now in train(experiment, model, optimizer, step, device):
-            step, tokens = now.number, tokens + now.tokens
-            if not math.isfinite(now.loss):
-                says = f"the loss is {now.loss} at step {step}; try a smaller train.lr"
-                raise Failed(f"{says} (last checkpoint kept in {folder.checkpoints})")
-            if step % LOG_EVERY == 0 or step == steps:
-                speed = tokens / (time.monotonic() - began)
-                log(
-                    {
-                        "step": step,
-                        "rows": step * experiment.train.batch,
-                        "loss": now.loss,
-                        "exact": now.exact,
-                        "lr": now.lr,
-                        "tokens_per_second": speed,
-                        "seconds": seconds(),
-                    }
-                )
-            every = experiment.train.eval_every
-            if every and step % every == 0 and step < steps:
-                rows = step * experiment.train.batch
-                log({"step": step, "rows": rows, "scores": evaluate(step)})
-            if step % checkpoint_every == 0 or step == steps or asked:
-                checkpoint.save(folder.checkpoints, step, seconds(), model, optimizer)
-            if asked:
-                raise Stopped(folder.path, step)
-        watch({"step": step, "evaluating": len(experiment.probes)})
-        scores = tuple(score(model, experiment, probe) for probe in experiment.probes)
+        course.go(checkpoint_every, asked)
+        watch({"step": course.step, "evaluating": len(experiment.probes)})
+        scores = course.scores()
         if asked:
-            raise Stopped(folder.path, step)
+            raise Stopped(folder.path, course.step)
+    curves = [row for row in folder.read_log() if "scores" in row]
+    rows = course.step * experiment.train.batch
+    final = {"rows": rows, "scores": [vars(score) for score in scores]}
     result = Result(
         run=str(folder.path),
         experiment=experiment.to_json(),
-        scores=scores,
-        curves=[row for row in folder.read_log() if "scores" in row],
-        seconds=seconds(),
-        environment={**environment(device.type, threads), "compiled": compiled},
+        scores=tuple(scores),
+        curves=curves,
+        seconds=course.seconds,
+        environment={**environment(device.type, threads), "compiled": course.compiled},
+        learned=samples_to([*curves, final], experiment.train.threshold),
+        steps=course.step,
     )
     folder.finish(result)
     return result
@@ -203,21 +181,51 @@ def interrupts() -> Iterator[list[int]]:
             signal.signal(kind, handler)
 
 
-def main() -> None:
-    """One run for lab.sweep: a JSON order on stdin, one sentence on stderr when it fails."""
-    order = json.load(sys.stdin)
+def attempt(order: dict[str, Any]) -> str | None:
+    """Carry out an order of a sweep: the JSON of an experiment and arguments of `run`. None when
+    the run is complete, else what cannot be mended by another attempt, in a sentence."""
+    order = dict(order)
     data = order.pop("experiment")
     trusted = None
-    if "source" in data:  # our parent was given this file by the user
+    if "source" in data:  # whoever gave the order was given this file by the user
         from tasks import load_file
 
         trusted = load_file(data["source"])
     try:
         run(from_json(data, trusted), **order)
-    except (Failed, Stopped, ValueError) as error:
-        print(error, file=sys.stderr)
+    except (Failed, ValueError) as error:
+        return str(error)
+    return None
+
+
+FINAL = 2  # exit code: another attempt would fail in the same way
+
+
+def main() -> None:
+    """One order on stdin, one sentence on stderr when it fails. A watched run ends with whoever
+    holds the other end of stdin, even if that one is killed."""
+    order = json.loads(sys.stdin.readline())
+    if order.pop("watched", False):
+        threading.Thread(target=_end_with_stdin, daemon=True).start()
+    try:
+        says = attempt(order)
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
         raise SystemExit(1) from None
+    if says:
+        print(says, file=sys.stderr)
+        raise SystemExit(FINAL)
+
+
+def _end_with_stdin() -> None:
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(10)  # to save; what is not saved is done again
+    os._exit(1)
 
 
 if __name__ == "__main__":
-    main()
+    import lab.run
+
+    lab.run.main()  # the module that others import, with the one Failed and the one Stopped

@@ -9,19 +9,21 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from lab._mlp import balance_losses, new_step
-from lab.config import Experiment, ModelConfig
-from lab.data import Rows, ahead, stream
+from lab.config import Experiment, ModelConfig, TrainConfig
+from lab.data import ahead, stream
 from lab.model import Model
 from lab.optim import learning_rate
+from lab.thoughts import training_rows
 from tasks import Batch, Role, Task, refuse
 
 
@@ -40,7 +42,7 @@ class Step:
 def drawing(experiment: Experiment) -> Callable[[int], Batch]:
     """The function from a step's number to its batch."""
     config, task = experiment.train, experiment.task
-    rows = {length: Rows(task, length, config.seed, "train") for length in config.lengths}
+    rows = {length: training_rows(task, length, config) for length in config.lengths}
     size = -(-(config.examples or 0) // len(rows))  # rows of a fixed set, per length
 
     @functools.lru_cache(maxsize=2 * len(rows))
@@ -51,10 +53,9 @@ def drawing(experiment: Experiment) -> Callable[[int], Batch]:
     fixed = functools.cache(lambda length: rows[length][0:size])
 
     def draw(step: int) -> Batch:
-        length = config.lengths[0]
-        if len(config.lengths) > 1:
-            rng = np.random.default_rng(stream(config.seed, "length", step))
-            length = config.lengths[rng.integers(len(config.lengths))]
+        lengths = open_lengths(config, step)
+        rng = np.random.default_rng(stream(config.seed, "length", step))
+        length = lengths[rng.integers(len(lengths))]
         start, stop = step * config.batch, (step + 1) * config.batch
         if config.examples is None:
             batch = rows[length][start:stop]
@@ -62,9 +63,20 @@ def drawing(experiment: Experiment) -> Callable[[int], Batch]:
             number = np.arange(start, stop)
             chosen = [order(length, int(e))[i] for e, i in zip(*divmod(number, size), strict=True)]
             batch = fixed(length)[np.array(chosen)]
-        return experiment.view(batch)
+        return experiment.view(batch, step)
 
     return draw
+
+
+def open_lengths(config: TrainConfig, step: int) -> list[int]:
+    """The lengths that a step draws from, each as likely as the others, shortest first.
+
+    With a curriculum over S steps (its share of all, rounded), step s = 0, 1, ... < S draws from
+    the shortest ceil(lengths x (s + 1) / S); later steps draw from all.
+    """
+    lengths = sorted(config.lengths)
+    span = round(config.curriculum * config.steps)
+    return lengths if step >= span else lengths[: -(-len(lengths) * (step + 1) // span)]
 
 
 class Inputs(NamedTuple):
@@ -104,6 +116,16 @@ def places(task: Task, config: ModelConfig, batch: Batch) -> np.ndarray | None:
     return ids
 
 
+def moved(inputs: Inputs, config: TrainConfig, step: int) -> torch.Tensor:
+    """The places of a batch, int64 [n,T], those of each row further on by a random number up to
+    config.offset: so that training meets all of a table, as PoSE does (the form is ours)."""
+    n, T = inputs.tokens.shape
+    rng = np.random.default_rng(stream(config.seed, "offset", step))
+    by = torch.from_numpy(rng.integers(0, config.offset, (n, 1), endpoint=True))
+    ids = torch.arange(T).expand(n, T) if inputs.ids is None else inputs.ids.cpu()
+    return (ids + by).to(inputs.tokens.device)
+
+
 def teacher_forced(model: Model, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
     """Loss (scalar, mean over supervised tokens) and, for each row, whether every supervised token
     has the top logit. With predicted places the loss includes theirs, with weight 1 (our choice);
@@ -128,15 +150,20 @@ def train(
     optimizer: torch.optim.Optimizer,
     start: int,
     device: torch.device,
-) -> Iterator[Step]:
-    """Steps start + 1 to the last, each yielded after its update."""
+    budget: int | None = None,
+) -> Generator[Step, None, None]:
+    """Steps start + 1 to the last, each yielded after its update. budget: that of a branch, which
+    ends after so many steps; none for the run itself."""
     config = experiment.train
-    for number, batch in enumerate(ahead(drawing(experiment), start, config.steps), start):
+    stop = budget or config.steps
+    for number, batch in enumerate(ahead(drawing(experiment), start, stop), start):
         model.train()
-        lr = learning_rate(config, number)
+        lr = learning_rate(config, number, budget)
         for group in optimizer.param_groups:
             group["lr"] = lr
         inputs = to_torch(experiment.task, experiment.model, batch, device)
+        if config.offset:
+            inputs = inputs._replace(ids=moved(inputs, config, number))
         optimizer.zero_grad(set_to_none=True)
         new_step(model)
         total, right = 0.0, 0.0
@@ -150,8 +177,25 @@ def train(
                 total, right = total + share * loss.item(), right + exact.sum().item()
         if config.clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        if config.grad_noise:
+            add_noise(model, config, number, device)
         optimizer.step()
         yield Step(number + 1, total, right / len(batch), inputs.tokens.numel(), lr)
+
+
+def add_noise(model: nn.Module, config: TrainConfig, step: int, device: torch.device) -> None:
+    """Add normal noise of variance grad_noise / (1 + step)^0.55 to every gradient (1511.06807).
+
+    It comes after clipping, so that its variance is as said however large gradients are (our
+    choice), from a stream of the seed and the step.
+    """
+    seed = stream(config.seed, "grad_noise", step).generate_state(1, np.uint64)[0]
+    generator = torch.Generator(device).manual_seed(int(seed))
+    deviation = (config.grad_noise / (1 + step) ** 0.55) ** 0.5
+    for p in model.parameters():
+        if p.grad is not None:
+            noise = torch.randn(p.shape, generator=generator, device=device, dtype=p.grad.dtype)
+            p.grad.add_(noise, alpha=deviation)
 
 
 def precision(name: str, device: torch.device) -> contextlib.AbstractContextManager[object]:

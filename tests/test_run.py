@@ -67,7 +67,7 @@ def touched(folder: Folder) -> int:
 
 def test_killed_at_ten_moments_ends_with_the_same_bytes(tmp_path: Path) -> None:
     """SIGKILL through real processes, the moment drawn anew each time."""
-    e = small(steps=1000, eval_every=170)
+    e = small(steps=1000, eval_every=170, schedule="wsd", budgets=(300, 900), keep=(500,))
     began = time.monotonic()
     run(e, tmp_path / "unbroken", checkpoint_every=10)
     order = json.dumps(
@@ -93,6 +93,11 @@ def test_killed_at_ten_moments_ends_with_the_same_bytes(tmp_path: Path) -> None:
     assert kills == 10
     assert weights(tmp_path / "killed", e) == weights(tmp_path / "unbroken", e)
     assert curve(tmp_path / "killed", e) == curve(tmp_path / "unbroken", e)
+    whole = Folder(tmp_path / "unbroken", e)
+    for name in ("step-00000500", "branch-00000300", "branch-00000900"):
+        path = Path("checkpoint", name, "weights.safetensors")
+        assert (folder.path / path).read_bytes() == (whole.path / path).read_bytes(), name
+    assert load(folder.path).curves == load(whole.path).curves
     assert load(folder.path).scores == load(Folder(tmp_path / "unbroken", e).path).scores
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lab.config import Experiment, ModelConfig, TrainConfig
 from lab.data import Rows
@@ -15,7 +18,7 @@ from lab.experiments._any import for_task
 from lab.experiments.parity import experiment
 from lab.optim import build, learning_rate
 from lab.run import make_model
-from lab.train import teacher_forced, to_torch, train
+from lab.train import add_noise, drawing, open_lengths, teacher_forced, to_torch, train
 from tasks import Role
 from tasks.compose_arithmetic import ComposeArithmetic
 from tasks.planted import Planted
@@ -106,6 +109,95 @@ def test_schedules() -> None:
     )
     cosine = [(1 + math.cos(math.pi * s / 10)) / 2 for s in range(10)]
     assert rates("cosine") == pytest.approx(cosine)
+
+
+def test_schedules_that_stay_and_decay() -> None:
+    def rates(budget: int | None = None, **options: Any) -> list[float]:
+        config = TrainConfig(**{"steps": 10, "lr": 1.0, "decay": 0.4, **options})
+        return [learning_rate(config, step, budget) for step in range(budget or 10)]
+
+    assert rates(schedule="wsd") == pytest.approx([1] * 6 + [1, 3 / 4, 2 / 4, 1 / 4])
+    assert rates(schedule="wsd", warmup=2) == pytest.approx(
+        [1 / 2] + [1] * 6 + [3 / 4, 2 / 4, 1 / 4]
+    )
+    whole = rates(schedule="wsd", decay=1.0)
+    assert whole == rates(schedule="linear", decay=0.1)
+    branches = {"schedule": "wsd", "budgets": (5,)}
+    assert rates(**branches) == rates(schedule="wsd")
+    assert rates(5, **branches) == pytest.approx([1, 1, 1, 1, 1 / 2])
+    assert rates(1, **{**branches, "budgets": (1,)}) == [1]  # no step is left to come down in
+    again = rates(schedule="wsd_s", budgets=(2, 5))
+    assert again == pytest.approx([1, 1, 1, 1, 1 / 2, 1, 1, 3 / 4, 2 / 4, 1 / 4])
+
+
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=9).map(tuple),
+    steps=st.integers(1, 60),
+    share=st.floats(0.01, 1),
+)
+def test_a_curriculum_opens_the_shortest_lengths_first(
+    lengths: tuple[int, ...], steps: int, share: float
+) -> None:
+    if len(lengths) == 1:
+        lengths += (31,)
+    config = TrainConfig(steps=steps, lengths=lengths, curriculum=share)
+    span = round(share * steps)
+    for step in range(steps):
+        found = open_lengths(config, step)
+        count = len(lengths)
+        if step < span:  # the least whole number that is not below n (s + 1) / S
+            count = next(c for c in range(count + 1) if c * span >= len(lengths) * (step + 1))
+        assert count >= 1 and found == sorted(lengths)[:count], step
+    assert open_lengths(config, max(span - 1, 0)) == sorted(lengths) or span == 0
+
+
+def test_steps_draw_evenly_from_the_open_lengths_whatever_was_drawn_before() -> None:
+    e = small(steps=400, batch=1, lengths=(9, 3, 6), curriculum=0.5)
+    draw = drawing(e)
+    sizes = {Rows(e.task, n, 0)[0:1].tokens.shape[1]: n for n in (3, 6, 9)}
+    seen = [sizes[draw(step).tokens.shape[1]] for step in range(400)]
+    assert set(seen[:66]) == {3} and set(seen[67:133]) == {3, 6} and set(seen[133:]) == {3, 6, 9}
+    for n in (3, 6, 9):
+        assert 70 <= seen[133:].count(n) <= 110  # 89 +- 2.7 deviations
+    back = drawing(e)
+    assert [sizes[back(s).tokens.shape[1]] for s in reversed(range(400))] == seen[::-1]
+
+
+@pytest.mark.parametrize("step", [0, 3, 200])
+def test_gradient_noise_has_the_variance_of_its_step(step: int) -> None:
+    model = torch.nn.Linear(300, 300)
+    config = TrainConfig(grad_noise=0.3, seed=4)
+    for p in model.parameters():
+        p.grad = torch.full_like(p, 5.0)
+    before = torch.random.get_rng_state()
+    add_noise(model, config, step, CPU)
+    assert torch.equal(before, torch.random.get_rng_state()), "global random state was touched"
+    one = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]) - 5
+    assert one.var().item() == pytest.approx(0.3 / (1 + step) ** 0.55, rel=0.03)  # 6 deviations
+    assert abs(one.mean().item()) < 5 * (0.3 / len(one)) ** 0.5
+    torch.rand(3)
+    again = [
+        noise_of(dataclasses.replace(config, seed=s), n) for s, n in ((4, step), (5, step), (4, 7))
+    ]
+    assert torch.allclose(one[:90_000].view(300, 300), again[0], atol=1e-5)
+    assert not torch.allclose(again[0], again[1]) and not torch.allclose(again[0], again[2])
+
+
+def noise_of(config: TrainConfig, step: int) -> torch.Tensor:
+    """The noise of a step on a matrix of 300 x 300."""
+    model = torch.nn.Linear(300, 300)
+    model.weight.grad = torch.zeros(300, 300)
+    add_noise(model, config, step, CPU)
+    return model.weight.grad
+
+
+def test_gradient_noise_comes_after_clipping() -> None:
+    """Gradients of norm 1e-9 leave the noise alone: sgd moves by lr x noise."""
+    e = small(steps=1, clip=1e-9, grad_noise=0.5, optimizer="sgd", lr=0.1, schedule="constant")
+    before = [p.detach().clone() for p in make_model(e).parameters()]
+    moved = torch.cat([(a - b).flatten() for a, b in zip(before, trained(e), strict=True)])
+    used = moved[moved != 0] / 0.1
+    assert used.var().item() == pytest.approx(0.5, rel=0.1) and len(used) > 1000
 
 
 def test_weight_decay_spares_norms() -> None:
