@@ -13,11 +13,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 import tasks
 from lab._fields import at_least, set_field
 from lab._model_config import ModelConfig
 from lab._train_config import TrainConfig
-from tasks import Batch, Task, refuse
+from lab.thoughts import reveal
+from tasks import Batch, Role, Task, refuse
 
 __all__ = ["Experiment", "ModelConfig", "Probe", "TrainConfig", "change", "from_json"]
 
@@ -70,10 +73,40 @@ class Experiment:
             value = getattr(self.train, name)
             if value != off and not self.cot:
                 raise refuse(f"train.{name}", value, "cot = false leaves no thought")
+            if value != off:
+                self._check_thought(f"train.{name}", value)
+        if self.train.offset and self.model.position not in ("learned", "coupled", "predicted"):
+            allowed = f"position = {self.model.position} has no table of places"
+            raise refuse("train.offset", self.train.offset, allowed)
+        if self.train.reveal and self.model.position in ("coupled", "predicted"):
+            allowed = f"position = {self.model.position} takes its places from whole thoughts"
+            raise refuse("train.reveal", self.train.reveal, allowed)
 
-    def view(self, batch: Batch) -> Batch:
-        """What the model sees of a task's rows: without thoughts if so asked, prompts repeated."""
-        return (batch if self.cot else batch.without_thoughts()).reread(self.reads)
+    def _check_thought(self, option: str, value: object) -> None:
+        """Turn down an option about thoughts where the task has none, or cannot rework them."""
+        try:
+            rows = self.task.sample(np.random.default_rng(0), 64, self.train.lengths[0])
+        except ValueError:
+            return  # its length is turned down elsewhere, in better words
+        if not (rows.roles == Role.THOUGHT).any():
+            raise refuse(option, value, f"the rows of the task {self.task.name} have no thought")
+        if value == "dynamic":
+            try:
+                self.task.rerun(rows, lambda tokens, columns: tokens)
+            except ValueError as error:
+                raise refuse(option, value, str(error)) from None
+
+    def view(self, batch: Batch, step: int | None = None) -> Batch:
+        """What the model sees of a task's rows: without thoughts if so asked, prompts repeated, the
+        thoughts given away as far as step (of training, from 0; None: a probe) has it."""
+        seen = (batch if self.cot else batch.without_thoughts()).reread(self.reads)
+        shares = self.train.reveal
+        if not shares:
+            return seen
+        part = len(shares) - 1
+        if step is not None:
+            part = min(part, step * len(shares) // self.train.steps)
+        return reveal(seen, shares[part])
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; `from_json` gives an equal Experiment back."""
@@ -106,7 +139,8 @@ def from_json(data: Mapping[str, Any], trusted: type[Task] | None = None) -> Exp
     options = dict(data["task"])
     name = options.pop("name")
     if "source" in data and trusted is None:
-        raise refuse("task", name, f"it comes from {data['source']}, which must be given by hand")
+        says = f"it comes from {data['source']}, which must be given by hand (--task)"
+        raise refuse("task", name, says)
     cls = trusted if "source" in data and trusted else tasks.load(name)
     return Experiment(
         name=data["name"],

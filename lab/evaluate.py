@@ -7,13 +7,15 @@ valid    share of rows whose own thought is the oracle's, token by token
 
 What decoding is told: the prompt, a tool's tokens, and, for tasks without stop tokens, the layout
 that all rows share or that the task gives. With stop tokens a row ends where the model writes one;
-its answer must stand between the reference's last thought token and that end.
+its answer must stand between the reference's last thought token, or the prompt where no thought is
+left to write, and that end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,14 +42,20 @@ class Verdict:
     first_error: np.ndarray
 
 
-def score(model: Model, experiment: Experiment, probe: Probe) -> Score:
-    """Score one probe on its own stream of rows: adding a probe changes no other."""
+def questions(experiment: Experiment, probe: Probe) -> Iterator[Batch]:
+    """The n rows of a probe as the model is asked them, at most ROWS_AT_ONCE at a time."""
     task = probe.of(experiment.task)
     seed = stream(experiment.train.seed, "probe", probe.label, probe.length)
     rows = Rows(task, probe.length, int(seed.generate_state(1)[0]), "probe")
-    parts = []
     for start in range(0, probe.n, ROWS_AT_ONCE):
-        batch = experiment.view(rows[start : min(start + ROWS_AT_ONCE, probe.n)])
+        yield task.asked(experiment.view(rows[start : min(start + ROWS_AT_ONCE, probe.n)]))
+
+
+def score(model: Model, experiment: Experiment, probe: Probe) -> Score:
+    """Score one probe on its own stream of rows: adding a probe changes no other."""
+    task = probe.of(experiment.task)
+    parts = []
+    for batch in questions(experiment, probe):
         parts.append(judge(model, task, batch, experiment.train.precision))
     exact, answer, valid, first = (
         np.concatenate([getattr(part, name) for part in parts])
@@ -72,21 +80,56 @@ def score(model: Model, experiment: Experiment, probe: Probe) -> Score:
     )
 
 
+def glance(model: Model, experiment: Experiment, probe: Probe) -> dict[str, Any]:
+    """What of a Score needs no decoding: probe, length, n, exact, low, high."""
+    task, right = probe.of(experiment.task), 0
+    for batch in questions(experiment, probe):
+        right += int(forced(model, task, batch, experiment.train.precision).sum())
+    low, high = wilson(right, probe.n)
+    return {
+        "probe": probe.label,
+        "length": probe.length,
+        "n": probe.n,
+        "exact": right / probe.n,
+        "low": low,
+        "high": high,
+    }
+
+
+@torch.inference_mode()
+def forced(model: Model, task: Task, batch: Batch, kind: str = "fp32") -> np.ndarray:
+    """Whether all supervised tokens of a row have the top logit, earlier ones given: bool [n]."""
+    model.eval()
+    device = next(model.parameters()).device
+    with precision(kind, device), torch.compiler.set_stance("force_eager"):
+        _, exact = teacher_forced(model, to_torch(task, model.config, batch, device))
+    return exact.cpu().numpy()
+
+
 @torch.inference_mode()
 def judge(model: Model, task: Task, batch: Batch, kind: str = "fp32") -> Verdict:
     """Both verdicts on every row of a batch."""
     model.eval()
     device = next(model.parameters()).device
+    exact = forced(model, task, batch, kind)
     with precision(kind, device), torch.compiler.set_stance("force_eager"):
-        _, exact = teacher_forced(model, to_torch(task, model.config, batch, device))
         written = decode(model, task, batch)
     answer, valid, first = compare(task, batch, written)
-    return Verdict(exact.cpu().numpy(), answer, valid, first)
+    return Verdict(exact, answer, valid, first)
+
+
+# How a token is chosen: pick(logits [m, V], which rows of the batch [m], place in the row) -> [m].
+Pick = Callable[[torch.Tensor, np.ndarray, int], np.ndarray]
+
+
+def greedy(logits: torch.Tensor, rows: np.ndarray, t: int) -> np.ndarray:
+    """The most likely token."""
+    return logits.argmax(-1).cpu().numpy()
 
 
 @torch.inference_mode()
-def decode(model: Model, task: Task, batch: Batch) -> np.ndarray:
-    """Greedy rows int64 [n, T]: prompts forced, tools answered, the rest the model's own tokens.
+def decode(model: Model, task: Task, batch: Batch, pick: Pick = greedy) -> np.ndarray:
+    """Rows int64 [n, T]: prompts forced, tools answered, the rest the model's own tokens.
 
     Rows move together, one column a step, with the mixers' states; those that have ended are left
     out of the steps. Places after a stop token hold 0. T is that of the batch, which fits every
@@ -108,7 +151,7 @@ def decode(model: Model, task: Task, batch: Batch) -> np.ndarray:
     assert prompt is not None
     logits, state = model.prefill(prompt, on_device(None if ids is None else ids[:, :start]))
     for t in range(start, T):
-        own = logits.argmax(-1).cpu().numpy()
+        own = pick(logits, rows, t)
         for i, token in _served(task, written[rows, :t], told[rows, t] | done[rows]):
             own[i] = token
         written[rows, t] = np.where(
@@ -153,21 +196,29 @@ def compare(
     if not task.stop:
         right = (written == batch.tokens) | (batch.roles != Role.ANSWER)
         return right.all(1), ~wrong.any(1), first
-    right = np.zeros(len(batch), bool)
-    for row in range(len(batch)):
-        right[row] = _ending(batch.tokens[row], batch.roles[row], written[row], task.stop)
+    given = zip(answers(task, batch, written), answers(task, batch, batch.tokens), strict=True)
+    right = np.array([own is not None and own == wanted for own, wanted in given], bool)
     return right, ~wrong.any(1), first
 
 
-def _ending(tokens: np.ndarray, roles: np.ndarray, own: np.ndarray, stop: tuple[int, ...]) -> bool:
-    """Does the model's row, up to its stop token, end as the reference: delimiter, then answer?"""
-    size = int((roles == Role.ANSWER).sum())
+def answers(task: Task, batch: Batch, rows: np.ndarray) -> list[bytes | None]:
+    """What rows [n, T] that begin with the batch's prompts answer, to be compared; None: nothing.
+
+    With stop tokens: as many tokens as the reference's answer has, up to the first stop token, and
+    the delimiter before them; where no thought is left to write, all that follows the prompt.
+    """
+    if not task.stop:
+        mask = batch.roles == Role.ANSWER
+        return [row[own].tobytes() for row, own in zip(rows, mask, strict=True)]
+    return [_ending(row, roles, task.stop) for row, roles in zip(rows, batch.roles, strict=True)]
+
+
+def _ending(row: np.ndarray, roles: np.ndarray, stop: tuple[int, ...]) -> bytes | None:
     prompt = int((roles == Role.PROMPT).sum())
-    ends = prompt + np.flatnonzero(np.isin(own[prompt:], stop))
+    ends = prompt + np.flatnonzero(np.isin(row[prompt:], stop))
     if not len(ends):
-        return False
-    tail = size + int((roles == Role.THOUGHT).any())
-    stopped, full = int(ends[0]) + 1, int((roles != Role.PAD).sum())
-    if stopped - tail < prompt:
-        return False
-    return bool((own[stopped - tail : stopped] == tokens[full - tail : full]).all())
+        return None
+    stopped, start = int(ends[0]) + 1, prompt
+    if np.isin(roles, (Role.THOUGHT, Role.TOOL)).any():
+        start = stopped - int((roles == Role.ANSWER).sum()) - 1
+    return row[start:stopped].tobytes() if start >= prompt else None

@@ -218,6 +218,19 @@ def droppable(task: Task, seed: int, n: int, length: int) -> None:
         assert kept == _picked(batch, row, Role.PROMPT, Role.ANSWER), f"row {row} changed"
 
 
+def probed(task: Task, seed: int, n: int, length: int) -> None:
+    """A probe asks for a part of the row that holds an answer, and gives the rest as it stands."""
+    whole = _batch(task, seed, n, length)
+    for batch in (whole, whole.without_thoughts()):
+        asked = task.asked(batch)
+        assert (asked.tokens == batch.tokens).all(), "a probe changes tokens"
+        assert asked.roles.dtype == np.uint8, f"asked roles are {asked.roles.dtype}, not uint8"
+        given = asked.roles != batch.roles
+        assert (asked.roles[given] == Role.PROMPT).all(), "a probe gives tokens another role"
+        assert (batch.roles[given] != Role.PAD).all(), "a probe makes padding a part of the prompt"
+        assert (asked.roles == Role.ANSWER).any(1).all(), "a probe asks for no answer"
+
+
 def decodable(task: Task, seed: int, n: int, length: int) -> None:
     """A decoder can tell where a row ends: one layout, a layout that is given, or a stop token."""
     if task.layout_given:
@@ -251,6 +264,23 @@ def served(task: Task, seed: int, n: int, length: int) -> None:
                 continue
             given, wanted = task.tool(tokens[:t]), tokens[t] if roles[t] == Role.TOOL else None
             assert given == wanted, f"at token {t} the tool gives {given}, the row has {wanted}"
+
+
+def reworked(task: Task, seed: int, n: int, length: int) -> None:
+    """A thought worked out again without an error is the same, and its tokens have one kind."""
+    members = [token for kind in task.kinds(length) for token in kind]
+    assert len(set(members)) == len(members), "a token is of two kinds"
+    strange = set(members) - set(range(len(task.words)))
+    assert not strange, f"tokens {strange} of a kind have no word"
+    assert not set(members) & set(task.stop), "a stop token is of a kind"
+    batch = _batch(task, seed, n, length)
+    try:
+        again = task.rerun(batch, lambda tokens, columns: tokens)
+    except ValueError:
+        return  # it cannot go on from errors
+    assert np.array_equal(again.tokens, batch.tokens), "worked out again, tokens differ"
+    assert np.array_equal(again.roles, batch.roles), "worked out again, roles differ"
+    assert np.array_equal(again.hidden, batch.hidden), "worked out again, hidden differs"
 
 
 def coupled(task: Task, seed: int, n: int, length: int) -> None:
@@ -359,7 +389,7 @@ def unguessable(task: Task, allowed: list[int]) -> None:
 
 
 def _answer_codes(task: Task, length: int) -> tuple[np.ndarray, float, int]:
-    batch = Rows(task, length, 13)[0:STATISTICS_ROWS].without_thoughts()
+    batch = task.asked(Rows(task, length, 13)[0:STATISTICS_ROWS].without_thoughts())
     answers = np.where(batch.roles == Role.ANSWER, batch.tokens + 1, 0)
     order = np.argsort(answers == 0, axis=1, kind="stable")
     answers = np.ascontiguousarray(np.take_along_axis(answers, order, 1))
@@ -371,5 +401,15 @@ def _answer_codes(task: Task, length: int) -> tuple[np.ndarray, float, int]:
     return codes, float(counts.max() / len(batch)), len(batch)
 
 
-_ROW_PROPERTIES = (repeatable, well_formed, solved, droppable, decodable, served, coupled)
+_ROW_PROPERTIES = (
+    repeatable,
+    well_formed,
+    solved,
+    droppable,
+    probed,
+    decodable,
+    served,
+    reworked,
+    coupled,
+)
 _STATISTICS = (refused, numbered, disjoint, balanced, unguessable)

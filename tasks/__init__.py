@@ -18,14 +18,14 @@ import importlib.util
 import pkgutil
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
 
 import numpy as np
 
-__all__ = ["Batch", "Role", "Task", "load", "load_file", "names", "pack", "refuse"]
+__all__ = ["Batch", "Role", "Task", "Write", "load", "load_file", "names", "pack", "refuse"]
 
 
 class Role(IntEnum):
@@ -101,6 +101,11 @@ def pack(tokens: np.ndarray, roles: np.ndarray, hidden: np.ndarray | None = None
     return Batch(out, out_roles, _nothing() if hidden is None else hidden)
 
 
+# What a thought token becomes when it is written: write(tokens, columns) takes the tokens of one
+# column (int, [n]) or of several (slice, [n, m]) of the row and returns as many.
+Write = Callable[[np.ndarray, int | slice], np.ndarray]
+
+
 def refuse(option: str, value: object, allowed: str) -> ValueError:
     """The one form in which a task, a model or a run turns down an option."""
     return ValueError(f"{option} = {value!r} cannot be used: {allowed}")
@@ -171,8 +176,15 @@ class Task(ABC):
         return False
 
     def chance(self, length: int) -> float:
-        """How often the best fixed guess gets every ANSWER token of a row (0.5: a fair bit)."""
+        """How often the best fixed guess gets every `asked` ANSWER token (0.5: a fair bit)."""
         return 0.0
+
+    def asked(self, batch: Batch) -> Batch:
+        """The rows as a probe asks them: what it gives instead of asking has role PROMPT.
+
+        In-context tasks ask the last example only, as the first ones can but be guessed.
+        """
+        return batch
 
     def no_shortcut(self, length: int) -> bool:
         """Claim that no count, length or single token of the prompt tells more than chance.
@@ -185,9 +197,25 @@ class Task(ABC):
         """Lines that let a person check a row by eye; none where its words alone do."""
         return []
 
+    def needle(self, batch: Batch, length: int) -> np.ndarray | None:
+        """What a supervised token follows from besides its predecessor, for lab.analysis: bool
+        [n, T, T], true at [row, i, j] where the token after i is made from the one at j. None where
+        the task does not say. The batch may be without thoughts, but not read twice."""
+        return None
+
     def tool(self, prefix: Sequence[int]) -> int | None:
         """The token that a retrieval tool appends to this prefix, or None when it was not asked."""
         return None
+
+    def kinds(self, length: int) -> tuple[Sequence[int], ...]:
+        """Tokens that can stand for one another in a thought, as digits for digits; those of no
+        kind are its form. Damage (lab.thoughts) turns a token into another of its kind."""
+        return (tuple(token for token in range(len(self.words)) if token not in self.stop),)
+
+    def rerun(self, batch: Batch, write: Write) -> Batch:
+        """The rows worked out once more from their prompts, with what `write` makes of each thought
+        token: all that follows from it, the answer too, goes on from what was written."""
+        raise ValueError(f"the task {self.name} cannot go on from an error in its thought")
 
     def positions(self, batch: Batch) -> np.ndarray | None:
         """Coupled position ids int64 [n, T] (PAD: 0), or None where the task has none."""

@@ -13,7 +13,7 @@ from math import comb
 
 import numpy as np
 
-from tasks import refuse
+from tasks import Batch, Role, refuse
 
 MOST = 2**62  # compositions, so that a rank and every step of its arithmetic fit in int64
 _WIDEST = 2**20  # seen compositions; the choice never holds more than some 50 times as many
@@ -94,3 +94,16 @@ def digits(ranks: np.ndarray, base: int, T: int) -> np.ndarray:
     """T choices out of `base` with repetition, int64 [n, T]: the digits of the rank."""
     powers = np.array([base**t for t in range(T)], np.int64)
     return ranks[:, None] // powers % base
+
+
+def last_example(batch: Batch) -> Batch:
+    """The rows with all before their last example turned into PROMPT: up to the last but one
+    ANSWER, one token in each example."""
+    left = (batch.roles == Role.ANSWER)[:, ::-1].cumsum(1)[:, ::-1]
+    return Batch(batch.tokens, np.where(left > 1, np.uint8(Role.PROMPT), batch.roles), batch.hidden)
+
+
+def place_in_example(batch: Batch, contexts: int) -> np.ndarray:
+    """The same ids int64 [n, T] for every example: 0, 1, ... in each of the `contexts` of a row."""
+    n, T = batch.tokens.shape
+    return np.tile(np.arange(T) % (T // contexts), (n, 1))

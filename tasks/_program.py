@@ -9,7 +9,8 @@ changes a number of places that does not grow with the tape and copies the rest.
 
 A new program is a step function and a tape: `glyphs`, what a tape is made of; `step`, the scalar
 definition; `start` and `run`, the first tapes of a batch and the same steps on whole arrays. The
-layout, the roles, the end of a row and `solve` follow. `replay` is the plain simulator: it checks
+layout, the roles, the end of a row and `solve` follow; `follow`, one step of a batch from any tape,
+lets it go on from an error. `replay` is the plain simulator: it checks
 the printed history of any of them against any statement of its rule.
 
 Source: 2407.03310 (Turing Programs). The idea, a separator between the copies and the marks BOS,
@@ -25,7 +26,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from tasks import Batch, Role, Task, refuse
+from tasks import Batch, Role, Task, Write, refuse
 
 BOS, EOS, SEP = "BOS", "EOS", "SEP"
 DIGITS = tuple("0123456789")
@@ -60,6 +61,11 @@ class TuringProgram(Task):
         are as wide, a row that has halted should keep its last tape, which `most_common` reads.
         """
 
+    def follow(self, tape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The tapes after these [n, W] of one number of steps, whatever errors are on them, and
+        whether the program halts there, bool [n]. Of rows that had halted before, anything."""
+        raise ValueError(f"the task {self.name} cannot go on from an error in its thought")
+
     @property
     def words(self) -> tuple[str, ...]:
         return (*self.glyphs, BOS, EOS, SEP)
@@ -81,6 +87,25 @@ class TuringProgram(Task):
         *tapes, last = trace(list(prompt[1:-1]), self.step)
         thought = [token for tape in tapes for token in (*tape, len(self.glyphs) + 2)]
         return thought, [*last, *self.stop]
+
+    def kinds(self, length: int) -> tuple[Sequence[int], ...]:
+        return (range(len(self.glyphs)),)
+
+    def rerun(self, batch: Batch, write: Write) -> Batch:
+        """Each tape follows from the one before as that was written, errors and all."""
+        t = int((batch.roles[0] == Role.PROMPT).sum())
+        tapes, going = [batch.tokens[:, 1 : t - 1]], np.ones(len(batch), np.bool_)
+        steps = np.zeros(len(batch), np.int64)
+        while going.any():
+            tape, halts = self.follow(tapes[-1])
+            stop = t + tape.shape[1]
+            if not halts.all():  # the last tape is the answer
+                tape = np.where(halts[:, None], tape, write(tape, slice(t, stop)))
+            tapes.append(tape)
+            steps += going
+            going &= ~halts
+            t = stop + 1
+        return history(tapes, steps, len(self.glyphs))
 
     def picture(self, tokens: Sequence[int]) -> list[str]:
         """One tape a line, so that each can be held against the one above it."""

@@ -30,6 +30,7 @@ others are uniform in both splits, and a hash of them says which leading digits 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,6 +83,23 @@ class Addition(TuringProgram):
             after[:, 2 * i + 4], after[:, 2 * i + 5 :] = carry + _A, result[:, i:]
             tapes.append(after)
         return [*tapes, np.concatenate([carry[:, None], result], 1)], None
+
+    def follow(self, tape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        n, plus = len(tape), np.flatnonzero(tape[0] == _PLUS)
+        a, b = tape[:, : plus[0]], tape[:, plus[0] + 1 :]
+        carry, result = np.zeros((n, 1), tape.dtype), tape[:, :0]
+        if len(plus) == 2:
+            a, b = a[:, :-1], tape[:, plus[0] + 1 : plus[1] - 1]  # letters are spent
+            carry, result = tape[:, plus[1] + 1 : plus[1] + 2] - _A, tape[:, plus[1] + 2 :]
+        if not a.shape[1]:
+            return np.concatenate([carry, result], 1), np.ones(n, np.bool_)
+        total, mark = a[:, -1:] + b[:, -1:] + carry, np.full_like(carry, _PLUS)
+        left, right = (np.concatenate([x[:, :-1], x[:, -1:] + _A], 1) for x in (a, b))
+        parts = [left, mark, right, mark, total // 10 + _A, total % 10, result]
+        return np.concatenate(parts, 1), np.zeros(n, np.bool_)
+
+    def kinds(self, length: int) -> tuple[Sequence[int], ...]:
+        return range(10), range(_A, _A + 10)
 
     def step(self, tape: list[int]) -> list[int] | None:
         if _PLUS not in tape:

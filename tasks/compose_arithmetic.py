@@ -28,8 +28,8 @@ from math import floor, log
 
 import numpy as np
 
-from tasks import Batch, Role, Task, refuse
-from tasks._compose import choose, digits, draw
+from tasks import Batch, Role, Task, Write, refuse
+from tasks._compose import choose, digits, draw, last_example, place_in_example
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,14 @@ class ComposeArithmetic(Task):
         return tuple(hidden)
 
     def chance(self, length: int) -> float:
-        return float(self.modulus) ** -self.contexts
+        return 1 / self.modulus
+
+    def asked(self, batch: Batch) -> Batch:
+        return last_example(batch)
+
+    def positions(self, batch: Batch) -> np.ndarray:
+        """The place within the example, from 0."""
+        return place_in_example(batch, self.contexts)
 
     def seen(self, length: int) -> np.ndarray:
         """The training tuples of this length: int64 [train_tasks, T]."""
@@ -116,6 +123,18 @@ class ComposeArithmetic(Task):
             thought += results[:-1]
             answer += results[-1:]
         return thought, answer
+
+    def rerun(self, batch: Batch, write: Write) -> Batch:
+        T, p = batch.hidden.shape[1], self.modulus
+        table, size = _table(self.operations, p), 2 * T + 1
+        tokens = batch.tokens.copy()
+        r = tokens[:, ::size]
+        for t in range(T):
+            cell = (batch.hidden[:, t, None] * p + r) * p + tokens[:, t + 1 :: size]
+            columns = slice(T + 1 + t, None, size)
+            r = table.take(cell).astype(np.int64)
+            r = tokens[:, columns] = r if t == T - 1 else write(r, columns)
+        return Batch(tokens, batch.roles, batch.hidden)
 
 
 @lru_cache(maxsize=64)

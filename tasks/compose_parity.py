@@ -30,8 +30,8 @@ from math import comb, floor, log, perm
 
 import numpy as np
 
-from tasks import Batch, Role, Task, refuse
-from tasks._compose import arrangements, choose, combinations, draw
+from tasks import Batch, Role, Task, Write, refuse
+from tasks._compose import arrangements, choose, combinations, draw, last_example, place_in_example
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,14 @@ class ComposeParity(Task):
         return tuple(hidden)
 
     def chance(self, length: int) -> float:
-        return 0.5**self.contexts
+        return 0.5
+
+    def asked(self, batch: Batch) -> Batch:
+        return last_example(batch)
+
+    def positions(self, batch: Batch) -> np.ndarray:
+        """The place within the example, from 0."""
+        return place_in_example(batch, self.contexts)
 
     def seen(self, length: int) -> np.ndarray:
         """The training tuples for inputs of this length: int64 [train_tasks, k]."""
@@ -121,6 +128,31 @@ class ComposeParity(Task):
                 parity = (parity + prompt[start + index]) % 2
             answer.append(parity)
         return thought, answer
+
+    def rerun(self, batch: Batch, write: Write) -> Batch:
+        n, N = len(batch), self.contexts
+        tokens, row = batch.tokens.copy(), np.arange(n)
+        size = tokens.shape[1] // N
+        blocks = tokens.reshape(n, N, size)  # a view
+        parity = np.zeros((n, N), np.int64)
+        for j in range(self.k):
+            columns = slice(size - self.k - 1 + j, None, size)
+            tokens[:, columns] = write(parity, columns)
+            parity = tokens[:, columns] ^ blocks[row, :, batch.hidden[:, j]]
+        tokens[:, size - 1 :: size] = parity
+        return Batch(tokens, batch.roles, batch.hidden)
+
+    def needle(self, batch: Batch, length: int) -> np.ndarray:
+        """A running parity follows from one secret bit of its example, an answer without thought
+        from all of them."""
+        n, T = batch.tokens.shape
+        found = np.zeros((n, T, T), np.bool_)
+        row, thought = np.arange(n)[:, None], T == self.contexts * (length + self.k + 1)
+        for start in range(0, T, T // self.contexts):
+            last = start + length - 1
+            query = last + 1 + np.arange(self.k) if thought else np.array([last])
+            found[row, query, start + batch.hidden] = True
+        return found
 
     def _tuples(self, ranks: np.ndarray, length: int) -> np.ndarray:
         return (arrangements if self.ordered else combinations)(ranks, length, self.k)

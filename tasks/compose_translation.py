@@ -28,7 +28,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from tasks import Batch, Role, Task, refuse
+from tasks import Batch, Role, Task, Write, refuse
 from tasks._compose import choose, digits, draw
 
 _COMMA, _OPEN, _CLOSE, _NEWLINE = range(4)
@@ -116,6 +116,28 @@ class ComposeTranslation(Task):
         for language in languages[1:]:
             inside += [_FIRST + language, table[language][meaning], _COMMA]
         return inside[:-2], [inside[-2]]
+
+    def kinds(self, length: int) -> tuple[Sequence[int], ...]:
+        """A language stands for a language, a word for a word of any language."""
+        D, words = self.languages, self.languages * self.meanings
+        return range(_FIRST, _FIRST + D), range(_FIRST + D, _FIRST + D + words)
+
+    def rerun(self, batch: Batch, write: Write) -> Batch:
+        """A word is what the word before it means, in the language that is named before it."""
+        tokens, table = batch.tokens.copy(), _words(self)
+        T = self._steps(tokens[0, batch.roles[0] == Role.PROMPT].tolist())
+        meaning_of = np.argsort(table.ravel()) % self.meanings
+        words = _FIRST + self.languages  # the first of them
+        named = tokens[:, : 3 * T : 3]
+        t = 3 * T * self.contexts + 4  # the first language inside the parentheses
+        meaning = meaning_of[tokens[:, t - 3] - words]
+        for step in range(1, T):
+            tokens[:, t] = write(named[:, step], t)
+            word = table[tokens[:, t] - _FIRST, meaning]
+            tokens[:, t + 1] = word if step == T - 1 else write(word, t + 1)
+            meaning = meaning_of[tokens[:, t + 1] - words]
+            t += 3
+        return Batch(tokens, batch.roles)
 
     def _steps(self, prompt: Sequence[int]) -> int:
         """T, from a prompt of example lines of 3T tokens and 5 tokens of the question."""

@@ -86,6 +86,14 @@ class Copy(Task):
         ids = np.where(t < bar, t, t - bar) + 1
         return np.where(batch.roles == Role.PAD, 0, ids)
 
+    def needle(self, batch: Batch, length: int) -> np.ndarray:
+        """A copied symbol follows from its source."""
+        n, T = batch.tokens.shape
+        found = np.zeros((n, T, T), np.bool_)
+        copied = np.arange(length)
+        found[:, length + 1 + copied, 1 + copied] = True
+        return found
+
     def _radix(self, length: int) -> list[int]:
         """The choices for each symbol after those before it."""
         if length < 1:

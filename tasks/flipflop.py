@@ -100,6 +100,17 @@ class FlipFlop(Task):
             t += 2
         return [], answers
 
+    def needle(self, batch: Batch, length: int) -> np.ndarray:
+        """The bit of a read follows from the last one written."""
+        n, T = batch.tokens.shape
+        found = np.zeros((n, T, T), np.bool_)
+        written = np.zeros(n, np.int64)
+        for t in range(0, T, 2):
+            written = np.where(batch.tokens[:, t] == _WRITE, t + 1, written)
+            read = np.flatnonzero(batch.tokens[:, t] == _READ)
+            found[read, t, written[read]] = True
+        return found
+
     def _instructions(self, rng: np.random.Generator, n: int, length: int) -> np.ndarray:
         """uint8 [length, n]: a write, any of the three by their rates, a read."""
         read = (1 - self.ignore) / 2

@@ -147,6 +147,9 @@ class IsTree(Task):
         tree = not cycle and len(father) == len(edges) + 1
         return [*thought, _EOS], [_TRUE if tree else _FALSE]
 
+    def kinds(self, length: int) -> tuple[Sequence[int], ...]:
+        return (range(_ZERO, _ZERO + length),)
+
     def picture(self, tokens: Sequence[int]) -> list[str]:
         """The neighbours of every node, in the order of the edges."""
         words = self.words

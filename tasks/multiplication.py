@@ -23,6 +23,7 @@ others are uniform in both splits, and a hash of them says which leading digits 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -83,6 +84,25 @@ class Multiplication(TuringProgram):
             after[:, i + 3 + 2 * m :] = result[:, i:]
             tapes.append(after)
         return [*tapes, np.concatenate([carried, result], 1)], None
+
+    def follow(self, tape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        n, m, times = len(tape), self.digits, int((tape[0] == _TIMES).argmax())
+        a, b, out = tape[:, :times], tape[:, times + 1 : times + 1 + m], tape[:, times + 2 + m :]
+        power = 10 ** np.arange(m - 1, -1, -1)
+        if out.shape[1]:
+            a, carry, result = a[:, :-1], out[:, :m] - _A, out[:, m:]
+        else:
+            carry, result = np.zeros_like(b), out
+        if not a.shape[1]:
+            return np.concatenate([carry, result], 1), np.ones(n, np.bool_)
+        total = a[:, -1].astype(np.int64) * (b @ power) + carry @ power
+        carry = total[:, None] // (10 * power) % 10 + _A
+        mark = np.full((n, 1), _TIMES)
+        left = [a[:, :-1], a[:, -1:] + _A, mark, b, mark + _PLUS - _TIMES]
+        return np.concatenate([*left, carry, total[:, None] % 10, result], 1), np.zeros(n, np.bool_)
+
+    def kinds(self, length: int) -> tuple[Sequence[int], ...]:
+        return range(10), range(_A, _A + 10)
 
     def step(self, tape: list[int]) -> list[int] | None:
         if _TIMES not in tape:

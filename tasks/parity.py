@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks import Batch, Role, Task, refuse
+from tasks import Batch, Role, Task, Write, refuse
 from tasks._split import draw_digit
 
 
@@ -97,6 +97,24 @@ class Parity(Task):
             parity = (parity + prompt[i]) % 2
         flip = hidden[0] if len(hidden) else 0
         return thought, [(parity + flip) % 2]
+
+    def rerun(self, batch: Batch, write: Write) -> Batch:
+        length = int((batch.roles[0] == Role.PROMPT).sum())
+        tokens = batch.tokens.copy()
+        parity = np.zeros(len(batch), np.int64)
+        for t, i in enumerate(self.support(length), length):
+            tokens[:, t] = write(parity, t)
+            parity = tokens[:, t] ^ tokens[:, i]
+        tokens[:, -1] = parity ^ batch.hidden.sum(1)
+        return Batch(tokens, batch.roles, batch.hidden)
+
+    def needle(self, batch: Batch, length: int) -> np.ndarray:
+        """A running parity follows from one hidden bit, an answer without thought from all."""
+        support, (n, T) = self.support(length), batch.tokens.shape
+        found = np.zeros((n, T, T), np.bool_)
+        thought = T == length + len(support) + 1
+        found[:, length + np.arange(len(support)) if thought else length - 1, support] = True
+        return found
 
     def _inputs(self, rng: np.random.Generator, n: int, length: int, fair: int) -> np.ndarray:
         """Bits uint8 [n, length] from the split; bit `fair` does not take part in the choice."""

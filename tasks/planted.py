@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tasks import Batch, Role, Task, refuse
+from tasks import Batch, Role, Task, Write, refuse
 from tasks._split import draw_digit
 
 
@@ -90,6 +90,20 @@ class Planted(Task):
                 thought.append(parity)
                 parity = (parity + token) % 2
         return thought, [parity]
+
+    def kinds(self, length: int) -> tuple[Sequence[int], ...]:
+        return (range(2),)
+
+    def rerun(self, batch: Batch, write: Write) -> Batch:
+        n, length = len(batch), batch.tokens.shape[1] - self.k - 1
+        tokens, prompt = batch.tokens.copy(), batch.tokens[:, :length]
+        bits = prompt[prompt < 2].reshape(n, self.k)
+        parity = np.zeros(n, np.int64)
+        for j in range(self.k):
+            tokens[:, length + j] = write(parity, length + j)
+            parity = tokens[:, length + j] ^ bits[:, j]
+        tokens[:, -1] = parity
+        return Batch(tokens, batch.roles)
 
     def positions(self, batch: Batch) -> np.ndarray | None:
         prompt, thought = batch.roles == Role.PROMPT, batch.roles == Role.THOUGHT

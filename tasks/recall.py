@@ -114,6 +114,17 @@ class Recall(Task):
         asked = [token for token in prompt[2 * pairs :] if token in values]
         return [], [values[key][-self.repeats] for key in asked]
 
+    def needle(self, batch: Batch, length: int) -> np.ndarray:
+        """An answer follows from the value that is recalled."""
+        n, T = batch.tokens.shape
+        found = np.zeros((n, T, T), np.bool_)
+        context = 2 * self._size(length)[0]
+        written, values = batch.tokens[:, 0:context:2], np.arange(1, context, 2)
+        for row, t in np.argwhere(batch.roles == Role.ANSWER):
+            of_key = values[written[row] == batch.tokens[row, t - 1]]
+            found[row, t - 1, of_key[-self.repeats]] = True
+        return found
+
     def unit(self, prompt: Sequence[int], hidden: Sequence[int]) -> Hashable:
         """The context: it is held out with all its queries and filler."""
         return tuple(prompt[: 2 * self._pairs(len(prompt))])

@@ -33,6 +33,7 @@ says which first inputs remain. Rows of one sample have no others: all of them a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -129,6 +130,23 @@ class Sgd(TuringProgram):
             after[:, left + 2 :] = (weights + R).T
             tapes.append(after)
         return [*tapes, tapes[-1][:, 2:]], None
+
+    def follow(self, tape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        n, d, R = len(tape), self.dimension, self.limit
+        ends = np.flatnonzero(tape[0] == 2 * R + 2)
+        if not len(ends):
+            return tape[:, -d:], np.ones(n, np.bool_)
+        x, y = tape[:, :d] - R, tape[:, d + 1 : d + 2] - R
+        weights, up = tape[:, -d:] - R, max(0, self.fraction - self.rate)
+        residual = y - _divide((weights * x).sum(1, keepdims=True), self.fraction)
+        residual = np.clip(residual, -R, R)
+        weights = weights + _divide(residual * x << up, max(0, self.rate - self.fraction))
+        weights = np.clip(weights, -R, R) + R
+        left, arrow = tape[:, d + 3 : ends[-1] + 1], np.full_like(residual, 2 * R + 3)
+        return np.concatenate([left, residual + R, arrow, weights], 1), np.zeros(n, np.bool_)
+
+    def kinds(self, length: int) -> tuple[Sequence[int], ...]:
+        return (range(2 * self.limit + 1),)
 
     def step(self, tape: list[int]) -> list[int] | None:
         d, R = self.dimension, self.limit

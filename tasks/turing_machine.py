@@ -31,6 +31,7 @@ values of the digit remain.
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
@@ -150,6 +151,26 @@ class TuringMachine(TuringProgram):
             if not live.any():
                 break
         return tapes, steps
+
+    def follow(self, tape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        K, S, front = self.symbols, self.states, self._front
+        tape, row = tape.copy(), np.arange(len(tape))
+        cells, clock = tape[:, front:], tape[:, front - 1]  # views
+        place = ((cells >= K) & (cells < (S + 2) * K)).argmax(1)
+        which = tape[:, 0] - self._machine_0 if front == 2 else 0
+        write, move, head = self._tables(tape.dtype)
+        rule = which * (S + 1) * K - K + cells[row, place]
+        cells[row, place] = write[rule]
+        place = np.clip(place + move[rule], 0, cells.shape[1] - 1)
+        cells[row, place] += head[rule]
+        clock -= 1
+        return tape, (head[rule] == (S + 1) * K) | (clock <= self._clock_0)
+
+    def kinds(self, length: int) -> tuple[Sequence[int], ...]:
+        """Symbols and, for the cell under the head, a state that goes on with a symbol. The clock
+        is form: it ends the row."""
+        K = self.symbols
+        return range(K), range(K, K + K * self.states)
 
     def step(self, tape: list[int]) -> list[int] | None:
         K, front = self.symbols, self._front

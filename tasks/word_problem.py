@@ -36,7 +36,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from tasks import Batch, Role, Task, refuse
+from tasks import Batch, Role, Task, Write, refuse
 from tasks._groups import compose, group
 from tasks._split import draw_digit, fingerprint
 
@@ -117,6 +117,22 @@ class WordProblem(Task):
         if self.identity:
             return products, [len(elements) + (products[-1] == 0)]
         return products[:-1], products[-1:]
+
+    def kinds(self, length: int) -> tuple[Sequence[int], ...]:
+        return (range(len(group(self.group).elements)),)
+
+    def rerun(self, batch: Batch, write: Write) -> Batch:
+        length = int((batch.roles[0] == Role.PROMPT).sum())
+        tokens, table = batch.tokens.copy(), group(self.group).table
+        product = np.zeros(len(batch), np.int64)
+        for i in range(0 if self._tags else length):
+            product = table[product, tokens[:, i]].astype(np.int64)
+            if batch.roles[0, length + i] == Role.THOUGHT:
+                product = write(product, length + i)
+            tokens[:, length + i] = product
+        if self.identity:
+            tokens[:, -1] = len(table) + (product == 0)
+        return Batch(tokens, batch.roles)
 
     @property
     def _tags(self) -> bool:
