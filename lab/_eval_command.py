@@ -76,11 +76,11 @@ def eval_(
     from lab.run import pick_device
     from lab.sampling import sample
 
-    folder = _folder(run, out)
+    folder = run_folder(run, out)
     with mistakes():
         _check_sampling(samples, temperature)
         first, share = _between(interpolate)
-        trusted = _trusted(_configuration(folder), file)
+        trusted = trusted_task(configuration(folder), file)
         experiment, model, checkpoint = load_model(folder, at, trusted)
         if first is not None:
             if experiment.model.sigma:
@@ -89,7 +89,7 @@ def eval_(
             _, other, first = load_model(folder, first, trusted)
             blend(model, other, share)
         experiment = _seen(experiment, reveal, reads)
-        asked = [_probe(text, experiment) for text in probes] or list(experiment.probes)
+        asked = [asked_probe(text, experiment) for text in probes] or list(experiment.probes)
         torch.set_num_threads(threads)
         where = pick_device(device)
         model, began = model.to(where), time.monotonic()
@@ -111,7 +111,8 @@ def eval_(
         _print(result, checkpoint, mixed, drawn)
 
 
-def _folder(run: str, out: Path) -> Path:
+def run_folder(run: str, out: Path) -> Path:
+    """The folder of a run that is named by its path, or under `out`."""
     for path in (Path(run), out / run):
         if (path / "config.json").is_file():
             return path
@@ -140,7 +141,7 @@ def _between(text: str | None) -> tuple[str | None, float]:
     raise Refused(f"--interpolate = {text!r} cannot be used: {allowed}")
 
 
-def _configuration(folder: Path) -> dict[str, Any]:
+def configuration(folder: Path) -> dict[str, Any]:
     """config.json, if it holds an experiment."""
     try:
         data = json.loads((folder / "config.json").read_text())
@@ -151,7 +152,7 @@ def _configuration(folder: Path) -> dict[str, Any]:
     raise Refused(f"{folder / 'config.json'} holds no experiment of this lab")
 
 
-def _trusted(data: dict[str, Any], file: str | None) -> type[Task] | None:
+def trusted_task(data: dict[str, Any], file: str | None) -> type[Task] | None:
     """The task class of the file that the user gives again, for a run on a task of their own."""
     if file is None:
         return None
@@ -171,7 +172,7 @@ def _seen(experiment: Experiment, reveal: float | None, reads: int | None) -> Ex
     return dataclasses.replace(experiment, reads=reads) if reads else experiment
 
 
-def _probe(text: str, experiment: Experiment) -> Probe:
+def asked_probe(text: str, experiment: Experiment) -> Probe:
     """The probe of "length=40,split=test": the run's first one with this changed."""
     import numpy as np
 

@@ -147,7 +147,7 @@ class ComposeParity(Task):
         from all of them."""
         n, T = batch.tokens.shape
         found = np.zeros((n, T, T), np.bool_)
-        row, thought = np.arange(n)[:, None], T == self.contexts * (length + self.k + 1)
+        row, thought = np.arange(n)[:, None], self.contexts * (length + self.k + 1) == T
         for start in range(0, T, T // self.contexts):
             last = start + length - 1
             query = last + 1 + np.arange(self.k) if thought else np.array([last])

@@ -112,7 +112,7 @@ class Parity(Task):
         """A running parity follows from one hidden bit, an answer without thought from all."""
         support, (n, T) = self.support(length), batch.tokens.shape
         found = np.zeros((n, T, T), np.bool_)
-        thought = T == length + len(support) + 1
+        thought = length + len(support) + 1 == T
         found[:, length + np.arange(len(support)) if thought else length - 1, support] = True
         return found
 

@@ -179,10 +179,10 @@ def test_other_probes(folder: Path) -> None:
 
 
 def test_an_option_with_a_comma_in_it() -> None:
-    from lab._eval_command import _probe
+    from lab._eval_command import asked_probe
 
     base = for_task(ComposeParity)(length=8)
-    found = _probe("k=3, drop_pair=(0,1),n=7,train_tasks=9", base)
+    found = asked_probe("k=3, drop_pair=(0,1),n=7,train_tasks=9", base)
     assert found.change["drop_pair"] == (0, 1) and found.change["k"] == 3 and found.n == 7
 
 

@@ -45,7 +45,8 @@ class Literal:
 
     def score(self, t: int, head: int) -> Tensor:
         """act(X W) of one head, or the mean over all of them."""
-        z = self.linear("gate.score", self.x[t])
+        constant = self.c.gate_input == "constant"
+        z = self.weights["gate.score.logit"] if constant else self.linear("gate.score", self.x[t])
         s = 1 / (1 + torch.exp(-z))
         s = {"sigmoid": s, "ns_sigmoid": 0.5 + 0.5 * s, "silu": z * s}[self.c.gate_act]
         if self.c.gate_at == "G5":
@@ -160,6 +161,9 @@ FORMS: list[Options] = [
     {"gate": "headwise", "gate_add": True},
     {"gate": "elementwise", "gate_at": "G5", "gate_add": True, "bias": True},
     {"gate": "elementwise", "gate_at": "G3", "gate_shared": True, "gate_act": "silu"},
+    *({"gate": g, "gate_input": "constant"} for g in ("headwise", "elementwise")),
+    {"gate": "elementwise", "gate_at": "G5", "gate_input": "constant", "bias": True},
+    {"gate": "headwise", "gate_at": "G2", "gate_input": "constant", "kv_heads": 2},
 ]
 OTHERS: list[Options] = [
     {"position": "hard_alibi", "banded": 3},
@@ -308,6 +312,7 @@ TINY: list[Options] = [
         "gate_add": True,
     },
     {"gate": "elementwise", "gate_act": "silu", "gate_shared": True},
+    {"gate": "elementwise", "gate_input": "constant", "position": "path"},
 ]
 
 
@@ -358,3 +363,16 @@ def test_starts_without_a_bias_to_forget_or_to_reflect() -> None:
         ModelConfig(width=16, heads=2, position="path", forget=True, gate="headwise", bias=True)
     ).named_parameters():
         assert not name_.endswith("bias") or not p.any(), name_
+
+
+def test_a_constant_gate_starts_half_open_and_reads_nothing() -> None:
+    """2505.06708: the input-independent gate is a parameter that starts at 0, through a sigmoid."""
+    config = ModelConfig(width=16, heads=4, gate="elementwise", gate_input="constant")
+    gate = Attention(config).gate
+    assert gate is not None
+    assert [p.shape for p in gate.parameters()] == [(16,)]
+    assert (gate.scores(rows(2, 5)) == 0.5).all()
+    torch.nn.init.normal_(next(gate.parameters()))
+    scores = gate.scores(rows(2, 5))
+    assert scores.shape == (2, 5, 4, 4) and torch.equal(scores, scores[:1, :1].expand(2, 5, 4, 4))
+    assert len(scores[0, 0].unique()) == 16, "one number for each channel of each head"

@@ -7,6 +7,9 @@ X is what the mixer reads (the hidden state after the pre-norm). Y is, by `gate_
     G1 what the heads read [B,T,H,d]   G2 values, G3 keys [B,T,G,d]   G4 queries [B,T,H,d]
     G5 the mixer's output [B,T,D]
 
+gate_input = constant is the input-independent gate of the paper: a learned number for each score,
+0 at the start, in place of X W. It scales heads or channels, the same at every token.
+
 headwise: one score per head and token; elementwise: one per channel. shared: the scores, after act,
 averaged over the heads, [B,T,1,d] (the paper averages over heads; that act comes first is our
 choice). act: sigmoid, NS-sigmoid 0.5 + 0.5 sigmoid, SiLU. Keys and queries are gated after qk-norm,
@@ -15,6 +18,7 @@ which would undo a headwise gate, and before rope (our choice).
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -32,7 +36,9 @@ class Gate(nn.Module):
         kv = config.kv_heads or config.heads
         self.heads = kv if self.at in ("G2", "G3") else config.heads
         width = config.width // config.heads if config.gate == "elementwise" else 1
-        self.score = projection(config, config.width, self.heads * width)
+        scores = self.heads * width
+        data = config.gate_input == "data"
+        self.score = projection(config, config.width, scores) if data else _Constant(scores)
 
     @property
     def fused(self) -> bool:
@@ -46,12 +52,25 @@ class Gate(nn.Module):
         return z if z.shape[-1] == self.heads else z.unflatten(-1, (self.heads, -1))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
+        return y + self.scores(x) if self.add else y * self.scores(x)
+
+    def scores(self, x: Tensor) -> Tensor:
+        """act(X W): [B,T,heads,1 or d], heads 1 when they share it, or [B,T,D] at G5."""
         z = self.score(x)
-        if y.ndim == 4:
+        if self.at != "G5":
             z = z.unflatten(-1, (self.heads, -1))
         score = F.silu(z) if self.act == "silu" else z.sigmoid()
         if self.act == "ns_sigmoid":
             score = 0.5 + 0.5 * score
-        if self.shared:
-            score = score.mean(2, keepdim=True)
-        return y + score if self.add else y * score
+        return score.mean(2, keepdim=True) if self.shared else score
+
+
+class _Constant(nn.Module):
+    """Logits that do not read x: [B,T,D] -> [B,T,scores]."""
+
+    def __init__(self, scores: int) -> None:
+        super().__init__()
+        self.logit = nn.Parameter(torch.zeros(scores))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logit.to(x.dtype).expand(*x.shape[:-1], -1)

@@ -27,7 +27,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kernels.attention import attention
+from kernels.attention import definition as attention_definition
 from kernels.path import PathCache, path, path_prefill, path_step
+from kernels.path import definition as path_definition
 from lab.config import ModelConfig
 from lab.mixers import _position
 from lab.mixers._gate import Gate
@@ -114,6 +116,29 @@ class Attention(nn.Module):
             else:
                 y, state = _step(new, state, self._bias(state.t + 1))
         return self._merge(x, self._gated("G1", x, y))[:, 0], state
+
+    def look(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Where the heads look, for lab.analysis: weights [B,H,T,T], and what they read with them
+        before and after a gate at G1, [B,T,H,d]. Float64, by the operators' definitions.
+
+        The definitions give y = weights @ v; of unit vectors for v they give the weights.
+        """
+        new = self._project(x, 0, None)
+        q, k, v = (part.double() for part in new[:3])
+        log_f = None if new.log_f is None else new.log_f.double()
+        T, G = k.shape[1:3]
+        unit = torch.eye(T, dtype=q.dtype, device=x.device)[None, :, None].expand(1, T, G, T)
+        if new.turns is not None:
+            w, beta = (part.double() for part in new.turns[:2])
+            weights = path_definition(q, k, unit, w, beta, log_forget=log_f)
+        else:
+            slopes, window = self.slopes, self.window
+            weights = attention_definition(
+                q, k, unit, slopes=slopes, window=window, log_forget=log_f
+            )
+        weights = weights.transpose(1, 2)
+        read = torch.einsum("bhij,bjhd->bihd", weights, v.repeat_interleave(self.heads // G, 2))
+        return weights, read, self._gated("G1", x, read)
 
     def state_size(self, T: int) -> int:
         width = self.kv_heads * self.d
