@@ -32,7 +32,8 @@ class ModelConfig:
     row, beyond which logits grow with the logarithm of the place (entropy-ABF), 0 for never.
     gate: gate of attention, one value per head or per channel. gate_at: G1 after attention, G2
     values, G3 keys, G4 queries, G5 after the output projection. gate_shared: one gate for all
-    heads. gate_add: add the gate instead of multiplying. gate_act: its nonlinearity.
+    heads. gate_add: add the gate instead of multiplying. gate_act: its nonlinearity. gate_input:
+    data, or constant: the gate reads nothing, its scores are learned numbers.
     qk_norm: RMSNorm on queries and keys of each head. sigma: sigma-reparametrised matrices.
     norm: of a block. mlp: hidden width in units of width, 0 for none. mlp_act: gelu or gated silu.
     mlp_in: which layers have an MLP. experts: of a mixture of experts, 0 for a plain MLP. active:
@@ -57,6 +58,7 @@ class ModelConfig:
     gate_shared: bool = False
     gate_add: bool = False
     gate_act: Literal["sigmoid", "ns_sigmoid", "silu"] = "sigmoid"
+    gate_input: Literal["data", "constant"] = "data"
     qk_norm: bool = False
     sigma: bool = False
     norm: Literal["layer", "rms", "preaffine", "gated"] = "layer"
@@ -107,7 +109,7 @@ class ModelConfig:
         table = self.position in ("learned", "coupled", "predicted")
         needs = (
             ("kv_heads forget log_length gate qk_norm", attention, "no layer is attention"),
-            ("gate_at gate_shared gate_add gate_act", gate, "it needs a gate"),
+            ("gate_at gate_shared gate_add gate_act gate_input", gate, "it needs a gate"),
             ("banded", self.position == "hard_alibi", "only position = hard_alibi has bands"),
             ("rope_base", self.position == "rope", "only position = rope has a base"),
             ("tokens", table, "only learned, coupled and predicted places have a table"),

@@ -129,14 +129,13 @@ class Model(nn.Module):
         if kind == "sinusoidal":
             x = x + sinusoid(torch.arange(start, stop, device=x.device), self.config.width).to(x)
         elif self.place is not None:
-            given = kind in ("coupled", "predicted")
-            if given and ids is None:
+            if ids is None and kind != "learned":
                 raise refuse("model.position", kind, "the task gives no places")
-            highest = int(ids.max()) + 1 if given and ids is not None else stop
+            highest = stop if ids is None else int(ids.max()) + 1
             if highest > self.config.tokens:
                 allowed = f"at least {highest}, the places of the longest row"
                 raise refuse("model.tokens", self.config.tokens, allowed)
-            x = x + (self.place(ids) if given else self.place.weight[start:stop])
+            x = x + (self.place.weight[start:stop] if ids is None else self.place(ids))
         return self.drop(x)
 
 

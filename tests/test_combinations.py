@@ -25,6 +25,7 @@ USEFUL: list[dict[str, Any]] = [
     {"gate": "elementwise", "gate_shared": True},
     {"gate": "elementwise", "gate_add": True, "gate_act": "silu"},
     {"gate": "headwise", "gate_act": "ns_sigmoid"},
+    {"gate": "elementwise", "gate_input": "constant"},
     {"position": "rope", "qk_norm": True, "kv_heads": 1},
     {"position": "rope", "log_length": 16},
     *({"layers": f"{m}*2", "position": "none"} for m in ("lstm", "gru", "linear", "deltanet")),
