@@ -1,0 +1,45 @@
+"""What the claims about length share: the score of a probe, and curves of accuracy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from lab.results import Result, Score
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SHADES = ("0.05", "0.35", "0.55", "0.7", "0.8")
+MARKS = "osD^v"
+
+
+def score(result: Result, label: str, length: int) -> Score:
+    """The final score of a run on one probe. ValueError when it has no such probe."""
+    for found in result.scores:
+        if (found.probe, found.length) == (label, length):
+            return found
+    raise ValueError(f"{result.run} has no probe {label!r} of length {length}")
+
+
+def trained(result: Result) -> int:
+    """The largest length that a run was trained on."""
+    return int(max(result.experiment["train"]["lengths"]))
+
+
+def curves(ax: Axes, record: Mapping[str, Any], names: Mapping[str, str], label: str) -> None:
+    """Free-running accuracy against length on the probes of one label: for each arm, under its name
+    in the legend, the mean over seeds and a mark for each seed."""
+    for number, (arm, shown) in enumerate(names.items()):
+        style: dict[str, Any] = {"color": SHADES[number % 5], "marker": MARKS[number % 5]}
+        points: dict[int, list[float]] = {}
+        for run in record["arms"][arm]:
+            for one in run["scores"]:
+                if one["probe"] == label:
+                    points.setdefault(one["length"], []).append(one["answer"])
+        for length, found in points.items():
+            ax.plot([length] * len(found), found, linestyle="", markersize=3, alpha=0.6, **style)
+        means = [sum(found) / len(found) for found in points.values()]
+        ax.plot(list(points), means, label=shown, markersize=4, **style)
+    ax.set(xlabel="length", ylabel="accuracy of the answer", ylim=(-0.03, 1.03))
+    ax.legend(fontsize=7)

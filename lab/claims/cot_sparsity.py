@@ -1,0 +1,157 @@
+"""Attention becomes sparse as parity is learned (2410.05459, Fig. 1b and 3b).
+
+Fig. 1b follows accuracy and the normalised entropy of the heads of the first layer (lab.analysis
+has the definition) over the first 10^6 rows: n = 30, k = 3, 4 layers of 4 heads, lr 1e-4, with and
+without thought; the gpu scale is that. Fig. 3b is the map of attention of the thought, with the
+secret columns marked. Ours: the cpu scale (n = 16, one layer, width 64), the rank correlation, and
+that accuracy counts from 0.6 on, as below lie the fixed guesses (1/2 of an answer without thought).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from lab.claim import Claim, Control, Measured
+from lab.config import Experiment, ModelConfig, Probe, TrainConfig
+from lab.experiments._common import Scale
+from lab.presets import PRESETS
+from lab.results import Result
+from tasks.parity import Parity
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+GUESSED = 0.6
+ROWS = 256  # to look at attention with
+
+
+def claim(scale: Scale) -> Claim:
+    """Rank correlation of accuracy and entropy over the checkpoints of a run."""
+    arms = {label: _arm(scale, cot) for label, cot in (("CoT", True), ("no CoT", False))}
+    noise = replace(arms["CoT"].train, cot_noise="static", cot_noise_rate=0.5)
+    return Claim(
+        name="cot-sparsity",
+        scale=scale,
+        source="2410.05459, Fig. 1b and 3b",
+        statement="As accuracy with chain of thought rises, the normalised entropy of attention"
+        " falls, and the attention of the thought settles on the secret bits.",
+        paper="accuracy jumps when the entropy drops, with CoT and without; exact values are not"
+        " printed",
+        chosen="statistic and threshold; constant learning rate"
+        + (
+            f"; the first {10**6:,} of 10^7 rows, weights in fp32 under bf16 autocast"
+            if scale == "gpu"
+            else "; n = 16, 1 layer, 2 heads, width 64"
+        ),
+        arms=arms,
+        statistic="rank correlation of accuracy (below 0.6 counts as 0.6) and mean entropy of the"
+        " heads of layer 1, over checkpoints of the run with CoT",
+        measure=measure,
+        threshold=-0.5,
+        above=False,
+        control=Control(
+            "thoughts of random bits, so accuracy never rises",
+            {"CoT": replace(arms["CoT"], train=noise)},
+        ),
+        draw=draw,
+    )
+
+
+def _arm(scale: Scale, cot: bool) -> Experiment:
+    if scale == "cpu":
+        n, model = 16, ModelConfig(layers="attention", width=64, heads=2)
+        keep = (20, 60, 100, 140, 180, 240, 320, 400)
+        train = TrainConfig(steps=480, batch=256, lr=1e-3, eval_every=20, eval_rows=1024, keep=keep)
+    else:
+        n, model = 30, replace(PRESETS["gpt2-4"], heads=4)
+        keep = (50, 100, 200, 300, 450, 600, 900, 1300)
+        train = TrainConfig(
+            steps=1950, batch=512, lr=1e-4, eval_every=50, precision="bf16", keep=keep
+        )
+    return Experiment(
+        name="cot-sparsity",
+        task=Parity(k=3),
+        cot=cot,
+        model=model,
+        train=replace(train, lengths=(n,), schedule="constant", eval_answers=False),
+        probes=(Probe("held out", n, {"split": "test"}),),
+    )
+
+
+def measure(results: Mapping[str, Result]) -> Measured:
+    """The correlation with CoT; what the checkpoints of every arm look at goes into the series."""
+    series = {name: _followed(result) for name, result in results.items()}
+    cot = series["CoT"]
+    return Measured(correlation(cot["exact"], cot["entropy"]), series)
+
+
+def correlation(exact: Sequence[float], entropies: Sequence[Sequence[float]]) -> float:
+    """Spearman's, of exact [C] and the mean over heads of entropies [C,H]; 0 where accuracy never
+    leaves the range of guesses, or either is constant."""
+    from scipy.stats import spearmanr
+
+    told = [max(value, GUESSED) for value in exact]
+    mean = [sum(heads) / len(heads) for heads in entropies]
+    if len(set(told)) == 1 or len(set(mean)) == 1:
+        return 0.0
+    return float(spearmanr(told, mean).statistic)
+
+
+def _followed(result: Result) -> dict[str, Any]:
+    """Over the kept checkpoints of a run: exact match, entropy of each head of the first layer,
+    most attention of any head on the secret bits; and the map at the end."""
+    from lab.analysis import measure as look
+    from lab.analysis import open_run
+
+    exact = {row["step"]: row["scores"][0]["exact"] for row in result.curves}
+    exact[result.steps] = result.scores[0].exact
+    steps = [*result.experiment["train"]["keep"], result.steps]
+    entropies, secret = [], []
+    for step in steps:
+        subject = open_run(result.run, rows=ROWS, at=f"step-{step}")
+        heads = look(subject).heads
+        entropies.append([h.entropy for h in heads if h.layer == 0])
+        secret.append(max(h.needle or 0.0 for h in heads))
+    assert isinstance(subject.task, Parity)
+    secret_bits = subject.task.support(subject.probe.length)
+    return {
+        "steps": steps,
+        "exact": [exact[step] for step in steps],
+        "entropy": entropies,
+        "secret": secret,
+        "map": _map(subject),
+        "secret_columns": secret_bits.tolist(),
+    }
+
+
+def _map(subject: Any) -> list[list[float]]:
+    """Attention of the first layer, mean over rows and heads: [queries that are supervised, T]."""
+    from lab.analysis import layers
+    from tasks import Role
+
+    weights = layers(subject)[0].weights
+    assert weights is not None
+    start = int((subject.batch.roles[0] == Role.PROMPT).sum()) - 1
+    found = weights.mean((0, 1))[start:-1, :-1].tolist()
+    return [[round(value, 4) for value in row] for row in found]
+
+
+def draw(figure: Figure, record: Mapping[str, Any]) -> None:
+    """Accuracy and entropy against rows of training, and the last map of the first seed."""
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
+    for number, seed in enumerate(record["series"]):
+        for name, run in seed.items():
+            shade, first = "0.1" if name == "CoT" else "0.6", number == 0
+            mean = [sum(heads) / len(heads) for heads in run["entropy"]]
+            left.plot(run["steps"], run["exact"], color=shade, label=name if first else None)
+            left.plot(run["steps"], mean, ":", color=shade)
+    left.plot([], [], ":", color="0.1", label="entropy of layer 1")
+    left.set(xlabel="training steps", ylabel="exact match, entropy", ylim=(-0.03, 1.03))
+    left.legend(fontsize=7)
+    last = record["series"][0]["CoT"]
+    right.imshow(last["map"], cmap="Greys", aspect="auto", vmin=0)
+    right.set(xlabel="token (secret bits marked)", ylabel="step of the thought")
+    right.set_yticks(range(len(last["map"])), range(1, len(last["map"]) + 1))
+    right.set_xticks(last["secret_columns"], ["*"] * len(last["secret_columns"]))

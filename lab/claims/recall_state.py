@@ -1,0 +1,174 @@
+"""Multi-query recall against the size of the state (MQAR, 2312.04927).
+
+That attention recalls at a width that a fixed state needs to grow past is the paper's point. From
+its code is the task: vocabulary 8192, 4 to 64 pairs in up to 256 tokens. Its models, its sweep of
+learning rates and its figures are not repeated. Ours: two layers, below the mixer a small one with
+a short convolution (`based` with one feature), without which attention needs far longer to see
+which key a value belongs to; 4 heads, one learning rate for all, fresh rows, one row length; the
+cpu scale (vocabulary 128, 8 to 32 pairs in 130 tokens, width 32); and what is a small state: fewer
+numbers than a key and a value of the model's width for every pair, 2 x pairs x width. Accuracy is
+that of one query right after the pairs, so it does not fall with the number of queries.
+
+Every mixer of the lab is an arm. The control asks the same of 2 pairs, where the bar of a small
+state stays and every state is large enough.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from lab import mixers
+from lab.claim import Claim, Control, Measured
+from lab.config import Experiment, ModelConfig, Probe, TrainConfig, from_json
+from lab.experiments._common import Scale
+from lab.results import Result
+from tasks.recall import Recall
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FEW = 2  # pairs of the control
+
+
+@dataclass(frozen=True)
+class _Size:
+    """pairs: that a row of training can hold. width: first the one of the statistic."""
+
+    pairs: tuple[int, ...]
+    tokens: int
+    vocabulary: int
+    widths: tuple[int, ...]
+    train: TrainConfig
+
+
+SIZES: dict[Scale, _Size] = {
+    "cpu": _Size(
+        pairs=(8, 16, 32),
+        tokens=130,
+        vocabulary=128,
+        widths=(32,),
+        train=TrainConfig(steps=600, batch=32, lr=3e-3, warmup=50, eval_every=50),
+    ),
+    "gpu": _Size(
+        pairs=(4, 8, 16, 32, 64),
+        tokens=256,
+        vocabulary=8192,
+        widths=(64, 128),
+        train=TrainConfig(steps=12_000, batch=256, lr=1e-3, warmup=200, eval_every=500),
+    ),
+}
+
+
+def claim(scale: Scale) -> Claim:
+    """Accuracy of attention minus the best of the mixers with a small state."""
+    size = SIZES[scale]
+    arms = {
+        _label(mixer, width): _arm(size, mixer, width)
+        for width in size.widths
+        for mixer in mixers.names()
+    }
+    pairs, width = max(size.pairs), size.widths[0]
+    bar = 2 * pairs * width
+    few = replace(size, pairs=(FEW,), tokens=0)
+    asked = [m for m in mixers.names() if m == "attention" or state(_arm(size, m, width)) < bar]
+    return Claim(
+        name="recall-state",
+        scale=scale,
+        source="2312.04927",
+        statement="Attention recalls pairs that mixers with a state smaller than the pairs lose.",
+        paper="attention solves recall at a width at which mixers with a fixed state do not; values"
+        " not known to us",
+        chosen="statistic, threshold and what is small; a convolution below each mixer, one"
+        " learning rate, fresh rows, stop at 0.99"
+        + ("" if scale == "gpu" else "; vocabulary 128, width 32, budget"),
+        arms=arms,
+        statistic="accuracy of attention minus that of the best mixer with a state of fewer than"
+        f" {bar:,} numbers; {pairs} pairs, width {width}",
+        measure=partial(measure, width=width, bar=bar),
+        threshold=0.25,
+        control=Control(
+            f"{FEW} pairs, which every state holds",
+            {_label(mixer, width): _arm(few, mixer, width) for mixer in asked},
+        ),
+        draw=draw,
+    )
+
+
+def _label(mixer: str, width: int) -> str:
+    return f"{mixer}, width {width}"
+
+
+def _arm(size: _Size, mixer: str, width: int) -> Experiment:
+    one = {"queries": "single", "tokens": 0, "split": "test"}
+    return Experiment(
+        name="recall-state",
+        task=Recall(tokens=size.tokens, vocabulary=size.vocabulary),
+        cot=False,
+        model=ModelConfig(
+            layers=f"based,{mixer}",
+            width=width,
+            heads=4,
+            position="none",
+            feature=16 if mixer == "based" else 1,
+        ),
+        train=replace(
+            size.train,
+            lengths=size.pairs,
+            schedule="constant",
+            eval_rows=512,
+            eval_answers=False,
+            early_stop=True,
+            threshold=0.99,
+        ),
+        # The most pairs first: they end a run.
+        probes=tuple(Probe("one query", p, one, 1024) for p in sorted(size.pairs)[::-1]),
+    )
+
+
+def state(experiment: Experiment) -> int:
+    """Numbers that the model keeps of a row of the first probe: its pairs, a query, an answer."""
+    return _state(experiment.model, 2 * experiment.probes[0].length + 2)
+
+
+@cache
+def _state(model: ModelConfig, tokens: int) -> int:
+    """`Model.state_size` without the model's tables of words."""
+    import torch
+
+    with torch.random.fork_rng(devices=[]):  # weights that nobody needs
+        return sum(mixers.load(name)(model).state_size(tokens) for name in model.stack())
+
+
+def measure(results: Mapping[str, Result], width: int, bar: int) -> Measured:
+    """Attention minus the best below the bar, at one width; state and accuracy of every arm."""
+    sizes = {name: state(from_json(result.experiment)) for name, result in results.items()}
+    right = {name: result.scores[0].exact for name, result in results.items()}
+    attention = _label("attention", width)
+    small = [
+        right[name]
+        for name, size in sizes.items()
+        if name != attention and name.endswith(f" {width}") and size < bar
+    ]
+    points = {name: [sizes[name], right[name]] for name in results}
+    by_pairs = {name: [[s.length, s.exact] for s in r.scores] for name, r in results.items()}
+    series = {"bar": bar, "state_and_accuracy": points, "accuracy_by_pairs": by_pairs}
+    return Measured(right[attention] - max(small), series)
+
+
+def draw(figure: Figure, record: Mapping[str, Any]) -> None:
+    """Accuracy against the numbers of the state: one mark a seed, the bar of a small state."""
+    ax = figure.subplots()
+    widths = list(dict.fromkeys(name.rpartition(" ")[2] for name in record["arms"]))
+    for name in record["arms"]:
+        mixer, _, width = name.partition(", width ")
+        points = [seed["state_and_accuracy"][name] for seed in record["series"]]
+        mark = "os"[widths.index(width) % 2]
+        fill = "0.1" if mixer == "attention" else "none"
+        ax.plot(*zip(*points, strict=True), mark, color="0.1", markerfacecolor=fill, markersize=4)
+        highest = max(accuracy for _, accuracy in points)
+        ax.annotate(mixer, (points[0][0], highest), (0, 4), textcoords="offset points", fontsize=6)
+    ax.axvline(record["series"][0]["bar"], color="0.5", linestyle=":")
+    ax.set(xlabel="numbers of state", ylabel="accuracy", xscale="log", ylim=(-0.03, 1.1))

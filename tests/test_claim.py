@@ -1,0 +1,145 @@
+"""The verdict of a claim, its record, its figure, and the command `lab claim`."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from test_claims import NAMES, drawn_to, told
+
+from lab import claims
+from lab.claim import Claim, Control, decide, file_name, judge, markdown, record, records
+from lab.cli import main
+from lab.config import Experiment
+from lab.stats import over_seeds
+from lab.sweep import run_many
+
+numbers = st.floats(-3, 3) | st.sampled_from([math.inf, -math.inf])
+
+
+@given(st.lists(numbers, min_size=1, max_size=5), st.floats(-3, 3), st.booleans())
+@settings(max_examples=80)
+def test_the_verdict_by_its_definition(values: list[float], bar: float, above: bool) -> None:
+    verdict, interval = decide(values, bar, above)
+    if len(values) == 1:
+        assert (verdict, interval) == ("inconclusive", None)
+        return
+    if any(map(math.isinf, values)):
+        assert interval == (min(values), max(values))
+    else:
+        assert interval == over_seeds(values)
+        assert min(values) - 1e-9 <= interval[0] <= interval[1] <= max(values) + 1e-9
+    beyond = [end >= bar if above else end <= bar for end in interval]
+    expected = "holds" if all(beyond) else "inconclusive" if any(beyond) else "fails"
+    assert verdict == expected
+
+
+def test_verdicts_that_are_known() -> None:
+    assert decide([0.97, 0.99, 1.0], 0.95, True)[0] == "holds"
+    assert decide([0.97, 0.99, 1.0], 0.95, False)[0] == "fails"
+    assert decide([0.9, 0.95, 1.0], 0.95, True)[0] == "inconclusive"
+    assert decide([0.5, 0.5], 0.5, True) == ("holds", (0.5, 0.5))
+    assert decide([0.0, 0.0], -0.5, False) == ("fails", (0.0, 0.0))
+    assert decide([math.inf, 3.0], 2.0, True) == ("holds", (3.0, math.inf))
+    assert decide([math.inf, 1.0], 2.0, True)[0] == "inconclusive"
+    assert decide([-math.inf, -math.inf], 2.0, True)[0] == "fails"
+    with pytest.raises(ValueError, match="not a number"):
+        decide([0.5, math.nan], 0.5, True)
+
+
+def test_a_control_that_replaces_nothing_is_refused() -> None:
+    found = claims.load("rnn-gap", "cpu")
+    stray = Control("nothing", {"transfromer": next(iter(found.arms.values()))})
+    with pytest.raises(ValueError, match=r"replaces no arm: \['transfromer'"):
+        replace(found, control=stray)
+
+
+def tiny(found: Claim, seeds: int = 2) -> Claim:
+    """The same claim with twelve steps of eight rows and a narrow model."""
+
+    def arm(e: Experiment) -> Experiment:
+        keep = tuple(range(2, 2 + len(e.train.keep)))
+        short = replace(e.train, steps=12, batch=8, eval_every=1, eval_rows=16, keep=keep)
+        probes = tuple(replace(p, n=16) for p in e.probes)
+        return replace(e, train=short, probes=probes, model=replace(e.model, width=16))
+
+    arms = {name: arm(e) for name, e in found.arms.items()}
+    control = {name: arm(e) for name, e in found.control.arms.items()}
+    return replace(found, arms=arms, control=replace(found.control, arms=control), seeds=seeds)
+
+
+def test_a_claim_from_its_runs_to_its_figure(tmp_path: Path) -> None:
+    """Untrained models, judged by the weights in their run folders: no accuracy, no claim."""
+    found = tiny(claims.load("cot-sparsity", "cpu"))
+    found = replace(found, arms={"CoT": found.arms["CoT"]})  # fewer processes
+    wanted = found.experiments()
+    assert len(wanted) == 4
+    results = run_many(wanted, tmp_path / "runs", "cpu")
+    by_slug = {e.slug: r for e, r in zip(wanted, results, strict=True)}
+    made_of = record(found, by_slug, "lab claim cot-sparsity --seeds 2")
+    assert made_of["values"] == [0.0, 0.0] and made_of["verdict"] == "fails"
+    assert made_of["negative_control"]["verdict"] == "fails"
+    assert made_of["environment"]["device"] and made_of["environment"]["torch"]
+    run = made_of["series"][0]["CoT"]
+    assert run["steps"] == [*range(2, 10), 12] and len(run["exact"]) == len(run["steps"])
+    assert all(0 < e <= 1 for heads in run["entropy"] for e in heads) and len(run["map"]) == 4
+    assert np.allclose(np.array(run["map"]).sum(1) <= 1.001, True) and len(run["map"][0]) == 19
+
+    path = tmp_path / file_name("cot-sparsity", "cpu")
+    path.write_text(json.dumps(made_of))
+    (kept,) = records(tmp_path)
+    assert kept == json.loads(json.dumps(made_of)) and kept["command"].endswith("--seeds 2")
+    drawn_to(found, kept, tmp_path / "figure.png")
+    lines = markdown([kept]).splitlines()
+    assert len(lines) == 3 and {line.count("|") for line in lines} == {7}
+    for text in ("`cot-sparsity`", "2410.05459", "**fails**", "at most -0.5", "0 to 0 (2 seeds)"):
+        assert text in lines[2]
+    assert "No claim is recorded" in markdown([])
+
+
+def test_the_list_of_claims() -> None:
+    done = CliRunner().invoke(main, ["claim", "--list", "--json"])
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)
+    assert list(dict.fromkeys(row["claim"] for row in rows)) == NAMES
+    assert {"cot-parity", "cot-sparsity", "arc-unseen", "rnn-gap", "recall-state"} <= set(NAMES)
+    assert all({"claim", "scale", "verdict"} <= set(row) for row in rows)
+    table = CliRunner().invoke(main, ["claim", "--list"])
+    assert table.exit_code == 0 and all(name in table.stdout for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ([], "name a claim (arc-unseen, "),
+        (["cot-sparsty"], "did you mean 'cot-sparsity'?"),
+        (["cot-sparsity", "--seeds", "1"], "--seeds"),
+        (["cot-sparsity", "--scale", "tpu"], "--scale"),
+        (["cot-sparsity", "--minutes", "0"], "--minutes"),
+        (["cot-sparsity", "--figure", "a.pdf"], "ends in .png or .svg"),
+    ],
+)
+def test_mistakes(args: list[str], says: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["claim", *args])
+    assert done.exit_code == 2 and says in done.stderr and not done.stdout
+    assert not list(tmp_path.iterdir()), "a refused claim leaves nothing behind"
+
+
+def test_a_story_told_twice_gives_one_record_a_run() -> None:
+    found = replace(claims.load("rnn-gap", "cpu"), seeds=2)
+    results = told(found, lambda arm: 0.9 if arm.startswith("mamba") else 0.7, lambda arm: 0.0)
+    judged = judge(found, results)
+    assert judged["values"] == pytest.approx([-0.2, -0.2]) and judged["mean"] < 0
+    assert judged["negative_control"]["values"] == [0.0, 0.0], "mamba against itself"
+    assert [run["run"] for run in judged["arms"]["mamba, n = 8"]] == [
+        e.slug for e in found.seeded(found.arms["mamba, n = 8"])
+    ]
