@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lab import claims
 from lab.bench.kernels import markdown
+from lab.claim import decide, file_name, records
+from lab.claim import markdown as verdicts
 from lab.results import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -17,7 +21,11 @@ RECORDS = ROOT / "notebooks" / "records"
 @pytest.mark.parametrize("path", sorted(RECORDS.glob("*.json")), ids=lambda p: p.name)
 def test_records_name_their_command_and_environment(path: Path) -> None:
     record = read_json(path)
-    assert record["command"].startswith("lab bench ") and record["rows"]
+    if path.name.startswith("bench-"):
+        assert record["command"].startswith("lab bench ") and record["rows"]
+    else:
+        assert record["command"].startswith(f"lab claim {record['claim']} ")
+        assert path.name == file_name(record["claim"], record["scale"])
     assert {"lab", "git", "python", "torch", "device", "threads"} <= set(record["environment"])
 
 
@@ -26,6 +34,27 @@ def test_the_readmes_speeds_are_those_of_the_record() -> None:
     expected = markdown(read_json(path) if path.exists() else None)
     shown = re.search(r"<!-- speeds -->\n(.*)\n<!-- /speeds -->", _readme(), re.DOTALL)
     assert shown and shown[1] == expected
+
+
+CLAIMS = records(RECORDS)
+
+
+@pytest.mark.parametrize("record", CLAIMS, ids=lambda r: f"{r['claim']}-{r['scale']}")
+def test_a_recorded_verdict_follows_from_its_values(record: dict[str, Any]) -> None:
+    """Threshold and arms are those of the claim today, and the control came out as it must."""
+    claim = claims.load(record["claim"], record["scale"])
+    assert (record["threshold"], record["above"]) == (claim.threshold, claim.above)
+    assert set(record["arms"]) == set(claim.arms)
+    for side in (record, record["negative_control"]):
+        assert len(side["values"]) == record["seeds"] >= 3
+        verdict, interval = decide(side["values"], claim.threshold, claim.above)
+        assert (side["verdict"], side["interval"]) == (verdict, list(interval or ()))
+    assert record["negative_control"]["verdict"] == "fails"
+
+
+def test_the_readmes_verdicts_are_those_of_the_records() -> None:
+    shown = re.search(r"<!-- claims -->\n(.*)\n<!-- /claims -->", _readme(), re.DOTALL)
+    assert shown and shown[1] == verdicts(CLAIMS)
 
 
 def test_a_record_becomes_a_table() -> None:
