@@ -10,12 +10,12 @@ import dataclasses
 import inspect
 import re
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import click
 
-from lab._fields import parse, set_field
+from lab._fields import parse
 from lab.config import Experiment, ModelConfig, TrainConfig, change
 from lab.presets import PRESETS
 from tasks import refuse
@@ -45,13 +45,17 @@ class Command(click.Command):
                 formatter.write_dl(records)
 
 
-def from_signature(function: Callable[..., Any], section: str) -> list[click.Parameter]:
-    """One option for each parameter; its help is the line "name: ..." of the docstring."""
+def from_signature(
+    function: Callable[..., Any], section: str, only: Collection[str] | None = None
+) -> list[click.Parameter]:
+    """One option for each parameter, or for those of `only`; its help is the line "name: ..." of
+    the docstring."""
     hints = typing.get_type_hints(function)
     helps = _helps(inspect.getdoc(function) or "")
     return [
         _option(p.name, hints[p.name], p.default, helps.get(p.name, ""), section)
         for p in inspect.signature(function).parameters.values()
+        if only is None or p.name in only
     ]
 
 
@@ -76,20 +80,24 @@ def build(
     own = inspect.signature(function).parameters
     hints = typing.get_type_hints(function)
     kwargs = {
-        name: _value(given[name], hints[name], name) for name in own if given.get(name) is not None
+        name: option_value(given[name], hints[name], name)
+        for name in own
+        if given.get(name) is not None
     }
     experiment = function(**kwargs)
     if given.get("preset"):
         experiment = dataclasses.replace(experiment, model=PRESETS[given["preset"]])
     if given.get("reads"):
         experiment = dataclasses.replace(experiment, reads=given["reads"])
-    for part, cls in PARTS.items():
-        for field in dataclasses.fields(cls):
-            value = given.get(field.name)
-            if field.name not in own and value is not None:
-                path = "--" + field.name.replace("_", "-")
-                new = set_field(getattr(experiment, part), field.name, str(value), path)
-                experiment = dataclasses.replace(experiment, **{part: new})
+    for part, cls in PARTS.items():  # all fields of a part at once: they may need each other
+        kinds = typing.get_type_hints(cls)
+        new = {
+            name: parse(str(given[name]), kinds[name], "--" + name.replace("_", "-"))
+            for name in (field.name for field in dataclasses.fields(cls))
+            if name not in own and given.get(name) is not None
+        }
+        changed = dataclasses.replace(getattr(experiment, part), **new)
+        experiment = dataclasses.replace(experiment, **{part: changed})
     for text in sets:
         path, equals, value = text.partition("=")
         if not equals:
@@ -98,7 +106,8 @@ def build(
     return experiment
 
 
-def _value(value: Any, hint: Any, name: str) -> Any:
+def option_value(value: Any, hint: Any, name: str) -> Any:
+    """The value of an option from its text (a flag has it already)."""
     return value if isinstance(value, bool) else parse(value, hint, f"--{name.replace('_', '-')}")
 
 
@@ -119,9 +128,9 @@ def _option(name: str, hint: Any, default: Any, text: str, section: str) -> Opti
 
 
 def _metavar(hint: Any) -> str:
-    choices = typing.get_args(hint) if typing.get_origin(hint) is typing.Literal else ()
-    if choices:
-        return "|".join(map(str, choices))
+    for kind in (hint, *typing.get_args(hint)):  # a choice, or a choice that may be none
+        if typing.get_origin(kind) is typing.Literal:
+            return "|".join(map(str, typing.get_args(kind)))
     names = {int: "INTEGER", float: "NUMBER", str: "TEXT"}
     parts = [names[h] for h in (typing.get_args(hint) or (hint,)) if h in names]
     listed = typing.get_origin(hint) is tuple
@@ -131,7 +140,7 @@ def _metavar(hint: Any) -> str:
 def _helps(doc: str) -> dict[str, str]:
     """The sentences "name: text." of a docstring, whether a line each or run together."""
     doc = " ".join(doc.partition("\n\n")[2].split()) if "\n\n" in doc else " ".join(doc.split())
-    found = re.split(r"(?:^|(?<=[.\s]))([a-z_]+): ", doc)
+    found = re.split(r"(?:^|(?<=[.\s]))([a-z_][a-z_0-9]*): ", doc)
     return {
         name: text.strip().rstrip(".") for name, text in zip(found[1::2], found[2::2], strict=True)
     }

@@ -28,9 +28,7 @@ def choose(
 ) -> np.ndarray:
     """The seen ranks int64 [wanted], ascending; `allowed` tells bool [m] for ranks [m]."""
     if total > MOST:
-        raise refuse(
-            "length", length, f"it gives {total} compositions, and at most 2^62 are numbered"
-        )
+        raise refuse("length", length, "it gives more than 2^62 compositions, too many to number")
     if wanted >= total:
         raise refuse(
             "train_tasks",

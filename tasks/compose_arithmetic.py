@@ -7,8 +7,9 @@ Two example blocks for T = 2, modulo 7, with the secret operations (r - x, r * x
 
 Each block is x_0 .. x_T, then r_1 .. r_T, where r_0 = x_0, r_t = r_(t-1) op_t x_t and r_T is the
 answer: 5 - 6 = 6, 6 * 3 = 4 modulo 7. One token per residue, no separators, every block is
-supervised. 2502.08991 (Task Generalization with AutoRegressive Compositional Structure) has an
-arithmetic task; its format was not found, so layout, operations and sizes here are all our choice.
+supervised; probes ask the last one. 2502.08991 (Task Generalization with AutoRegressive
+Compositional Structure) has an arithmetic task; its format was not found, so layout, operations and
+sizes here are all our choice.
 
 The D operations are the first of: r + x, r - x, r * x, r / x, r + 2x, r - 2x, r * x^2, r / x^2, ...
 Operands x_1 .. x_T are never 0, so every operation is a bijection of r and, x_0 being uniform, the

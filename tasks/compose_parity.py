@@ -7,10 +7,10 @@ Two example blocks for d = 4 and the secret tuple (1, 3), counted from 0:
 
 Each block is x_1 .. x_d, the constant 0 (the parity of no bits), p_1 .. p_k, where p_j is the
 parity of the first j secret bits and p_k the answer. No separators, vocabulary {0, 1}, every block
-is supervised, so the first blocks can only be guessed. Source: 2502.08991 (Task Generalization with
-AutoRegressive Compositional Structure), its published data code, with 40 blocks and ascending or
-ordered tuples. There, rows without thought keep the constant 0 (x, 0, y);
-here `without_thoughts` leaves x, y.
+is supervised, so the first blocks can only be guessed; probes ask the last one, as there. Source:
+2502.08991 (Task Generalization with AutoRegressive Compositional Structure), its published data
+code, with 40 blocks and ascending or ordered tuples. There, rows without thought keep the constant
+0 (x, 0, y); here `without_thoughts` leaves x, y.
 
 Seen tuples: the published numbers are floor(3 d ln d) for d = 10, 15, 25, 30 (69, 121, 241, 306)
 and one more for d = 20 (180). Which ones is drawn from `secret` (our choice). `drop_coordinate` and

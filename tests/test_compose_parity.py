@@ -212,3 +212,19 @@ def test_options_combine(task: ComposeParity, length: int, seed: int) -> None:
 )
 def test_contract(task: ComposeParity) -> None:
     check_task(task, examples=20)
+
+
+@pytest.mark.parametrize("thought", [True, False])
+def test_probes_ask_the_last_example_and_places_begin_anew(thought: bool) -> None:
+    """d = 3, k = 2, three examples: x x x 0 p p, or x x x p without the thought."""
+    task = ComposeParity(k=2, contexts=3, train_tasks=2)
+    batch = task.sample(np.random.default_rng(0), 5, 3)
+    batch = batch if thought else batch.without_thoughts()
+    P, T, A = Role.PROMPT, Role.THOUGHT, Role.ANSWER
+    size = 6 if thought else 4
+    last = [P, P, P, T, T, A] if thought else [P, P, P, A]
+    asked = task.asked(batch)
+    assert asked.roles.tolist() == [[P] * (2 * size) + last] * 5
+    assert (asked.tokens == batch.tokens).all() and (asked.hidden == batch.hidden).all()
+    assert task.positions(batch).tolist() == [[*range(size)] * 3] * 5
+    assert task.asked(batch.reread(2)).roles.tolist() == [[P] * (9 + 2 * size) + last] * 5

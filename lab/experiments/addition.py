@@ -1,0 +1,31 @@
+"""Addition as a Turing Program: does it carry beyond the digits of training? (2407.03310)
+
+The paper trains on up to 50 digits and reports 98% on 100, with Hard-ALiBi. What is the paper's and
+what is ours at the gpu scale is in lab/experiments/_turing.py. cpu, all ours: 1 to 5 digits, three
+layers of width 64, 1,000 steps of Muon.
+"""
+
+from __future__ import annotations
+
+from lab._model_config import Position
+from lab.config import Experiment
+from lab.experiments._common import Scale
+from lab.experiments._turing import program
+from tasks.addition import Addition
+
+
+def experiment(
+    scale: Scale = "cpu",
+    cot: bool = True,
+    length: int | None = None,
+    position: Position = "hard_alibi",
+) -> Experiment:
+    """Can a transformer add, and does it carry to longer numbers?
+
+    scale: cpu, minutes on one core; or gpu, the paper's lengths and its authors' model
+    cot: write every tape, then the sum; or the sum alone
+    length: most digits of a training row; none for 5 (cpu) or 50 (gpu)
+    position: where order comes from
+    """
+    longest = (50 if scale == "gpu" else 5) if length is None else length
+    return program("addition", Addition(), scale, cot, longest, 1, position, steps=1_000)
