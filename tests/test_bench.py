@@ -44,6 +44,7 @@ def test_goals_are_judged_by_both_passes() -> None:
     assert worse["PaTH at B within 0.33 x fla"] is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["train"])
 def test_records(tmp_path: Path, name: str) -> None:
     done = lab("bench", name, "--record", "r.json", "--json", cwd=tmp_path)

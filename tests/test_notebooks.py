@@ -34,7 +34,7 @@ def executed(path: Path) -> list[dict[str, Any]]:
     """The outputs of all cells. Raises when a cell does."""
     notebook = nbformat.read(path, as_version=4)
     nbclient.NotebookClient(
-        notebook, timeout=170, resources={"metadata": {"path": str(path.parent)}}
+        notebook, timeout=900, resources={"metadata": {"path": str(path.parent)}}
     ).execute()
     return [out for cell in notebook.cells for out in cell.get("outputs", ())]
 

@@ -57,6 +57,7 @@ def small(**changes: Any) -> Experiment:
     """Learned after some 60 steps."""
     base = experiment(k=2, length=5)
     options = {"steps": 150, "batch": 64, "lr": 0.01, "eval_every": 10, "schedule": "constant"}
+    options |= {"eval_rows": 0, "eval_answers": True}
     train = dataclasses.replace(base.train, **(options | changes))
     model = dataclasses.replace(base.model, width=16, tokens=10)
     probes = tuple(Probe(split, 5, {"split": split}, n=32) for split in ("test", "train"))

@@ -2,7 +2,9 @@
 
 The paper trains on up to 50 digits and reports 98% on 100, with Hard-ALiBi. What is the paper's and
 what is ours at the gpu scale is in lab/experiments/_turing.py. cpu, all ours: 1 to 5 digits, three
-layers of width 64, 1,000 steps of Muon.
+layers of width 64, 1,000 steps of Muon. Measured, seed 0, 214 s on one core: `lab run addition` is
+right on all rows of 1, 3 and 5 digits and on none from 6 on, so what carries at 50 digits does not
+carry at this budget.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 The paper trains on up to 50 digits and reports 97% on 100. What is the paper's and what is ours at
 the gpu scale is in lab/experiments/_turing.py. cpu, all ours: 1 to 4 digits, three layers of width
-64, 1,600 steps of Muon.
+64, 1,600 steps of Muon. Measured, seed 0, 263 s on one core: `lab run multiplication` is right on
+all rows of 1, 2 and 4 digits and on none from 5 on.
 """
 
 from __future__ import annotations
