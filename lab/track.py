@@ -103,7 +103,7 @@ def _opened(name: str, folder: Folder) -> Iterator[Write]:
     from lab.run import Failed
 
     place = folder.path / name
-    pass
+    shutil.rmtree(place, ignore_errors=True)
     config = folder.experiment.to_json()
     if name == "tensorboard":
         from torch.utils.tensorboard import SummaryWriter

@@ -72,7 +72,7 @@ def losses(folder: Folder) -> list[tuple[int, float]]:
     return [(row["step"], row["loss"]) for row in folder.read_log() if "loss" in row]
 
 
-def until(happens: Callable[[], object], seconds: float = 120) -> None:
+def until(happens: Callable[[], object], seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not happens():
         assert time.monotonic() < end

@@ -77,7 +77,7 @@ cots = st.sampled_from([["true"], ["false"], ["true", "false"]])
 rates = st.lists(st.sampled_from(["1e-3", "0.01", "3e-4"]), min_size=1, unique=True)
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(ks, cots, rates, st.integers(1, 3))
 def test_every_combination_with_every_seed(
     k: list[int], cot: list[str], lr: list[str], seeds: int
@@ -167,7 +167,7 @@ def test_killed_half_way_it_goes_on(tmp_path: Path, kind: signal.Signals) -> Non
     process = subprocess.Popen(
         [sys.executable, "-m", "lab.cli", *command(tmp_path)], stderr=subprocess.PIPE, text=True
     )
-    until = time.monotonic() + 120
+    until = time.monotonic() + 300
     while not (first.result.exists() and second.checkpoints.exists()):
         assert time.monotonic() < until and process.poll() is None
         time.sleep(0.02)
@@ -176,7 +176,7 @@ def test_killed_half_way_it_goes_on(tmp_path: Path, kind: signal.Signals) -> Non
     if kind == signal.SIGINT:
         assert process.returncode == 1 and "Traceback" not in says
         assert re.search(r"Stopped at step \d+; saved\. The same command goes on", says)
-    until = time.monotonic() + 20  # the runs of a killed sweep end by themselves
+    until = time.monotonic() + 60  # the runs of a killed sweep end by themselves
     while not free(second):
         assert time.monotonic() < until
         time.sleep(0.05)

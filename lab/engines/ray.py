@@ -56,7 +56,9 @@ def _drive(
     waiting = list(range(len(orders)))
     running: dict[Any, int] = {}
     try:
-        cuda = any(order["device"] == "cuda" for order in orders)
+        cuda = orders[0]["device"] == "cuda"
+        if cuda and not address and not ray.cluster_resources().get("GPU"):
+            raise Failed("--device cuda: Ray finds no GPU on this machine")
         task = ray.remote(
             num_cpus=1,
             num_gpus=1 if cuda else 0,

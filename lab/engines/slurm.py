@@ -109,7 +109,11 @@ def drive(
     tries = Counter(range(len(orders)))
     crashed = False
     try:
-        running = dict(enumerate(executor.map_array(Run(), patient)))
+        try:
+            running = dict(enumerate(executor.map_array(Run(), patient)))
+        except submitit.core.utils.FailedJobError as error:
+            says = " ".join(str(error).split())
+            raise Failed(f"--engine slurm: {says}") from None
         ends = _ends(cluster)
         while running:
             ended: list[Ended] = []

@@ -3,8 +3,8 @@
 gpu: that code: six languages in lists of six, 20 meanings, three example lines, ten training lists,
 100,000 rows once in batches of 16, GPT-2 of two layers, three heads and width 720, bf16, AdamW at
 6e-5, a line to 0. How well it did is not known to us; RoPE and a head of its own for the output are
-ours. cpu is ours: lists of four, eight meanings, 64 training lists of 1,296, width 64. Lists twice
-as long are our addition.
+ours. cpu is ours: ten lists of four out of 1,296, eight meanings, width 64. Lists twice as long are
+our addition.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def experiment(
     languages: int = 6,
     meanings: int | None = None,
     contexts: int = 3,
-    train_tasks: int | None = None,
+    train_tasks: int = 10,
 ) -> Experiment:
     """Does a model translate through lists of languages that it has never seen together?
 
@@ -33,15 +33,13 @@ def experiment(
     languages: how many there are, with repetition in a list
     meanings: words of each language; none for 8 (cpu) or 20 (gpu)
     contexts: example lines before the question
-    train_tasks: lists in training, the rest is unseen; none for 64 (cpu) or 10 (gpu)
+    train_tasks: lists in training, all others are unseen
     """
     paper = scale == "gpu"
     if length is None:
         length = 6 if paper else 4
     if meanings is None:
         meanings = 20 if paper else 8
-    if train_tasks is None:
-        train_tasks = 10 if paper else 64
     model = ModelConfig(
         layers="attention*2",
         width=720 if paper else 64,
@@ -51,7 +49,7 @@ def experiment(
     if paper:
         train = TrainConfig(steps=6_250, batch=16, lr=6e-5, precision="bf16", eval_every=625)
     else:
-        train = TrainConfig(steps=1_500, batch=64, lr=3e-3, warmup=50, eval_every=150)
+        train = TrainConfig(steps=1_000, batch=64, lr=3e-3, warmup=50, eval_every=100)
     probes: tuple[Probe, ...] = ()
     for label, lengths in (("seen", (length,)), ("unseen", (length, 2 * length))):
         probes += over_lengths(f"{label} lists", lengths, split=label)
