@@ -17,7 +17,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from xml.etree.ElementTree import Element
 
 from lab import _report_words as words
@@ -25,9 +25,6 @@ from lab._groups import Group, groups
 from lab.config import ModelConfig, Probe, TrainConfig
 from lab.results import Result
 from tasks import Task, refuse
-
-if TYPE_CHECKING:
-    pass
 
 MODELS = 4
 

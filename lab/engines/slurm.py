@@ -112,8 +112,7 @@ def drive(
         try:
             running = dict(enumerate(executor.map_array(Run(), patient)))
         except submitit.core.utils.FailedJobError as error:
-            says = " ".join(str(error).split())
-            raise Failed(f"--engine slurm: {says}") from None
+            raise Failed(f"--engine slurm: {' '.join(str(error).split())}") from None
         ends = _ends(cluster)
         while running:
             ended: list[Ended] = []

@@ -3,7 +3,8 @@
 The paper has this task; states, symbols, machines, lengths and accuracy are not known to us, so
 what stands in tasks/turing_machine.py is ours, and so are all numbers here: tapes of 4 to 50 cells
 and 32 steps at the gpu scale (model: lab/experiments/_turing.py), 4 to 8 cells and 8 steps at the
-cpu scale, there with 800 steps of Muon.
+cpu scale, there with 800 steps of Muon. Measured, seed 0, 251 s on one core: `lab run
+turing_machine` is right on all rows of 4, 6 and 8 cells and on none from 10 on.
 """
 
 from __future__ import annotations
