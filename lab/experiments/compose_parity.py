@@ -9,6 +9,9 @@ we take 25,000 rows and 160 epochs, at a constant rate (there a cosine over 8,00
 ours: d = 8, k = 3, 49 of 56 tuples (also 3 d ln d), ten examples; two linear mixers whose
 convolution sees a whole example and one layer of attention, places counted within the example: a
 plain transformer of this size finds no use for the examples within the time.
+
+Measured, seed 0, 231 s on one core: `lab run compose_parity` gets the last example exactly in 0.588
+of rows of seen tuples and 0.553 of unseen ones, still rising.
 """
 
 from __future__ import annotations

@@ -9,6 +9,9 @@ Optimizer, batch and steps are not known to us. Ours: AdamW, learning rate 3e-4,
 50 steps of warm-up, a line to 0, 25,000 batches of 64. cpu: 64 instructions, 1,000 batches of 32
 at 1e-3, all ours. Longer rows are our addition. A row counts when all its reads are right, which
 is harder than the share of reads.
+
+Measured, seed 0, minutes on one core: `lab run flipflop --position path` is right on every row of
+every probe.
 """
 
 from __future__ import annotations

@@ -9,6 +9,9 @@ fixed million in batches of 64, AdamW at 1e-3 (3e-4 for mamba), 10,000 rows of w
 no clipping, 5,000 graphs a probe. cpu is ours: graphs of 6 to 12 nodes mixed, three layers of width
 64, RoPE, Muon. Longer graphs are our addition, and hard: their labels from `length` on were never
 trained.
+
+Measured, seed 0, 297 s on one core: `lab run istree` answers 1.000 of the graphs of 6 nodes and
+0.965 of those of 12, and is below a coin at 18 and 24.
 """
 
 from __future__ import annotations

@@ -10,6 +10,9 @@ gpu, keys written again (--overwrite or --repeats): MQRAR-N of the PaTH paper: 3
 tokens, two layers of two heads and width 256. Unknown to us and ours: the models of MQAR,
 optimizer and learning rate (of 4 that its code tries), the whole training of MQRAR-N.
 cpu is ours: 2 to 8 pairs, 16 tokens a pair, 64 words.
+
+Measured, seed 0, minutes on one core: `lab run recall` gets 1.00, 0.97, 0.46 and 0.02 of rows
+at 4, 8, 16 and 32 pairs; with `--layers lstm` 0.03 at 4 and 0 beyond.
 """
 
 from __future__ import annotations

@@ -10,6 +10,9 @@ layers with RoPE are ours. cpu is ours: 12 elements of S3, two layers of width 6
 are our addition. To compare: `--no-cot`, `--no-cot --layout interleaved`, `--no-cot --identity`
 (the task in the text of the PaTH paper), each with `--position path` or `--layers lstm --position
 none`.
+
+Measured, seed 0, minutes on one core: `lab run word_problem` gets 1.00 of words of 12
+elements; at 18 the answer is right in 0.16.
 """
 
 from __future__ import annotations
