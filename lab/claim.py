@@ -8,7 +8,8 @@ mean over seeds has a 95% BCa interval:
     inconclusive  the threshold lies inside
 
 The negative control changes some arms so that the reason of the claim is gone. The same statistic
-with the same threshold must then come out `fails`: a check that cannot fail shows nothing.
+with the same threshold must then come out `fails`: a check that cannot fail shows nothing. A
+control that puts one arm in the place of another has runs with seeds of its own (`apart`).
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 Arms = Mapping[str, Experiment]
+APART = 100  # between the first seeds of an arm and of its copy in a control
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,13 @@ class Claim:
             replace(experiment, train=replace(experiment.train, seed=first + i))
             for i in range(self.seeds)
         ]
+
+
+def apart(experiment: Experiment) -> Experiment:
+    """An arm with other seeds, for a control that puts it in the place of another: compared with
+    itself it could not but fail."""
+    train = experiment.train
+    return replace(experiment, train=replace(train, seed=train.seed + APART))
 
 
 def decide(

@@ -33,12 +33,13 @@ def made(e: Experiment, right: Mapping[tuple[str, int], float]) -> Result:
 
 
 def judged(found: Claim, story: Story) -> dict[str, Any]:
-    """The record where every seed of an arm has the accuracies of the story."""
-    results = {
-        e.slug: made(e, story.get(name, {}))
-        for name, arm in found.arms.items()
-        for e in found.seeded(arm)
-    }
+    """The record where every seed of an arm, and of its copy in the control, has the accuracies
+    of the story."""
+    named = {arm.slug: name for name, arm in found.arms.items()}
+    results = {}
+    for arm in [*found.arms.values(), *found.control.arms.values()]:
+        name = named[replace(arm, train=replace(arm.train, seed=0)).slug]
+        results |= {e.slug: made(e, story.get(name, {})) for e in found.seeded(arm)}
     return judge(found, results)
 
 

@@ -24,7 +24,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import Claim, Control, Measured
+from lab.claim import Claim, Control, Measured, apart
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
 from lab.experiments._common import Scale
 from lab.results import Result
@@ -63,7 +63,8 @@ def claim(scale: Scale) -> Claim:
         measure=measure,
         threshold=0.25,
         control=Control(
-            "no row is damaged in either", {_label(kind, SHARES[-1]): clean for kind in KINDS}
+            "no row is damaged in either",
+            {_label("static", SHARES[-1]): clean, _label("dynamic", SHARES[-1]): apart(clean)},
         ),
         draw=draw,
     )

@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import Claim, Control, Measured
+from lab.claim import Claim, Control, Measured, apart
 from lab.claims._scores import score
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
 from lab.experiments._common import Scale
@@ -67,7 +67,7 @@ def claim(scale: Scale) -> Claim:
         " wrong read)",
         measure=measure,
         threshold=0.1,
-        control=Control("no reflections", {f"flipflop, {OWN}": arms["flipflop, none"]}),
+        control=Control("no reflections", {f"flipflop, {OWN}": apart(arms["flipflop, none"])}),
         draw=draw,
     )
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import Claim, Control, Measured
+from lab.claim import Claim, Control, Measured, apart
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
 from lab.experiments._common import Scale
 from lab.presets import PRESETS
@@ -35,7 +35,7 @@ def claim(scale: Scale) -> Claim:
     """Accuracy of the transformer minus that of mamba, mean over the numbers of nodes."""
     arms = _cpu() if scale == "cpu" else _gpu()
     swapped = {
-        name: arms[name.replace("transformer", "mamba")]
+        name: apart(arms[name.replace("transformer", "mamba")])
         for name in arms
         if name.startswith("transformer")
     }

@@ -27,7 +27,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import Claim, Control, Measured
+from lab.claim import Claim, Control, Measured, apart
 from lab.claims._scores import curves, score, trained
 from lab.config import Experiment, ModelConfig, TrainConfig
 from lab.experiments._common import Scale, over_lengths
@@ -66,7 +66,7 @@ def claim(scale: Scale) -> Claim:
         " loses from 1x to 2x if that is less",
         measure=measure,
         threshold=0.3,
-        control=Control("plain places", {"copy, predicted": arms["copy, learned"]}),
+        control=Control("plain places", {"copy, predicted": apart(arms["copy, learned"])}),
         draw=draw,
     )
 

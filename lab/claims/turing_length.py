@@ -21,7 +21,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import Claim, Control, Measured
+from lab.claim import Claim, Control, Measured, apart
 from lab.claims._scores import curves, score, trained
 from lab.config import Experiment, ModelConfig, TrainConfig
 from lab.experiments._common import Scale, over_lengths
@@ -73,7 +73,7 @@ def claim(scale: Scale) -> Claim:
         " 1x to 1.5x if that is less",
         measure=measure,
         threshold=0.2,
-        control=Control("the band opened: no positions", {OWN: arms["none"]}),
+        control=Control("the band opened: no positions", {OWN: apart(arms["none"])}),
         draw=draw,
     )
 
