@@ -13,7 +13,6 @@ import logging
 import shutil
 import subprocess
 import tempfile
-import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -21,34 +20,26 @@ from pathlib import Path
 from typing import Any
 
 from lab.engines import Ended, Events, Order, need
-from lab.run import Failed, attempt
+from lab.run import Failed, Stopped, attempt
 from tasks import refuse
 
 FOR_EVER = -1  # a run waits for a lock until the time of its job is over
+GRACE = 600  # seconds at most between SIGTERM and the end that SLURM makes
 LOOK = 5  # seconds between two looks at the queue
 MISSING = 4  # looks without a job and its answer until it counts as crashed: files may come late
 
 
 class Run:
-    """What submitit calls in a job. The run is made in another thread, so that signals reach
-    submitit in the main one: it puts the job back when SLURM wants the node or the time is over."""
+    """What submitit calls in a job. When SLURM wants the node (SIGTERM), the run saves, and waits
+    for what SLURM does: a job that ended by itself would not be put back. SIGUSR2 is submitit's: it
+    puts the job back, with the order that `checkpoint` gives."""
 
     def __call__(self, order: Order) -> str | None:
-        answers: list[str | None] = []
-        errors: list[BaseException] = []
-
-        def work() -> None:
-            try:
-                answers.append(attempt(order))
-            except BaseException as error:
-                errors.append(error)
-
-        thread = threading.Thread(target=work, daemon=True)
-        thread.start()
-        thread.join()
-        if errors:
-            raise errors[0]
-        return answers[0]
+        try:
+            return attempt(order)
+        except (Stopped, KeyboardInterrupt):
+            time.sleep(GRACE)
+            raise SystemExit(1) from None
 
     def checkpoint(self, order: Order) -> Any:
         from submitit.helpers import DelayedSubmission
