@@ -46,7 +46,9 @@ def _parse_one(text: str, hint: Any) -> Any:
                 return value
     if origin is tuple:
         kinds = typing.get_args(hint)
-        parts = text.strip("()[]").split(",") if text.strip("()[]") else []
+        inner = text.strip("()[]")
+        none = kinds[-1] is Ellipsis and inner.lower() in ("", "none")
+        parts = [] if none else inner.split(",")
         if kinds[-1] is not Ellipsis and len(kinds) != len(parts):
             raise ValueError(text)
         each = kinds if kinds[-1] is not Ellipsis else (kinds[0],) * len(parts)

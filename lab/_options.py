@@ -116,7 +116,7 @@ def _option(name: str, hint: Any, default: Any, text: str, section: str) -> Opti
     shown = "none" if default is None else default
     kind: dict[str, Any]
     if isinstance(default, tuple):
-        shown = ",".join(map(str, default))
+        shown = ",".join(map(str, default)) or "none"
     if hint is bool:
         shown = flag if default else f"no-{flag}"
         declared = f"--{flag}/--no-{flag}"

@@ -8,6 +8,7 @@ No pyplot, so no state between figures; the same runs give the same bytes.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -113,7 +114,8 @@ def save(figure: Figure, path: Path) -> None:
 def file_name(results: Sequence[Result], kind: str) -> str:
     """<experiment>-<kind>.png, or runs-<kind>.png of several experiments."""
     names = {result.experiment["name"] for result in results}
-    return f"{names.pop() if len(names) == 1 else 'runs'}-{kind}.png"
+    name = names.pop() if len(names) == 1 else "runs"
+    return re.sub(r"[^\w-]+", "-", name) + f"-{kind}.png"  # a name from a folder is no path
 
 
 def of_run(results: Sequence[Result]) -> Path:

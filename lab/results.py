@@ -154,9 +154,10 @@ def samples_to(evaluations: Sequence[Mapping[str, Any]], threshold: float) -> li
 
 def summary(results: Sequence[Result]) -> list[dict[str, Any]]:
     """Over the seeds of one experiment, a row per probe: mean, every value, a 95% BCa interval of
-    the mean (seeds as units), and how many seeds reach exact = 1."""
+    the mean (seeds as units), and how many seeds solve it: exact reaches train.threshold."""
     from lab.stats import over_seeds
 
+    threshold = results[0].experiment["train"].get("threshold", 1.0)  # runs of before have none
     rows = []
     for scores in zip(*(result.scores for result in results), strict=True):
         row: dict[str, Any] = {"probe": scores[0].probe, "length": scores[0].length}
@@ -165,7 +166,7 @@ def summary(results: Sequence[Result]) -> list[dict[str, Any]]:
             row[name] = sum(values) / len(values)
             row[f"{name}_interval"] = over_seeds(values)
             row[f"{name}_values"] = values
-        row["solved"] = sum(score.exact == 1.0 for score in scores)
+        row["solved"] = sum(score.exact >= threshold for score in scores)
         row["seeds"] = len(scores)
         rows.append(row)
     return rows

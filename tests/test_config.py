@@ -190,6 +190,7 @@ def test_a_change_of_the_task_reaches_its_probes() -> None:
         ("1,2,5", tuple[int, ...], (1, 2, 5)),
         ("1..4", tuple[int, ...], (1, 2, 3, 4)),
         ("(1..2,9)", tuple[int, ...], (1, 2, 9)),
+        ("none", tuple[int, ...], ()),
         ("2,5", tuple[int, int], (2, 5)),
         ("rope", typing.Literal["none", "rope"], "rope"),
     ],

@@ -22,7 +22,7 @@ from click.testing import Result as Done
 from matplotlib.image import imread
 from pages import Page
 
-from lab import analysis, report
+from lab import analysis, plots, report
 from lab._markup import _grey, pixels
 from lab._report_look import DRAWN, examples
 from lab._report_parts import all_examples
@@ -238,6 +238,7 @@ def test_a_strangers_run_cannot_put_anything_into_the_page(
     data["experiment"]["name"] = "../../etc/passwd"
     (folder / "result.json").write_text(json.dumps(data))
     assert report.file_name([load(folder)]) == "-etc-passwd-report.html"
+    assert plots.file_name([load(folder)], "curve") == "-etc-passwd-curve.png"
 
 
 @pytest.mark.parametrize(

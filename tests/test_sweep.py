@@ -219,6 +219,12 @@ def test_the_table_is_over_seeds_and_never_the_best_one(tmp_path: Path) -> None:
         assert (row["solved"], row["seeds"], row["failed"]) == (exact.count(1.0), 3, 0)
     low, high = found["summary"][0]["exact_interval"]
     assert 0.25 <= low < 0.75 < high <= 1.0
+    other = [*given, "--json", "--grid=train.threshold=0.25"]
+    for one in combinations(experiment, grid(*texts, "train.threshold=0.25", seeds=3, length="6")):
+        for seed, e in enumerate(one.experiments):
+            made_up(Folder(tmp_path / "runs", e), values[one.values["task.k"]][seed], 0.75)
+    solved = [row["solved"] for row in json.loads(lab(*other).stdout)["summary"]]
+    assert solved == [3, 3], "by the threshold of the runs"
     heading, *lines = lab(*given).stdout.splitlines()
     assert heading.split()[:4] == ["k", "cot", "probe", "length"] and len(heading) <= 80
     interval = f"{low:.3f}-{high:.3f}"
