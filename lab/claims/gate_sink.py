@@ -80,18 +80,24 @@ def _arm(scale: Scale, gate: Any, rate: float) -> Experiment:
     kind: Any = "none" if gate == BARE else gate
     if scale == "cpu":
         digits, size = 3, ModelConfig(layers="attention*3", width=64, heads=4)
-        train = TrainConfig(steps=1000, batch=32, lengths=(digits,), warmup=50)
+        train = TrainConfig(steps=1000, batch=32, lengths=(digits,), warmup=50, eval_every=125)
     else:
         digits, size = 16, ModelConfig(layers="attention*12", width=512, heads=8, norm="rms")
         train = TrainConfig(
-            steps=8000, batch=64, lengths=(digits,), warmup=400, precision="bf16", weight_decay=0.1
+            steps=8000,
+            batch=64,
+            lengths=(digits,),
+            warmup=400,
+            precision="bf16",
+            weight_decay=0.1,
+            eval_every=1000,
         )
     return Experiment(
         name="gate-sink",
         task=Addition(),
         cot=True,
         model=replace(size, position="rope", gate=kind),
-        train=replace(train, lr=rate),
+        train=replace(train, lr=rate, eval_rows=128, eval_answers=False),
         probes=(Probe("held out", digits, {"split": "test"}, 256),),
     )
 

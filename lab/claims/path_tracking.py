@@ -161,7 +161,7 @@ def draw(figure: Figure, record: Mapping[str, Any]) -> None:
             first = seed is record["series"][0]
             left.plot(names, values, mark, color=shade, label=label if first else None)
     left.set(ylabel="rows with a wrong read", ylim=(-0.03, 1.03))
-    left.legend(fontsize=7)
+    left.legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
     for seed in record["series"]:
         right.plot(list(seed["right"].values()), list(seed["right"]), "o", color="0.3")
     right.set(xlabel="rows all right", xlim=(-0.03, 1.03))

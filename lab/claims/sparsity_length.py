@@ -82,13 +82,18 @@ def _placed(position: Any, train: TrainConfig, tokens: int, offset: int) -> dict
 def _copy(scale: Scale, name: str) -> Experiment:
     if scale == "cpu":
         most, n = 8, 512
-        train = TrainConfig(steps=2500, batch=64, lr=3e-3, warmup=50)
+        train = TrainConfig(steps=2500, batch=64, lr=3e-3, warmup=50, eval_every=250)
     else:
         most, n = 30, 2048
-        train = TrainConfig(steps=10_000, batch=256, lr=1e-3, warmup=100, precision="bf16")
+        train = TrainConfig(
+            steps=10_000, batch=256, lr=1e-3, warmup=100, precision="bf16", eval_every=1000
+        )
     # The longest test row has 4 x most + 3 tokens, a training row 2 x most + 3.
     placed = _placed(
-        name, replace(train, lengths=tuple(range(1, most + 1))), 5 * most, 3 * most - 3
+        name,
+        replace(train, lengths=tuple(range(1, most + 1)), eval_rows=128, eval_answers=False),
+        5 * most,
+        3 * most - 3,
     )
     return Experiment(
         name="sparsity-length",
@@ -126,18 +131,18 @@ def _planted(scale: Scale, k: int) -> Experiment:
     far: tuple[int, ...]
     if scale == "cpu":
         lengths, far = (8, 10, 12, 14, 16), (16, 32, 64)
-        train = TrainConfig(steps=1000, batch=128, lr=2e-3, warmup=50)
+        train = TrainConfig(steps=1000, batch=128, lr=2e-3, warmup=50, eval_every=125)
         model = ModelConfig(layers="attention*2", width=64, heads=4, position="none")
     else:
         lengths, far = tuple(range(20, 51, 5)), (50, 100, 200, 500)
-        train = TrainConfig(steps=20_000, batch=512, lr=3e-4, warmup=200)
+        train = TrainConfig(steps=20_000, batch=512, lr=3e-4, warmup=200, eval_every=2000)
         model = ModelConfig(layers="attention*6", width=256, heads=8, position="none")
     return Experiment(
         name="sparsity-length",
         task=Planted(k=k),
         cot=False,
         model=model,
-        train=replace(train, lengths=lengths),
+        train=replace(train, lengths=lengths, eval_rows=128, eval_answers=False),
         probes=over_lengths(LABEL, far, 1024, split="test"),
     )
 

@@ -81,19 +81,23 @@ def claim(scale: Scale) -> Claim:
 def _arm(scale: Scale, task: Task, name: str) -> Experiment:
     if scale == "cpu":
         most, size, n = 4, {"layers": "attention*3", "width": 64, "heads": 8}, 256
-        train = TrainConfig(steps=1500, batch=32, lr=3e-3, warmup=50)
+        train = TrainConfig(steps=1500, batch=32, lr=3e-3, warmup=50, eval_every=150)
     else:
         # Samples of SGD take five tokens each, twice for every step: fewer of them.
         most, n = (24 if isinstance(task, Sgd) else 50), 128
         size = {"layers": "attention*6", "width": 512, "heads": 16}
-        train = TrainConfig(steps=20_000, batch=16, lr=5e-4, warmup=500, precision="bf16")
+        train = TrainConfig(
+            steps=20_000, batch=16, lr=5e-4, warmup=500, precision="bf16", eval_every=2000
+        )
     least = 1 if isinstance(task, Addition) else 2  # the least that the other programs can hold out
     return Experiment(
         name="turing-length",
         task=task,
         cot=name != BARE,
         model=_model(OWN if name == BARE else name, size),
-        train=replace(train, lengths=tuple(range(least, most + 1))),
+        train=replace(
+            train, lengths=tuple(range(least, most + 1)), eval_rows=128, eval_answers=False
+        ),
         probes=over_lengths(LABEL, (most, most * 3 // 2, most * 2), n, split="test"),
     )
 
