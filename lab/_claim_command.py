@@ -131,6 +131,8 @@ def _say(found: dict[str, Any]) -> None:
     click.echo(f"  the paper: {found['paper']}")
     click.echo(f"  our choices: {found['chosen']}")
     click.echo(f"Verdict: {found['verdict']}")
+    if found["fault"]:
+        click.echo(f"  at fault: {found['fault']['at']} ({found['fault']['why']})")
     click.echo(
         f"Negative control ({control['why']}): {control['verdict']}"
         f" ({number(control['mean'])}, {spelled(control['interval'])})"

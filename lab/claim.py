@@ -10,6 +10,9 @@ mean over seeds has a 95% BCa interval:
 The negative control changes some arms so that the reason of the claim is gone. The same statistic
 with the same threshold must then come out `fails`: a check that cannot fail shows nothing. A
 control that puts one arm in the place of another has runs with seeds of its own (`apart`).
+
+Where a claim does not hold, the curve of its subject, the arm that it speaks for, says what is at
+fault (`fault`).
 """
 
 from __future__ import annotations
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 
 Arms = Mapping[str, Experiment]
 APART = 100  # between the first seeds of an arm and of its copy in a control
+LEARNED = 0.9  # accuracy of a subject that can do what it was trained on
+RISING = 0.05  # in exact match over the last quarter of the steps
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,9 @@ class Claim:
     """source: paper and figure or table. statement: the claim in one sentence, as checked here.
     paper: the paper's own figure, or that it is not known. chosen: what of the protocol is ours.
     statistic: in words, with its unit. measure: the statistic of one seed, from the result of each
-    arm. threshold, above: the side on which the claim holds. draw: a figure from a record."""
+    arm. threshold, above: the side on which the claim holds. subject: the arm that has to learn
+    before the claim can be wrong; home: label and length of its probe with rows like those of
+    training, by default its first. draw: a figure from a record."""
 
     name: str
     scale: Scale
@@ -66,14 +73,18 @@ class Claim:
     measure: Callable[[Mapping[str, Result]], Measured]
     threshold: float
     control: Control
+    subject: str
     draw: Callable[[Figure, Mapping[str, Any]], None]
     above: bool = True
     seeds: int = 3
+    home: tuple[str, int] | None = None
 
     def __post_init__(self) -> None:
         strange = set(self.control.arms) - set(self.arms)
         if strange:
             raise ValueError(f"the control of {self.name} replaces no arm: {sorted(strange)}")
+        if self.subject not in self.arms:
+            raise ValueError(f"the subject of {self.name} is no arm: {self.subject!r}")
 
     def experiments(self) -> list[Experiment]:
         """Every run that the claim and its control need, each once: arms in order, by seed."""
@@ -137,6 +148,7 @@ def judge(claim: Claim, results: Mapping[str, Result]) -> dict[str, Any]:
         return {name: [_arm(results[e.slug]) for e in claim.seeded(x)] for name, x in arms.items()}
 
     control = {**claim.arms, **claim.control.arms}
+    judged = side(claim.arms)
     return {
         "claim": claim.name,
         "scale": claim.scale,
@@ -148,7 +160,8 @@ def judge(claim: Claim, results: Mapping[str, Result]) -> dict[str, Any]:
         "threshold": claim.threshold,
         "above": claim.above,
         "seeds": claim.seeds,
-        **side(claim.arms),
+        **judged,
+        "fault": fault(claim, results, judged["verdict"]),
         "negative_control": {
             "why": claim.control.why,
             **side(control),
@@ -165,7 +178,43 @@ def _arm(result: Result) -> dict[str, Any]:
         {k: s[k] for k in ("probe", "length", "n", "exact", "answer")} for s in data["scores"]
     ]
     kept = {"run": Path(result.run).name, "scores": scores, "seconds": result.seconds}
-    return kept | {"learned": data["learned"]}
+    curve = [[row["rows"], [s["exact"] for s in row["scores"]]] for row in _evaluations(result)]
+    return kept | {"curve": curve, "learned": data["learned"]}
+
+
+def _evaluations(result: Result) -> list[dict[str, Any]]:
+    """Those on the way, without the branches of a schedule."""
+    return [row for row in result.curves if "branch" not in row]
+
+
+def fault(claim: Claim, results: Mapping[str, Result], verdict: str) -> dict[str, str] | None:
+    """What a verdict other than `holds` is due to, by a rule that was there before the runs.
+
+    budget  the subject has not learned what it was trained on, and was still rising
+    scale   it has not, and was not rising: this model does not learn this task
+    seeds   it has, and the threshold lies within the interval
+    claim   it has, and the statistic is on the other side all the same
+    """
+    if verdict == "holds":
+        return None
+    answers, gains = [], []
+    for experiment in claim.seeded(claim.arms[claim.subject]):
+        result = results[experiment.slug]
+        label = claim.home or (result.scores[0].probe, result.scores[0].length)
+        at = [(s.probe, s.length) for s in result.scores].index(label)
+        answers.append(result.scores[at].answer)
+        late = [row for row in _evaluations(result) if row["step"] <= 0.75 * result.steps]
+        if late:
+            gains.append(result.scores[at].exact - late[-1]["scores"][at]["exact"])
+    learned = sum(answers) / len(answers)
+    says = f"{claim.subject}: accuracy {learned:.3f} on rows like those of training"
+    if learned >= LEARNED:
+        return {"at": "seeds" if verdict == "inconclusive" else "claim", "why": says}
+    if len(gains) < len(answers):
+        return {"at": "budget or scale", "why": f"{says}; it was not evaluated on the way"}
+    gain = sum(gains) / len(gains)
+    says += f", exact match {gain:+.3f} over the last quarter of the steps"
+    return {"at": "budget" if gain >= RISING else "scale", "why": says}
 
 
 def record(claim: Claim, results: Mapping[str, Result], command: str) -> dict[str, Any]:
@@ -216,7 +265,7 @@ def markdown(found: Sequence[Mapping[str, Any]]) -> str:
         cells = (
             f"`{r['claim']}` ({r['source']})",
             r["scale"],
-            f"**{r['verdict']}**",
+            f"**{r['verdict']}**" + (f" ({r['fault']['at']})" if r["fault"] else ""),
             f"{r['statistic']}: {number(r['mean'])} ({bar})",
             f"{spelled(r['interval'])} ({r['seeds']} seeds)",
             r["negative_control"]["verdict"],

@@ -13,10 +13,20 @@ import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_claims import NAMES, drawn_to, told
+from test_claims import NAMES, drawn_to, made, told
 
 from lab import claims
-from lab.claim import Claim, Control, decide, file_name, judge, markdown, record, records
+from lab.claim import (
+    Claim,
+    Control,
+    decide,
+    fault,
+    file_name,
+    judge,
+    markdown,
+    record,
+    records,
+)
 from lab.cli import main
 from lab.config import Experiment
 from lab.stats import over_seeds
@@ -145,3 +155,49 @@ def test_a_story_told_twice_gives_one_record_a_run() -> None:
     assert [run["run"] for run in judged["arms"]["mamba, n = 8"]] == [
         e.slug for e in found.seeded(found.arms["mamba, n = 8"])
     ]
+
+
+@pytest.mark.parametrize(
+    ("answer", "exact", "at_three_quarters", "verdict", "at"),
+    [
+        (0.95, 0.3, 0.3, "fails", "claim"),
+        (0.95, 0.9, 0.1, "inconclusive", "seeds"),
+        (0.6, 0.6, 0.5, "fails", "budget"),
+        (0.6, 0.6, 0.6, "inconclusive", "scale"),
+        (0.6, 0.6, 0.9, "fails", "scale"),
+        (0.6, 0.6, None, "fails", "budget or scale"),
+    ],
+)
+def test_what_is_at_fault(
+    answer: float, exact: float, at_three_quarters: float | None, verdict: str, at: str
+) -> None:
+    """Ten evaluations in 1,500 steps: the one at 1,050 is the last in the first three quarters."""
+    found = claims.load("turing-length", "cpu")
+    results = {}
+    for e in found.seeded(found.arms["hard_alibi"]):
+        one = made(e, 0.0)
+        home = replace(one.scores[0], exact=exact, answer=answer)
+        curves = [
+            {**row, "scores": [{**row["scores"][0], "exact": at_three_quarters}]}
+            for row in one.curves
+            if row["step"] == 1050 and at_three_quarters is not None
+        ]
+        stray = {"step": 1060, "branch": 1100, "scores": [{"exact": exact}]}
+        results[e.slug] = replace(one, scores=(home, *one.scores[1:]), curves=[*curves, stray])
+    told = fault(found, results, verdict)
+    assert told and told["at"] == at and f"accuracy {answer:.3f}" in told["why"]
+    assert fault(found, results, "holds") is None
+
+
+def test_the_subject_is_an_arm_and_its_home_a_probe() -> None:
+    for name in NAMES:
+        for scale in ("cpu", "gpu"):
+            found = claims.load(name, scale)  # type: ignore[arg-type]
+            subject = found.arms[found.subject]
+            lengths = {(p.label, p.length) for p in subject.probes}
+            assert found.home is None or found.home in lengths
+            first = subject.probes[0]
+            _, length = found.home or (first.label, first.length)
+            assert length in subject.train.lengths
+            with pytest.raises(ValueError, match="the subject"):
+                replace(found, subject="nobody")

@@ -71,6 +71,8 @@ def claim(scale: Scale) -> Claim:
         measure=measure,
         threshold=0.95,
         control=Control(f"no thought at d = {d}, k = {k}", {first: plain}),
+        subject=first,
+        home=("seen", d),
         draw=draw,
     )
 

@@ -49,6 +49,7 @@ def claim(scale: Scale) -> Claim:
         measure=measure,
         threshold=1.0,
         control=Control("thoughts of random bits", {hardest: replace(arms[hardest], train=noise)}),
+        subject=hardest,
         draw=draw,
     )
 

@@ -58,6 +58,7 @@ def claim(scale: Scale) -> Claim:
             "thoughts of random bits, so accuracy never rises",
             {"CoT": replace(arms["CoT"], train=noise)},
         ),
+        subject="CoT",
         draw=draw,
     )
 

@@ -68,6 +68,7 @@ def claim(scale: Scale) -> Claim:
             "the gate's input replaced by a constant",
             {gated: replace(arms[gated], model=constant)},
         ),
+        subject=gated,
         draw=draw,
     )
 

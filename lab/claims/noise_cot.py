@@ -66,6 +66,7 @@ def claim(scale: Scale) -> Claim:
             "no row is damaged in either",
             {_label("static", SHARES[-1]): clean, _label("dynamic", SHARES[-1]): apart(clean)},
         ),
+        subject=_label("static", SHARES[-1]),
         draw=draw,
     )
 

@@ -68,6 +68,7 @@ def claim(scale: Scale) -> Claim:
         measure=measure,
         threshold=0.1,
         control=Control("no reflections", {f"flipflop, {OWN}": apart(arms["flipflop, none"])}),
+        subject=f"flipflop, {OWN}",
         draw=draw,
     )
 

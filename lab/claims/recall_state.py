@@ -93,6 +93,7 @@ def claim(scale: Scale) -> Claim:
             f"{FEW} pairs, which every state holds",
             {_label(mixer, width): _arm(few, mixer, width) for mixer in asked},
         ),
+        subject=_label("attention", width),
         draw=draw,
     )
 

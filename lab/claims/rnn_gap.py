@@ -54,6 +54,7 @@ def claim(scale: Scale) -> Claim:
         measure=measure,
         threshold=0.1,
         control=Control("mamba in the transformer's place", swapped),
+        subject=next(iter(arms)),
         draw=draw,
     )
 

@@ -67,6 +67,7 @@ def claim(scale: Scale) -> Claim:
         measure=measure,
         threshold=0.3,
         control=Control("plain places", {"copy, predicted": apart(arms["copy, learned"])}),
+        subject="copy, predicted",
         draw=draw,
     )
 

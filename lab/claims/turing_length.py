@@ -74,6 +74,7 @@ def claim(scale: Scale) -> Claim:
         measure=measure,
         threshold=0.2,
         control=Control("the band opened: no positions", {OWN: apart(arms["none"])}),
+        subject=OWN,
         draw=draw,
     )
 
