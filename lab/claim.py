@@ -60,7 +60,9 @@ class Claim:
     statistic: in words, with its unit. measure: the statistic of one seed, from the result of each
     arm. threshold, above: the side on which the claim holds. subject: the arm that has to learn
     before the claim can be wrong; home: label and length of its probe with rows like those of
-    training, by default its first. draw: a figure from a record."""
+    training, by default its first. premise: what has to be there for the claim to be about
+    anything, from the series of every seed: None, or a sentence that it is not there. draw: a
+    figure from a record."""
 
     name: str
     scale: Scale
@@ -78,6 +80,7 @@ class Claim:
     above: bool = True
     seeds: int = 3
     home: tuple[str, int] | None = None
+    premise: Callable[[Sequence[Mapping[str, Any]]], str | None] | None = None
 
     def __post_init__(self) -> None:
         strange = set(self.control.arms) - set(self.arms)
@@ -161,7 +164,7 @@ def judge(claim: Claim, results: Mapping[str, Result]) -> dict[str, Any]:
         "above": claim.above,
         "seeds": claim.seeds,
         **judged,
-        "fault": fault(claim, results, judged["verdict"]),
+        "fault": fault(claim, results, judged["verdict"], judged["series"]),
         "negative_control": {
             "why": claim.control.why,
             **side(control),
@@ -187,11 +190,16 @@ def _evaluations(result: Result) -> list[dict[str, Any]]:
     return [row for row in result.curves if "branch" not in row]
 
 
-def fault(claim: Claim, results: Mapping[str, Result], verdict: str) -> dict[str, str] | None:
-    """What a verdict other than `holds` is due to, by a rule that was there before the runs.
+def fault(
+    claim: Claim,
+    results: Mapping[str, Result],
+    verdict: str,
+    series: Sequence[Mapping[str, Any]],
+) -> dict[str, str] | None:
+    """What a verdict other than `holds` is due to.
 
     budget  the subject has not learned what it was trained on, and was still rising
-    scale   it has not, and was not rising: this model does not learn this task
+    scale   it has not, and was not rising; or it has, but the premise of the claim is not there
     seeds   it has, and the threshold lies within the interval
     claim   it has, and the statistic is on the other side all the same
     """
@@ -209,6 +217,9 @@ def fault(claim: Claim, results: Mapping[str, Result], verdict: str) -> dict[str
     learned = sum(answers) / len(answers)
     says = f"{claim.subject}: accuracy {learned:.3f} on rows like those of training"
     if learned >= LEARNED:
+        missing = claim.premise(series) if claim.premise else None
+        if missing:
+            return {"at": "scale", "why": f"{says}, but {missing}"}
         return {"at": "seeds" if verdict == "inconclusive" else "claim", "why": says}
     if len(gains) < len(answers):
         return {"at": "budget or scale", "why": f"{says}; it was not evaluated on the way"}

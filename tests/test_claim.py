@@ -17,6 +17,7 @@ from test_claims import NAMES, drawn_to, made, told
 
 from lab import claims
 from lab.claim import (
+    LEARNED,
     Claim,
     Control,
     decide,
@@ -184,9 +185,12 @@ def test_what_is_at_fault(
         ]
         stray = {"step": 1060, "branch": 1100, "scores": [{"exact": exact}]}
         results[e.slug] = replace(one, scores=(home, *one.scores[1:]), curves=[*curves, stray])
-    told = fault(found, results, verdict)
+    told = fault(found, results, verdict, [])
     assert told and told["at"] == at and f"accuracy {answer:.3f}" in told["why"]
-    assert fault(found, results, "holds") is None
+    assert fault(found, results, "holds", []) is None
+    bare = fault(replace(found, premise=lambda series: "nothing is there"), results, verdict, [])
+    assert bare and ("nothing is there" in bare["why"]) == (answer >= LEARNED)
+    assert answer < LEARNED or bare["at"] == "scale"
 
 
 def test_the_subject_is_an_arm_and_its_home_a_probe() -> None:

@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from matplotlib.figure import Figure
 
 from lab import claims
 from lab._subject import layers, open_run
 from lab.claim import Claim, judge
+from lab.claims.gate_sink import no_sink
 from lab.config import Experiment
 from lab.experiments._common import Scale
 from lab.results import Result, Score
@@ -179,7 +181,17 @@ def test_the_sink_from_runs_to_a_figure(tmp_path: Path) -> None:
             for gate in ("no gate", "elementwise")
         )
         assert value == pytest.approx(bare - gated, abs=1e-9)
+    assert no_sink([{"arms": {"x": {"first": 0.3, "uniform": 0.2}}}], "x") is None
+    assert "0.100, under uniform attention 0.200" in str(
+        no_sink([{"arms": {"x": {"first": 0.1, "uniform": 0.2}}}], "x")
+    )
     series = kept["series"][0]
+    tokens = layers(open_run(results[found.experiments()[0].slug].run, rows=64))[0].weights
+    assert tokens is not None
+    same = torch.ones(tokens.shape[-1], tokens.shape[-1]).tril()
+    same = same / same.sum(1, keepdim=True)
+    told = series["arms"]["no gate, rate 0.002"]["uniform"]
+    assert told == pytest.approx(float(same[1:, 0].mean()), rel=1e-5)
     assert series["highest_rate_that_trains"] == {"no gate": None, "elementwise": None}
     assert series["arms"]["no gate, rate 0.002"]["gate"] is None
     assert 0.4 < series["arms"]["elementwise, rate 0.002"]["gate"] < 0.6
@@ -191,6 +203,7 @@ def test_the_sink_from_runs_to_a_figure(tmp_path: Path) -> None:
         "no gate",
         "elementwise",
         "constant input",
+        "uniform attention",
     ]
 
 

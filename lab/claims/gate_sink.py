@@ -10,15 +10,17 @@ Ours: the task, addition by Turing Programs, whose rows start with the same toke
 every other one, with different work at different tokens, so a head that is of no use at one of them
 needs somewhere to look; models, rates and budgets; and `trains`, which is at least half of the rows
 exact at the end. Whether a sink appears at such a size is part of the question: without one there
-is nothing to remove, and the claim fails.
+is nothing to remove, and the claim fails. There is none where the first token gets no more than
+attention that is the same on all tokens so far would give it, 1/t of the t-th query.
 
 The control replaces the input of the gate by a constant: a learned number for each channel.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lab.claim import Claim, Control, Measured
@@ -69,6 +71,7 @@ def claim(scale: Scale) -> Claim:
             {gated: replace(arms[gated], model=constant)},
         ),
         subject=gated,
+        premise=partial(no_sink, arm=_label(BARE, RATES[scale][0])),
         draw=draw,
     )
 
@@ -104,12 +107,14 @@ def _arm(scale: Scale, gate: Any, rate: float) -> Experiment:
 
 
 def looked(result: Result) -> dict[str, Any]:
-    """F-Attn, M-Act, mean score of the gate (None: no gate), share of what the heads read below
-    1e-2 after it, F-Attn of each layer, and exact match of a finished run."""
+    """F-Attn, what it is under uniform attention, M-Act, mean score of the gate (None: no gate),
+    share of what the heads read below 1e-2 after it, F-Attn of each layer, and exact match of a
+    finished run."""
     from lab.analysis import measure as look
     from lab.analysis import open_run
 
-    found = look(open_run(result.run, rows=ROWS))
+    subject = open_run(result.run, rows=ROWS)
+    found = look(subject)
     heads: dict[int, list[float]] = {}
     for head in found.heads:
         assert head.first is not None
@@ -117,14 +122,25 @@ def looked(result: Result) -> dict[str, Any]:
     by_layer = [sum(own) / len(own) for own in heads.values()]
     scores = [depth.gate for depth in found.layers if depth.gate is not None]
     below = [depth.below_2 for depth in found.layers if depth.below_2 is not None]
+    tokens = subject.batch.tokens.shape[1]
     return {
         "first": sum(by_layer) / len(by_layer),
+        "uniform": sum(1 / t for t in range(2, tokens + 1)) / (tokens - 1),
         "first_by_layer": by_layer,
         "activation": found.activation,
         "gate": sum(scores) / len(scores) if scores else None,
         "below_1e-2": sum(below) / len(below) if below else None,
         "exact": result.scores[0].exact,
     }
+
+
+def no_sink(series: Sequence[Mapping[str, Any]], arm: str) -> str | None:
+    """A sentence where this arm, on average over seeds, has no sink to take away."""
+    found = [seed["arms"][arm] for seed in series]
+    first, uniform = (sum(f[name] for f in found) / len(found) for name in ("first", "uniform"))
+    if first > uniform:
+        return None
+    return f"without a gate there is no sink: {first:.3f}, under uniform attention {uniform:.3f}"
 
 
 def measure(results: Mapping[str, Result]) -> Measured:
@@ -159,7 +175,15 @@ def draw(figure: Figure, record: Mapping[str, Any]) -> None:
             values = seed["arms"][arm]["first_by_layer"]
             left.plot(range(1, len(values) + 1), values, label=None if i else label, **style)
             right.plot(label, seed["arms"][arm]["activation"], markersize=5, **style)
-    left.set(xlabel="layer", ylabel="attention on the first token", ylim=(0, None))
+    uniform = record["series"][0]["arms"][names[0]]["uniform"]
+    left.axhline(uniform, color="0.7", linestyle=":", label="uniform attention")
+    depth = len(record["series"][0]["arms"][names[0]]["first_by_layer"])
+    left.set(
+        xticks=range(1, depth + 1),
+        xlabel="layer",
+        ylabel="attention on the first token",
+        ylim=(0, None),
+    )
     left.legend(fontsize=7)
     right.set(ylabel="largest activation", ylim=(0, None))
     right.tick_params(axis="x", labelsize=6)
