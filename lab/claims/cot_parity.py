@@ -107,5 +107,6 @@ def draw(figure: Figure, record: Mapping[str, Any]) -> None:
                 shape, fill = ("^", "none") if one["censored"] else (mark, shade)
                 ax.plot(k, one["rows"], shape, color=shade, markerfacecolor=fill, markersize=5)
         ax.plot(DEGREES, middle, color=shade, label=f"{label} (median seed)")
+    ax.plot([], [], "^", color="0.1", markerfacecolor="none", label="not learned: a lower bound")
     ax.set(xlabel="k hidden bits", ylabel="samples to 100%", yscale="log", xticks=DEGREES)
     ax.legend()

@@ -39,7 +39,7 @@ def claim(scale: Scale) -> Claim:
         scale=scale,
         source="2410.05459, Fig. 1b and 3b",
         statement="As accuracy with chain of thought rises, the normalised entropy of attention"
-        " falls, and the attention of the thought settles on the secret bits.",
+        " falls.",
         paper="accuracy jumps when the entropy drops, with CoT and without; exact values are not"
         " printed",
         chosen="statistic and threshold; constant learning rate"
@@ -145,7 +145,7 @@ def _map(subject: Any) -> list[list[float]]:
 
 
 def draw(figure: Figure, record: Mapping[str, Any]) -> None:
-    """Accuracy and entropy against rows of training, and the last map of the first seed."""
+    """Accuracy and entropy against steps of training, and the last map of the first seed."""
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
     for number, seed in enumerate(record["series"]):
         for name, run in seed.items():
