@@ -8,6 +8,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,24 @@ def test_what_the_paper_saw_holds_and_its_control_fails(name: str) -> None:
     assert judged["negative_control"]["verdict"] == "fails", judged["negative_control"]["values"]
     opposite = judge(found, told(found, lambda arm: rest if solved(arm) else 1.0, lambda arm: 1.0))
     assert opposite["verdict"] == "fails"
+
+
+@pytest.mark.parametrize(("quick", "doublings"), [(0, 1), (7, 1), (8, 0.5), (9, 0)])
+def test_the_median_of_sixteen_architectures(quick: int, doublings: float) -> None:
+    """Some of them learn without a thought as soon as with one, the others never."""
+    found = claims.load("cot-parity", "gpu")
+    shapes = [(len(e.model.stack()), e.model.heads) for e in found.arms.values()]
+    assert set(shapes) == set(product(range(1, 5), repeat=2)) and len(shapes) == 16 * 2 * 4
+    soon = list(dict.fromkeys(shapes))[:quick]
+
+    def exact(e: Experiment) -> float:
+        return 1.0 if e.cot or (len(e.model.stack()), e.model.heads) in soon else 0.5
+
+    measured = found.measure({name: made(e, exact(e)) for name, e in found.arms.items()})
+    every, most = 20 * 512, 19_531 * 512
+    assert measured.value == pytest.approx(doublings * math.log2(most / every))
+    growth = measured.series["growth_per_step_of_k"]
+    assert len(growth) == 16 and growth["1 layers, 1 heads"] == {"CoT": 1.0, "no CoT": 1.0}
 
 
 @pytest.mark.parametrize("name", PLAIN)
