@@ -52,7 +52,7 @@ def heatmap(found: list[Group], metric: str | None) -> Figure:
         image = _cells(axes, trained, panel, (width - 1.2) / columns)
         parts = [title(found)] if len(cells) == 1 else []
         axes.set_title(", ".join(part for part in [*parts, other, probe] if part), loc="left")
-    over = "" if seeds(found) == "one seed" else f", mean of {seeds(found)}"
+    over = "" if seeds(found) == "one seed" else f",\nmean of {seeds(found)}"
     figure.colorbar(image, ax=grid, pad=0.02, label=METRICS[metric] + over)
     return figure
 
