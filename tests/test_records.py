@@ -50,6 +50,7 @@ def test_a_recorded_verdict_follows_from_its_values(record: dict[str, Any]) -> N
         verdict, interval = decide(side["values"], claim.threshold, claim.above)
         assert (side["verdict"], side["interval"]) == (verdict, list(interval or ()))
     assert record["negative_control"]["verdict"] == "fails"
+    assert (record["fault"] is None) == (record["verdict"] == "holds")
 
 
 def test_the_readmes_verdicts_are_those_of_the_records() -> None:
@@ -66,6 +67,11 @@ def test_a_record_becomes_a_table() -> None:
     ]
     table = markdown({"environment": {"device": "H200"}, "rows": rows})
     assert table.splitlines()[-1] == "| PaTH | A | lab | 300 (1.1x) | 900 (1.2x) |"
+
+
+def test_the_readmes_figure_is_there() -> None:
+    (path,) = re.findall(r"!\[.*\]\((.*)\)", _readme())
+    assert (ROOT / path).read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_readme_is_short() -> None:
