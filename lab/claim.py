@@ -201,7 +201,8 @@ def fault(
     budget  the subject has not learned what it was trained on, and was still rising
     scale   it has not, and was not rising; or it has, but the premise of the claim is not there
     seeds   it has, and the threshold lies within the interval
-    claim   it has, and the statistic is on the other side all the same
+    claim at this scale  it has, and the statistic is on the other side all the same: that the
+            claim holds for larger models and more rows is not ruled out
     """
     if verdict == "holds":
         return None
@@ -220,7 +221,7 @@ def fault(
         missing = claim.premise(series) if claim.premise else None
         if missing:
             return {"at": "scale", "why": f"{says}, but {missing}"}
-        return {"at": "seeds" if verdict == "inconclusive" else "claim", "why": says}
+        return {"at": "seeds" if verdict == "inconclusive" else "claim at this scale", "why": says}
     if len(gains) < len(answers):
         return {"at": "budget or scale", "why": f"{says}; it was not evaluated on the way"}
     gain = sum(gains) / len(gains)

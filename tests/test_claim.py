@@ -161,7 +161,7 @@ def test_a_story_told_twice_gives_one_record_a_run() -> None:
 @pytest.mark.parametrize(
     ("answer", "exact", "at_three_quarters", "verdict", "at"),
     [
-        (0.95, 0.3, 0.3, "fails", "claim"),
+        (0.95, 0.3, 0.3, "fails", "claim at this scale"),
         (0.95, 0.9, 0.1, "inconclusive", "seeds"),
         (0.6, 0.6, 0.5, "fails", "budget"),
         (0.6, 0.6, 0.6, "inconclusive", "scale"),
