@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 Arms = Mapping[str, Experiment]
 APART = 100  # between the first seeds of an arm and of its copy in a control
 LEARNED = 0.9  # accuracy of a subject that can do what it was trained on
+POINTS = 20  # of the curve of a run in a record, at most
 RISING = 0.05  # in exact match over the last quarter of the steps
 
 
@@ -59,10 +60,9 @@ class Claim:
     paper: the paper's own figure, or that it is not known. chosen: what of the protocol is ours.
     statistic: in words, with its unit. measure: the statistic of one seed, from the result of each
     arm. threshold, above: the side on which the claim holds. subject: the arm that has to learn
-    before the claim can be wrong; home: label and length of its probe with rows like those of
-    training, by default its first. premise: what has to be there for the claim to be about
-    anything, from the series of every seed: None, or a sentence that it is not there. draw: a
-    figure from a record."""
+    before the claim can be wrong; its first probe has rows like those of training. premise: what
+    has to be there for the claim to be about anything, from the series of every seed: None, or a
+    sentence that it is not there. draw: a figure from a record."""
 
     name: str
     scale: Scale
@@ -79,7 +79,6 @@ class Claim:
     draw: Callable[[Figure, Mapping[str, Any]], None]
     above: bool = True
     seeds: int = 3
-    home: tuple[str, int] | None = None
     premise: Callable[[Sequence[Mapping[str, Any]]], str | None] | None = None
 
     def __post_init__(self) -> None:
@@ -181,7 +180,9 @@ def _arm(result: Result) -> dict[str, Any]:
         {k: s[k] for k in ("probe", "length", "n", "exact", "answer")} for s in data["scores"]
     ]
     kept = {"run": Path(result.run).name, "scores": scores, "seconds": result.seconds}
-    curve = [[row["rows"], [s["exact"] for s in row["scores"]]] for row in _evaluations(result)]
+    rows = _evaluations(result)
+    some = rows[:: -(-len(rows) // POINTS) or 1]
+    curve = [[row["rows"], [s["exact"] for s in row["scores"]]] for row in some]
     return kept | {"curve": curve, "learned": data["learned"]}
 
 
@@ -209,12 +210,10 @@ def fault(
     answers, gains = [], []
     for experiment in claim.seeded(claim.arms[claim.subject]):
         result = results[experiment.slug]
-        label = claim.home or (result.scores[0].probe, result.scores[0].length)
-        at = [(s.probe, s.length) for s in result.scores].index(label)
-        answers.append(result.scores[at].answer)
+        answers.append(result.scores[0].answer)
         late = [row for row in _evaluations(result) if row["step"] <= 0.75 * result.steps]
         if late:
-            gains.append(result.scores[at].exact - late[-1]["scores"][at]["exact"])
+            gains.append(result.scores[0].exact - late[-1]["scores"][0]["exact"])
     learned = sum(answers) / len(answers)
     says = f"{claim.subject}: accuracy {learned:.3f} on rows like those of training"
     if learned >= LEARNED:

@@ -193,15 +193,23 @@ def test_what_is_at_fault(
     assert answer < LEARNED or bare["at"] == "scale"
 
 
-def test_the_subject_is_an_arm_and_its_home_a_probe() -> None:
+def test_the_subject_is_an_arm_and_asked_first_what_it_was_trained_on() -> None:
     for name in NAMES:
         for scale in ("cpu", "gpu"):
             found = claims.load(name, scale)  # type: ignore[arg-type]
             subject = found.arms[found.subject]
-            lengths = {(p.label, p.length) for p in subject.probes}
-            assert found.home is None or found.home in lengths
-            first = subject.probes[0]
-            _, length = found.home or (first.label, first.length)
-            assert length in subject.train.lengths
+            assert subject.probes[0].length in subject.train.lengths
             with pytest.raises(ValueError, match="the subject"):
                 replace(found, subject="nobody")
+
+
+@pytest.mark.parametrize(("evaluations", "kept"), [(0, 0), (1, 1), (20, 20), (21, 11), (80, 20)])
+def test_a_record_keeps_some_points_of_a_curve(evaluations: int, kept: int) -> None:
+    found = replace(claims.load("rnn-gap", "cpu"), seeds=2)
+    results = told(found, lambda arm: 0.5, lambda arm: 0.5)
+    row = next(iter(results.values())).curves[0]
+    many = [{**row, "rows": 64 * i} for i in range(evaluations)]
+    results = {slug: replace(r, curves=many) for slug, r in results.items()}
+    curve = judge(found, results)["arms"]["mamba, n = 8"][0]["curve"]
+    assert len(curve) == kept and curve == sorted(curve)
+    assert not kept or curve[0] == [0, [0.5]]
