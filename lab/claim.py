@@ -197,13 +197,14 @@ def fault(
     verdict: str,
     series: Sequence[Mapping[str, Any]],
 ) -> dict[str, str] | None:
-    """What a verdict other than `holds` is due to.
+    """What a verdict other than `holds` is due to: the first of these that is so.
 
-    budget  the subject has not learned what it was trained on, and was still rising
-    scale   it has not, and was not rising; or it has, but the premise of the claim is not there
-    seeds   it has, and the threshold lies within the interval
-    claim at this scale  it has, and the statistic is on the other side all the same: that the
-            claim holds for larger models and more rows is not ruled out
+    budget  what the subject was trained on was still rising at the end
+    budget or scale  the subject has not learned it, and was not evaluated on the way
+    scale   it has not learned it; or it has, but the premise of the claim is not there
+    seeds   the threshold lies within the interval
+    claim at this scale  the statistic is on the other side all the same: that the claim holds for
+            larger models and more rows is not ruled out
     """
     if verdict == "holds":
         return None
@@ -216,16 +217,19 @@ def fault(
             gains.append(result.scores[0].exact - late[-1]["scores"][0]["exact"])
     learned = sum(answers) / len(answers)
     says = f"{claim.subject}: accuracy {learned:.3f} on rows like those of training"
-    if learned >= LEARNED:
-        missing = claim.premise(series) if claim.premise else None
-        if missing:
-            return {"at": "scale", "why": f"{says}, but {missing}"}
-        return {"at": "seeds" if verdict == "inconclusive" else "claim at this scale", "why": says}
-    if len(gains) < len(answers):
+    if len(gains) == len(answers):
+        gain = sum(gains) / len(gains)
+        says += f", exact match {gain:+.3f} over the last quarter of the steps"
+        if gain >= RISING:
+            return {"at": "budget", "why": says}
+    elif learned < LEARNED:
         return {"at": "budget or scale", "why": f"{says}; it was not evaluated on the way"}
-    gain = sum(gains) / len(gains)
-    says += f", exact match {gain:+.3f} over the last quarter of the steps"
-    return {"at": "budget" if gain >= RISING else "scale", "why": says}
+    if learned < LEARNED:
+        return {"at": "scale", "why": says}
+    missing = claim.premise(series) if claim.premise else None
+    if missing:
+        return {"at": "scale", "why": f"{says}, but {missing}"}
+    return {"at": "seeds" if verdict == "inconclusive" else "claim at this scale", "why": says}
 
 
 def record(claim: Claim, results: Mapping[str, Result], command: str) -> dict[str, Any]:

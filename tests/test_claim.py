@@ -162,7 +162,9 @@ def test_a_story_told_twice_gives_one_record_a_run() -> None:
     ("answer", "exact", "at_three_quarters", "verdict", "at"),
     [
         (0.95, 0.3, 0.3, "fails", "claim at this scale"),
-        (0.95, 0.9, 0.1, "inconclusive", "seeds"),
+        (0.95, 0.9, 0.9, "inconclusive", "seeds"),
+        (0.95, 0.9, 0.8, "inconclusive", "budget"),
+        (0.95, 0.9, None, "fails", "claim at this scale"),
         (0.6, 0.6, 0.5, "fails", "budget"),
         (0.6, 0.6, 0.6, "inconclusive", "scale"),
         (0.6, 0.6, 0.9, "fails", "scale"),
@@ -189,8 +191,9 @@ def test_what_is_at_fault(
     assert told and told["at"] == at and f"accuracy {answer:.3f}" in told["why"]
     assert fault(found, results, "holds", []) is None
     bare = fault(replace(found, premise=lambda series: "nothing is there"), results, verdict, [])
-    assert bare and ("nothing is there" in bare["why"]) == (answer >= LEARNED)
-    assert answer < LEARNED or bare["at"] == "scale"
+    looked_for = answer >= LEARNED and at != "budget"
+    assert bare and ("nothing is there" in bare["why"]) == looked_for
+    assert bare["at"] == ("scale" if looked_for else at)
 
 
 def test_the_subject_is_an_arm_and_asked_first_what_it_was_trained_on() -> None:

@@ -10,6 +10,9 @@ ours: d = 8, k = 3, 49 of 56 tuples (also 3 d ln d), twenty examples; two linear
 convolution sees a whole example and one layer of attention with a forget gate, which can close at
 the start of an example, places counted within the example: a plain transformer of this size finds
 no use for the examples within the time.
+
+Measured, seed 0, 477 s on one thread: `lab run compose_parity` gets the last example exactly in
+0.955 of rows of seen tuples and 0.932 of unseen ones, without thought in 0.508 and 0.492 (a coin).
 """
 
 from __future__ import annotations
