@@ -224,9 +224,9 @@ def test_models_of_the_gap_have_equal_parameters() -> None:
 
 
 def test_which_states_are_small() -> None:
-    """By hand: width 32 in four heads, 16 pairs; below each mixer a convolution of 4 over a head's
-    query, key and value (1 + 1 + 8) and a sum over two features (1 + 1 + 1) of 9 numbers."""
-    below = 4 * (3 * (1 + 1 + 8) + 3 * 9)
+    """By hand: width 32 in four heads, 16 pairs; below each mixer but mamba, for each of 32
+    channels, three tokens before this one and one number."""
+    below = 32 * (3 + 1)
     numbers = {"gru": 32, "lstm": 64, "linear": 4 * 8 * 8}
     numbers["deltanet"] = 3 * 3 * 32 + 4 * 8 * 8
     assert all(below + size < 2 * 16 * 32 for size in numbers.values())
@@ -237,7 +237,8 @@ def test_which_states_are_small() -> None:
     }
     results = {name: made(e, 0.5) for name, e in found.arms.items()}
     kept = found.measure(results).series["state_and_accuracy"]
-    for name, size in (numbers | {"mamba": 64 * (3 + 16)}).items():
+    assert kept["mamba, width 32"] == [2 * 64 * (3 + 16), 0.5]
+    for name, size in numbers.items():
         assert kept[f"{name}, width 32"] == [below + size, 0.5]
     large = ("attention", "based", "mamba")
     assert min(kept[f"{name}, width 32"][0] for name in large) > 2 * 16 * 32
