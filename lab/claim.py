@@ -199,9 +199,10 @@ def fault(
 ) -> dict[str, str] | None:
     """What a verdict other than `holds` is due to: the first of these that is so.
 
-    budget  what the subject was trained on was still rising at the end
-    budget or scale  the subject has not learned it, and was not evaluated on the way
-    scale   it has not learned it; or it has, but the premise of the claim is not there
+    scale   the subject has learned what it was trained on, but the premise of the claim is not there
+    budget  its accuracy there was still rising at the end
+    budget or scale  it has not learned, and was not evaluated on the way
+    scale   it has not learned, and was not rising
     seeds   the threshold lies within the interval
     claim at this scale  the statistic is on the other side all the same: that the claim holds for
             larger models and more rows is not ruled out
@@ -217,6 +218,9 @@ def fault(
             gains.append(result.scores[0].exact - late[-1]["scores"][0]["exact"])
     learned = sum(answers) / len(answers)
     says = f"{claim.subject}: accuracy {learned:.3f} on rows like those of training"
+    missing = claim.premise(series) if claim.premise and learned >= LEARNED else None
+    if missing:
+        return {"at": "scale", "why": f"{says}, but {missing}"}
     if len(gains) == len(answers):
         gain = sum(gains) / len(gains)
         says += f", exact match {gain:+.3f} over the last quarter of the steps"
@@ -226,9 +230,6 @@ def fault(
         return {"at": "budget or scale", "why": f"{says}; it was not evaluated on the way"}
     if learned < LEARNED:
         return {"at": "scale", "why": says}
-    missing = claim.premise(series) if claim.premise else None
-    if missing:
-        return {"at": "scale", "why": f"{says}, but {missing}"}
     return {"at": "seeds" if verdict == "inconclusive" else "claim at this scale", "why": says}
 
 

@@ -191,9 +191,8 @@ def test_what_is_at_fault(
     assert told and told["at"] == at and f"accuracy {answer:.3f}" in told["why"]
     assert fault(found, results, "holds", []) is None
     bare = fault(replace(found, premise=lambda series: "nothing is there"), results, verdict, [])
-    looked_for = answer >= LEARNED and at != "budget"
-    assert bare and ("nothing is there" in bare["why"]) == looked_for
-    assert bare["at"] == ("scale" if looked_for else at)
+    assert bare and ("nothing is there" in bare["why"]) == (answer >= LEARNED)
+    assert bare["at"] == ("scale" if answer >= LEARNED else at)
 
 
 def test_the_subject_is_an_arm_and_asked_first_what_it_was_trained_on() -> None:
