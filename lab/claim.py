@@ -199,7 +199,7 @@ def fault(
 ) -> dict[str, str] | None:
     """What a verdict other than `holds` is due to: the first of these that is so.
 
-    scale   the subject has learned what it was trained on, but the premise of the claim is not there
+    scale   the subject has learned its training rows, but the premise of the claim is not there
     budget  its accuracy there was still rising at the end
     budget or scale  it has not learned, and was not evaluated on the way
     scale   it has not learned, and was not rising
