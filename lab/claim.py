@@ -8,8 +8,9 @@ mean over seeds has a 95% BCa interval:
     inconclusive  the threshold lies inside
 
 The negative control changes some arms so that the reason of the claim is gone. The same statistic
-with the same threshold must then come out `fails`: a check that cannot fail shows nothing. A
-control that puts one arm in the place of another has runs with seeds of its own (`apart`).
+with the same threshold must then come out `fails`: a check that cannot fail shows nothing, and
+where its control does not fail, a claim is `inconclusive` whatever its interval. A control that
+puts one arm in the place of another has runs with seeds of its own (`apart`).
 
 Where a claim does not hold, the curve of its subject, the arm that it speaks for, says what is at
 fault (`fault`).
@@ -150,7 +151,12 @@ def judge(claim: Claim, results: Mapping[str, Result]) -> dict[str, Any]:
         return {name: [_arm(results[e.slug]) for e in claim.seeded(x)] for name, x in arms.items()}
 
     control = {**claim.arms, **claim.control.arms}
-    judged = side(claim.arms)
+    judged, controlled = side(claim.arms), side(control)
+    blame = fault(claim, results, judged["verdict"], judged["series"])
+    if controlled["verdict"] != "fails":
+        says = f"the same check comes out {controlled['verdict']} under its control"
+        judged |= {"verdict": "inconclusive"}
+        blame = {"at": "control", "why": f"{says}: {claim.control.why}"}
     return {
         "claim": claim.name,
         "scale": claim.scale,
@@ -163,10 +169,10 @@ def judge(claim: Claim, results: Mapping[str, Result]) -> dict[str, Any]:
         "above": claim.above,
         "seeds": claim.seeds,
         **judged,
-        "fault": fault(claim, results, judged["verdict"], judged["series"]),
+        "fault": blame,
         "negative_control": {
             "why": claim.control.why,
-            **side(control),
+            **controlled,
             "arms": told(claim.control.arms),
         },
         "arms": told(claim.arms),

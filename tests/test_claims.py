@@ -144,10 +144,19 @@ STORIES: dict[str, tuple[Callable[[str], bool], float, float]] = {
 def test_what_the_paper_saw_holds_and_its_control_fails(name: str) -> None:
     found = claims.load(name, "cpu")
     solved, rest, control = STORIES[name]
-    results = told(found, lambda arm: 1.0 if solved(arm) else rest, lambda arm: control)
+
+    def seen(arm: str) -> float:
+        return 1.0 if solved(arm) else rest
+
+    results = told(found, seen, lambda arm: control)
     judged = judge(found, results)
     assert judged["verdict"] == "holds", judged["values"]
     assert judged["negative_control"]["verdict"] == "fails", judged["negative_control"]["values"]
+    if name != "arc-unseen":  # its control has no runs of its own
+        void = judge(found, told(found, seen, seen))
+        assert void["negative_control"]["verdict"] == "holds"
+        assert (void["verdict"], void["interval"]) == ("inconclusive", judged["interval"])
+        assert void["fault"]["at"] == "control"
     opposite = judge(found, told(found, lambda arm: rest if solved(arm) else 1.0, lambda arm: 1.0))
     assert opposite["verdict"] == "fails"
 

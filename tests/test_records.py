@@ -41,15 +41,16 @@ CLAIMS = records(RECORDS)
 
 @pytest.mark.parametrize("record", CLAIMS, ids=lambda r: f"{r['claim']}-{r['scale']}")
 def test_a_recorded_verdict_follows_from_its_values(record: dict[str, Any]) -> None:
-    """Threshold and arms are those of the claim today, and the control came out as it must."""
+    """Threshold and arms are those of the claim today; without a control that fails, nothing."""
     claim = claims.load(record["claim"], record["scale"])
     assert (record["threshold"], record["above"]) == (claim.threshold, claim.above)
     assert set(record["arms"]) == set(claim.arms)
     for side in (record, record["negative_control"]):
         assert len(side["values"]) == record["seeds"] >= 3
         verdict, interval = decide(side["values"], claim.threshold, claim.above)
-        assert (side["verdict"], side["interval"]) == (verdict, list(interval or ()))
-    assert record["negative_control"]["verdict"] == "fails"
+        void = side is record and record["negative_control"]["verdict"] != "fails"
+        assert side["interval"] == list(interval or ())
+        assert side["verdict"] == ("inconclusive" if void else verdict)
     assert (record["fault"] is None) == (record["verdict"] == "holds")
 
 
