@@ -8,9 +8,9 @@ mean over seeds has a 95% BCa interval:
     inconclusive  the threshold lies inside
 
 The negative control changes some arms so that the reason of the claim is gone. The same statistic
-with the same threshold must then come out `fails`: a check that cannot fail shows nothing, and
-where its control does not fail, a claim is `inconclusive` whatever its interval. A control that
-puts one arm in the place of another has runs with seeds of its own (`apart`).
+with the same threshold must then come out `fails`: a check that cannot fail shows nothing, and a
+claim that would hold is `inconclusive` where its control does not fail. A control that puts one arm
+in the place of another has runs with seeds of its own (`apart`).
 
 Where a claim does not hold, the curve of its subject, the arm that it speaks for, says what is at
 fault (`fault`).
@@ -153,7 +153,7 @@ def judge(claim: Claim, results: Mapping[str, Result]) -> dict[str, Any]:
     control = {**claim.arms, **claim.control.arms}
     judged, controlled = side(claim.arms), side(control)
     blame = fault(claim, results, judged["verdict"], judged["series"])
-    if controlled["verdict"] != "fails":
+    if judged["verdict"] == "holds" and controlled["verdict"] != "fails":
         says = f"the same check comes out {controlled['verdict']} under its control"
         judged |= {"verdict": "inconclusive"}
         blame = {"at": "control", "why": f"{says}: {claim.control.why}"}

@@ -173,4 +173,5 @@ def draw(figure: Figure, record: Mapping[str, Any]) -> None:
         highest = max(accuracy for _, accuracy in points)
         ax.annotate(mixer, (points[0][0], highest), (0, 4), textcoords="offset points", fontsize=6)
     ax.axvline(record["series"][0]["bar"], color="0.5", linestyle=":")
-    ax.set(xlabel="numbers of state", ylabel="accuracy", xscale="log", ylim=(-0.03, 1.1))
+    ax.set_xscale("log", base=2)
+    ax.set(xlabel="numbers of state", ylabel="accuracy", ylim=(-0.03, 1.1))
