@@ -6,6 +6,10 @@ the rest the recipe of its sparse parity: GPT-2 of three layers, one head and wi
 8e-5, batches of 64 from 25,000 rows. cpu: three of four operations modulo 5, eight examples, three
 quarters of the 64 tuples seen; two linear mixers whose convolution sees a whole example and one
 layer of attention, places counted within the example. Longer tuples are probed too.
+
+Measured, seed 0, 296 s on one thread beside other work: `lab run compose_arithmetic` gets the last
+example exactly in 0.301 of rows of seen tuples and 0.230 of unseen ones (a coin of five sides gives
+an answer in 0.2), flat over the second half of its steps.
 """
 
 from __future__ import annotations

@@ -5,6 +5,9 @@ gpu: that code: six languages in lists of six, 20 meanings, three example lines,
 6e-5, a line to 0. How well it did is not known to us; RoPE and a head of its own for the output are
 ours. cpu is ours: ten lists of four out of 1,296, eight meanings, width 64. Lists twice as long are
 our addition.
+
+Measured, seed 0, 91 s on one thread: `lab run compose_translation` gets 1.000 of rows of seen lists
+exactly and 0.906 of unseen ones, and none of lists twice as long.
 """
 
 from __future__ import annotations
