@@ -13,7 +13,7 @@ claim that would hold is `inconclusive` where its control does not fail. A contr
 in the place of another has runs with seeds of its own (`apart`).
 
 Where a claim does not hold, the curve of its subject, the arm that it speaks for, says what is at
-fault (`fault`).
+fault (lab/_fault.py).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lab._fault import evaluations, fault
 from lab.config import Experiment
 from lab.experiments._common import Scale
 from lab.results import Result, environment
@@ -34,9 +35,7 @@ if TYPE_CHECKING:
 
 Arms = Mapping[str, Experiment]
 APART = 100  # between the first seeds of an arm and of its copy in a control
-LEARNED = 0.9  # accuracy of a subject that can do what it was trained on
 POINTS = 20  # of the curve of a run in a record, at most
-RISING = 0.05  # in exact match over the last quarter of the steps
 
 
 @dataclass(frozen=True)
@@ -186,57 +185,10 @@ def _arm(result: Result) -> dict[str, Any]:
         {k: s[k] for k in ("probe", "length", "n", "exact", "answer")} for s in data["scores"]
     ]
     kept = {"run": Path(result.run).name, "scores": scores, "seconds": result.seconds}
-    rows = _evaluations(result)
+    rows = evaluations(result)
     some = rows[:: -(-len(rows) // POINTS) or 1]
     curve = [[row["rows"], [s["exact"] for s in row["scores"]]] for row in some]
     return kept | {"curve": curve, "learned": data["learned"]}
-
-
-def _evaluations(result: Result) -> list[dict[str, Any]]:
-    """Those on the way, without the branches of a schedule."""
-    return [row for row in result.curves if "branch" not in row]
-
-
-def fault(
-    claim: Claim,
-    results: Mapping[str, Result],
-    verdict: str,
-    series: Sequence[Mapping[str, Any]],
-) -> dict[str, str] | None:
-    """What a verdict other than `holds` is due to: the first of these that is so.
-
-    scale   the subject has learned its training rows, but the premise of the claim is not there
-    budget  its accuracy there was still rising at the end
-    budget or scale  it has not learned, and was not evaluated on the way
-    scale   it has not learned, and was not rising
-    seeds   the threshold lies within the interval
-    claim at this scale  the statistic is on the other side all the same: that the claim holds for
-            larger models and more rows is not ruled out
-    """
-    if verdict == "holds":
-        return None
-    answers, gains = [], []
-    for experiment in claim.seeded(claim.arms[claim.subject]):
-        result = results[experiment.slug]
-        answers.append(result.scores[0].answer)
-        late = [row for row in _evaluations(result) if row["step"] <= 0.75 * result.steps]
-        if late:
-            gains.append(result.scores[0].exact - late[-1]["scores"][0]["exact"])
-    learned = sum(answers) / len(answers)
-    says = f"{claim.subject}: accuracy {learned:.3f} on rows like those of training"
-    missing = claim.premise(series) if claim.premise and learned >= LEARNED else None
-    if missing:
-        return {"at": "scale", "why": f"{says}, but {missing}"}
-    if len(gains) == len(answers):
-        gain = sum(gains) / len(gains)
-        says += f", exact match {gain:+.3f} over the last quarter of the steps"
-        if gain >= RISING:
-            return {"at": "budget", "why": says}
-    elif learned < LEARNED:
-        return {"at": "budget or scale", "why": f"{says}; it was not evaluated on the way"}
-    if learned < LEARNED:
-        return {"at": "scale", "why": says}
-    return {"at": "seeds" if verdict == "inconclusive" else "claim at this scale", "why": says}
 
 
 def record(claim: Claim, results: Mapping[str, Result], command: str) -> dict[str, Any]:

@@ -16,12 +16,11 @@ from hypothesis import strategies as st
 from test_claims import NAMES, drawn_to, made, told
 
 from lab import claims
+from lab._fault import LEARNED, fault
 from lab.claim import (
-    LEARNED,
     Claim,
     Control,
     decide,
-    fault,
     file_name,
     judge,
     markdown,

@@ -20,7 +20,8 @@ from math import floor, log
 from typing import TYPE_CHECKING, Any
 
 from lab.claim import Claim, Control, Measured
-from lab.config import Experiment, ModelConfig, Probe, TrainConfig
+from lab.config import Experiment, Probe
+from lab.experiments._arc import MODEL, TRAIN
 from lab.experiments._common import Scale
 from lab.experiments.compose_parity import experiment as compose_parity
 from lab.results import Result
@@ -37,9 +38,6 @@ SIZES: dict[Scale, tuple[tuple[int, int], ...]] = {
     "cpu": ((8, 3),),
     "gpu": ((10, 5), (15, 7), (20, 10), (25, 12), (30, 15)),
 }
-GPT2 = ModelConfig(
-    layers="attention*3", width=192, heads=1, position="learned", bias=True, tie=True, dropout=0.1
-)
 
 
 def claim(scale: Scale) -> Claim:
@@ -87,15 +85,12 @@ def _arm(length: int, task: Task, cot: bool = True) -> Experiment:
         name="arc-unseen",
         task=task,
         cot=cot,
-        model=GPT2,
-        train=TrainConfig(
+        model=MODEL,
+        train=replace(
+            TRAIN,
             steps=40_000,
-            batch=64,
             lengths=(length,),
-            lr=8e-5,
-            schedule="constant",
-            weight_decay=0.01,
-            clip=0.0,
+            examples=None,
             precision="bf16",
             eval_every=1000,
             eval_rows=512,
@@ -125,7 +120,7 @@ def _more(d: int, k: int) -> dict[str, Experiment]:
     for name, cot in (("arithmetic, CoT", True), ("arithmetic, no CoT", False)):
         arms[name] = _arm(5, ComposeArithmetic(), cot)
     lines = _arm(6, ComposeTranslation())
-    model = replace(GPT2, layers="attention*2", width=720, heads=3)
+    model = replace(MODEL, layers="attention*2", width=720, heads=3)
     train = replace(lines.train, steps=6250, batch=16, lr=6e-5, weight_decay=0.0, clip=1.0)
     train = replace(train, schedule="linear", eval_every=250)
     return arms | {"translation, CoT": replace(lines, model=model, train=train)}

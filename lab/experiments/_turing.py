@@ -15,6 +15,32 @@ from lab.experiments._common import Scale, over_lengths
 from tasks import Task, refuse
 
 
+def authors(
+    position: Position, lengths: tuple[int, ...], steps: int
+) -> tuple[ModelConfig, TrainConfig]:
+    """Model and training of the code for copying; rate, batch, steps and evaluations are ours."""
+    model = ModelConfig(
+        layers="attention*12",
+        width=1024,
+        heads=16,
+        position=position,
+        banded=8 if position == "hard_alibi" else 0,
+    )
+    train = TrainConfig(
+        steps=steps,
+        batch=64,
+        lengths=lengths,
+        lr=1e-4,
+        weight_decay=0.1,
+        warmup=100,
+        precision="bf16",
+        eval_every=steps // 10,
+        eval_rows=256,
+        eval_answers=False,
+    )
+    return model, train
+
+
 def program(
     name: str,
     task: Task,
@@ -31,25 +57,7 @@ def program(
     lengths = tuple(range(shortest, longest + 1))
     banded = position == "hard_alibi"
     if scale == "gpu":
-        model = ModelConfig(
-            layers="attention*12",
-            width=1024,
-            heads=16,
-            position=position,
-            banded=8 if banded else 0,
-        )
-        train = TrainConfig(
-            steps=20_000,
-            batch=64,
-            lengths=lengths,
-            lr=1e-4,
-            weight_decay=0.1,
-            warmup=100,
-            precision="bf16",
-            eval_every=2_000,
-            eval_rows=256,
-            eval_answers=False,
-        )
+        model, train = authors(position, lengths, steps=20_000)
     else:
         model = ModelConfig(
             layers="attention*3",

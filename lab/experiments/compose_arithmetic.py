@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
+from lab.experiments._arc import MODEL, TRAIN
 from lab.experiments._common import Scale, over_lengths
 from tasks.compose_arithmetic import ComposeArithmetic
 
@@ -48,26 +49,7 @@ def experiment(
     if train_tasks is None:  # 0: D T ln(D T), at T operations in a tuple out of D
         train_tasks = 0 if paper else 3 * operations ** min(max(1, length), 16) // 4
     if paper:
-        model = ModelConfig(
-            layers="attention*3",
-            width=192,
-            heads=1,
-            position="learned",
-            tokens=4_096,
-            bias=True,
-            tie=True,
-            dropout=0.1,
-        )
-        train = TrainConfig(
-            steps=62_500,
-            batch=64,
-            lr=8e-5,
-            weight_decay=0.01,
-            schedule="constant",
-            clip=0,
-            examples=25_000,
-            eval_every=6_250,
-        )
+        model, train = replace(MODEL, tokens=4_096), TRAIN
     else:
         model = ModelConfig(
             layers="based*2,attention",

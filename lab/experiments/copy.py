@@ -14,6 +14,7 @@ from __future__ import annotations
 from lab._model_config import Position
 from lab.config import Experiment, ModelConfig, TrainConfig
 from lab.experiments._common import Scale, over_lengths
+from lab.experiments._turing import authors
 from tasks import refuse
 from tasks.copy import Copy
 
@@ -39,25 +40,7 @@ def experiment(
         raise refuse("length", longest, "at least 2 symbols")
     lengths = tuple(range(1, longest + 1))
     if paper:
-        model = ModelConfig(
-            layers="attention*12",
-            width=1024,
-            heads=16,
-            position=position,
-            banded=8 if banded else 0,
-        )
-        train = TrainConfig(
-            steps=10_000,
-            batch=64,
-            lengths=lengths,
-            lr=1e-4,
-            weight_decay=0.1,
-            warmup=100,
-            precision="bf16",
-            eval_every=1_000,
-            eval_rows=256,
-            eval_answers=False,
-        )
+        model, train = authors(position, lengths, steps=10_000)
     else:
         model = ModelConfig(
             layers="attention*2",

@@ -1,0 +1,21 @@
+"""The published recipe for compositions in context (2502.08991, sparse parity, gpu scale).
+
+Which of it is the paper's and which is ours stands in lab/experiments/compose_parity.py; arithmetic
+takes it over.
+"""
+
+from __future__ import annotations
+
+from lab.config import ModelConfig, TrainConfig
+
+MODEL = ModelConfig(layers="attention*3", width=192, heads=1, bias=True, tie=True, dropout=0.1)
+TRAIN = TrainConfig(
+    steps=62_500,
+    batch=64,
+    lr=8e-5,
+    weight_decay=0.01,
+    schedule="constant",
+    clip=0.0,
+    examples=25_000,
+    eval_every=6_250,
+)
