@@ -173,7 +173,7 @@ def test_a_story_told_twice_gives_one_record_a_run() -> None:
 def test_what_is_at_fault(
     answer: float, exact: float, at_three_quarters: float | None, verdict: str, at: str
 ) -> None:
-    """Ten evaluations in 1,500 steps: the one at 1,050 is the last in the first three quarters."""
+    """Evaluations every 125 of 1,000 steps: that at 750 is the last in the first three quarters."""
     found = claims.load("turing-length", "cpu")
     results = {}
     for e in found.seeded(found.arms["hard_alibi"]):
@@ -182,9 +182,9 @@ def test_what_is_at_fault(
         curves = [
             {**row, "scores": [{**row["scores"][0], "exact": at_three_quarters}]}
             for row in one.curves
-            if row["step"] == 1050 and at_three_quarters is not None
+            if row["step"] == 750 and at_three_quarters is not None
         ]
-        stray = {"step": 1060, "branch": 1100, "scores": [{"exact": exact}]}
+        stray = {"step": 740, "branch": 800, "scores": [{"exact": exact}]}
         results[e.slug] = replace(one, scores=(home, *one.scores[1:]), curves=[*curves, stray])
     told = fault(found, results, verdict, [])
     assert told and told["at"] == at and f"accuracy {answer:.3f}" in told["why"]

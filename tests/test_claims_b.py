@@ -37,10 +37,14 @@ def made(e: Experiment, right: Mapping[tuple[str, int], float]) -> Result:
 def judged(found: Claim, story: Story) -> dict[str, Any]:
     """The record where every seed of an arm, and of its copy in the control, has the accuracies
     of the story."""
-    named = {arm.slug: name for name, arm in found.arms.items()}
+
+    def unseeded(arm: Experiment) -> str:
+        return replace(arm, train=replace(arm.train, seed=0)).slug
+
+    named = {unseeded(arm): name for name, arm in found.arms.items()}
     results = {}
     for arm in [*found.arms.values(), *found.control.arms.values()]:
-        name = named[replace(arm, train=replace(arm.train, seed=0)).slug]
+        name = named[unseeded(arm)]
         results |= {e.slug: made(e, story.get(name, {})) for e in found.seeded(arm)}
     return judge(found, results)
 

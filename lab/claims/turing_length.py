@@ -19,12 +19,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
+from lab._model_config import Position
 from lab.claim import Claim, Control, Measured, apart
 from lab.claims._scores import curves, score, trained
-from lab.config import Experiment, ModelConfig, TrainConfig
+from lab.config import Experiment, ModelConfig, Probe, TrainConfig
 from lab.experiments._common import Scale, over_lengths
+from lab.experiments._turing import program
 from lab.results import Result
 from tasks import Task
 from tasks.addition import Addition
@@ -39,6 +41,7 @@ OWN = "hard_alibi"
 BARE = "no scratchpad"
 OTHERS = ("rope", "alibi", "none", BARE)
 LABEL = "held out"
+CPU_DIGITS = 4  # the most in a training row
 PROGRAMS: dict[str, Task] = {
     "multiplication": Multiplication(),
     "sgd": Sgd(),
@@ -66,7 +69,7 @@ def claim(scale: Scale) -> Claim:
         + (
             "; up to 50 digits"
             if scale == "gpu"
-            else "; 1 to 4 digits, 3 layers of 8 heads (4 banded), width 64, 48,000 rows"
+            else f"; 1 to {CPU_DIGITS} digits, model and training of `lab run addition`"
         ),
         arms=arms,
         statistic="lead of Hard-ALiBi in accuracy at 1.5x, or what the best other arm loses from"
@@ -80,31 +83,36 @@ def claim(scale: Scale) -> Claim:
 
 
 def _arm(scale: Scale, task: Task, name: str) -> Experiment:
-    if scale == "cpu":
-        most, size, n = 4, {"layers": "attention*3", "width": 64, "heads": 8}, 256
-        train = TrainConfig(steps=1500, batch=32, lr=3e-3, warmup=50, eval_every=150)
-    else:
-        # Samples of SGD take five tokens each, twice for every step: fewer of them.
-        most, n = (24 if isinstance(task, Sgd) else 50), 128
-        size = {"layers": "attention*6", "width": 512, "heads": 16}
-        train = TrainConfig(
-            steps=20_000, batch=16, lr=5e-4, warmup=500, precision="bf16", eval_every=2000
-        )
+    cot, position = name != BARE, cast(Position, OWN if name == BARE else name)
+    if scale == "cpu":  # model and training of `lab run addition`
+        own = program("turing-length", task, scale, cot, CPU_DIGITS, 1, position, steps=1_000)
+        probes = _probes(CPU_DIGITS, 256)
+        return replace(own, train=replace(own.train, seed=10), probes=probes)
+    # Samples of SGD take five tokens each, twice for every step: fewer of them.
+    most = 24 if isinstance(task, Sgd) else 50
     least = 1 if isinstance(task, Addition) else 2  # the least that the other programs can hold out
     return Experiment(
         name="turing-length",
         task=task,
-        cot=name != BARE,
-        model=_model(OWN if name == BARE else name, size),
-        train=replace(
-            train, lengths=tuple(range(least, most + 1)), eval_rows=128, eval_answers=False
+        cot=cot,
+        model=ModelConfig(layers="attention*6", width=512, heads=16, position=position),
+        train=TrainConfig(
+            steps=20_000,
+            batch=16,
+            lengths=tuple(range(least, most + 1)),
+            lr=5e-4,
+            warmup=500,
+            precision="bf16",
+            eval_every=2000,
+            eval_rows=128,
+            eval_answers=False,
         ),
-        probes=over_lengths(LABEL, (most, most * 3 // 2, most * 2), n, split="test"),
+        probes=_probes(most, 128),
     )
 
 
-def _model(position: Any, size: Mapping[str, Any]) -> ModelConfig:
-    return ModelConfig(position=position, **size)
+def _probes(most: int, n: int) -> tuple[Probe, ...]:
+    return over_lengths(LABEL, (most, most * 3 // 2, most * 2), n, split="test")
 
 
 def measure(results: Mapping[str, Result]) -> Measured:
