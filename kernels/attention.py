@@ -27,6 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels import Impl, choose
+from kernels._wrap import differentiable
 
 _Map = Callable[[Tensor], Tensor]
 
@@ -252,7 +253,7 @@ def attention(
     q, k, v = autocast(q, k, v)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     if choose("attention", impl, q.device, unsupported(q, k, v)):
-        call = _attention if torch.compiler.is_compiling() else _Eager.apply
+        call = _attention if torch.compiler.is_compiling() else _eager
         return call(q, k, v, scale, slopes, window, log_forget, gate, offsets)[0]
     return reference(
         q,
@@ -293,9 +294,7 @@ def _attention(
     gate: Tensor | None,
     offsets: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    from kernels._attention_triton import run_forward
-
-    return run_forward(q, k, v, scale, slopes, window, log_forget, gate, offsets)
+    return _runs()[0](q, k, v, scale, slopes, window, log_forget, gate, offsets)
 
 
 @torch.library.custom_op("kernels::attention_backward", mutates_args=())
@@ -313,9 +312,8 @@ def _attention_backward(
     gate: Tensor | None,
     offsets: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    from kernels._attention_triton import run_backward
-
-    return run_backward(dy, q, k, v, y, lse, scale, slopes, window, log_forget, gate, offsets)
+    rest = slopes, window, log_forget, gate, offsets
+    return _runs()[1](dy, q, k, v, y, lse, scale, *rest)
 
 
 @_attention.register_fake
@@ -341,10 +339,6 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> 
     ctx.save_for_backward(q, k, v, *output, *rest)
 
 
-def _gradient(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    return _gradients(_attention_backward, ctx, dy)
-
-
 def _gradients(backward: Any, ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     q, k, v, y, lse, slopes, window, log_forget, gate, offsets = ctx.saved_tensors
     dq, dk, dv, dlog, dgate = backward(
@@ -354,105 +348,22 @@ def _gradients(backward: Any, ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]
     return dq, dk, dv, None, None, None, dlog, None if gate is None else dgate, None
 
 
-_attention.register_autograd(_gradient, setup_context=_setup)
+def _runs() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    from kernels._attention_triton import run_backward, run_forward
+
+    return run_forward, run_backward
 
 
-@_attention.register_vmap
-def _(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-    return fold(_attention, info.batch_size, in_dims, inputs, per_head=(4, 5), offsets=8)
-
-
-@_attention_backward.register_vmap
-def _(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-    return fold(_attention_backward, info.batch_size, in_dims, inputs, per_head=(7, 8), offsets=11)
-
-
-class _Eager(torch.autograd.Function):
-    """The operator outside of torch.compile: less to do per call, and torch.func.grad sees it."""
-
-    @staticmethod
-    def forward(*inputs: Any) -> tuple[Tensor, Tensor]:
-        from kernels._attention_triton import run_forward
-
-        return run_forward(*inputs)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        _setup(ctx, inputs, output)
-        ctx.mark_non_differentiable(output[1])
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        return _gradients(_EagerBackward.apply, ctx, dy)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-        return fold(_Eager.apply, info.batch_size, in_dims, inputs, per_head=(4, 5), offsets=8)
-
-
-class _EagerBackward(torch.autograd.Function):
-    @staticmethod
-    def forward(*inputs: Any) -> tuple[Tensor, ...]:
-        from kernels._attention_triton import run_backward
-
-        return run_backward(*inputs)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        raise RuntimeError("attention: the kernels have no second derivative")
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-        call = _EagerBackward.apply
-        return fold(call, info.batch_size, in_dims, inputs, per_head=(7, 8), offsets=11)
-
-
-def fold(
-    operator: Any,
-    n: int,
-    in_dims: tuple[int | None, ...],
-    inputs: tuple[Any, ...],
-    *,
-    per_head: tuple[int, ...] = (),
-    offsets: int,
-) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    """Run `operator` with the n entries of a vmapped dimension as further rows.
-
-    Tensors [B,...] become [n B,...]; with offsets (B = 1) the entries are packed along T instead.
-    Tensors per_head [H] become [n B,H] where the entries differ.
-    """
-    inputs = tuple(
-        x if dim is None or not isinstance(x, Tensor) else x.movedim(dim, 0)
-        for x, dim in zip(inputs, in_dims, strict=True)
-    )
-    first = next(i for i, x in enumerate(inputs) if isinstance(x, Tensor))
-    B, T = inputs[first].shape[0 if in_dims[first] is None else 1 :][:2]
-    packed = inputs[offsets] is not None
-    folded: list[Any] = []
-    for i, (x, dim) in enumerate(zip(inputs, in_dims, strict=True)):
-        if not isinstance(x, Tensor):
-            folded.append(x)
-        elif i == offsets:
-            shift = T * torch.arange(n, device=x.device, dtype=x.dtype)[:, None]
-            folded.append(F.pad((x[..., 1:] + shift).flatten(), (1, 0)))
-        elif i in per_head:
-            if dim is not None and packed:
-                raise ValueError("vmap over the slopes or windows of packed rows has no kernel")
-            folded.append(x if dim is None else x.repeat_interleave(B, 0))
-        else:
-            x = x.expand(n, *x.shape) if dim is None else x
-            folded.append(x.flatten(0, 2)[None] if packed else x.flatten(0, 1))
-    outputs = []
-    for y in operator(*folded):
-        if y.ndim == 1:
-            outputs.append(y.expand(n, 0))
-        else:
-            outputs.append(y[0].unflatten(0, (n, 1, T)) if packed else y.unflatten(0, (n, B)))
-    return tuple(outputs), (0,) * len(outputs)
+_eager = differentiable(
+    "attention",
+    _attention,
+    _attention_backward,
+    _runs,
+    _setup,
+    _gradients,
+    per_head=(4, 5),
+    offsets=8,
+)
 
 
 def check(

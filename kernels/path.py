@@ -26,6 +26,7 @@ that repeat make L large. (Powers of L are never formed; they overflow where w r
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,7 +35,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels import Impl, choose
-from kernels.attention import autocast, check, fold, opened, ragged, unsupported
+from kernels._wrap import differentiable
+from kernels.attention import autocast, check, opened, ragged, unsupported
 from kernels.attention import example_inputs as _attention_inputs
 
 
@@ -225,7 +227,7 @@ def path(
     if choose("path", impl, q.device, unsupported(q, k, v)):
         if w.dtype != q.dtype:
             w, beta = _narrowed(w, beta, q.dtype)
-        call = _path if torch.compiler.is_compiling() else _Eager.apply
+        call = _path if torch.compiler.is_compiling() else _eager
         return call(q, k, v, w, beta, scale, log_forget, gate, offsets)[0]
     return reference(
         q, k, v, w, beta, scale=scale, log_forget=log_forget, gate=gate, offsets=offsets
@@ -257,9 +259,7 @@ def _path(
     gate: Tensor | None,
     offsets: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    from kernels._path_triton import run_forward
-
-    return run_forward(q, k, v, w, beta, scale, log_forget, gate, offsets)
+    return _runs()[0](q, k, v, w, beta, scale, log_forget, gate, offsets)
 
 
 @torch.library.custom_op("kernels::path_backward", mutates_args=())
@@ -277,9 +277,7 @@ def _path_backward(
     gate: Tensor | None,
     offsets: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    from kernels._path_triton import run_backward
-
-    return run_backward(dy, q, k, v, w, beta, y, lse, scale, log_forget, gate, offsets)
+    return _runs()[1](dy, q, k, v, w, beta, y, lse, scale, log_forget, gate, offsets)
 
 
 @_path.register_fake
@@ -307,10 +305,6 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> 
     ctx.save_for_backward(q, k, v, w, beta, *output, *rest)
 
 
-def _gradient(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    return _gradients(_path_backward, ctx, dy)
-
-
 def _gradients(backward: Any, ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
     q, k, v, w, beta, y, lse, log_forget, gate, offsets = ctx.saved_tensors
     dq, dk, dv, dw, dbeta, dlog, dgate = backward(
@@ -321,60 +315,13 @@ def _gradients(backward: Any, ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]
     return dq, dk, dv, dw.to(w.dtype), dbeta.to(beta.dtype), None, dlog, dgate, None
 
 
-_path.register_autograd(_gradient, setup_context=_setup)
+def _runs() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    from kernels._path_triton import run_backward, run_forward
+
+    return run_forward, run_backward
 
 
-@_path.register_vmap
-def _(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-    return fold(_path, info.batch_size, in_dims, inputs, offsets=8)
-
-
-@_path_backward.register_vmap
-def _(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-    return fold(_path_backward, info.batch_size, in_dims, inputs, offsets=11)
-
-
-class _Eager(torch.autograd.Function):
-    """The operator outside of torch.compile: less to do per call, and torch.func.grad sees it."""
-
-    @staticmethod
-    def forward(*inputs: Any) -> tuple[Tensor, Tensor]:
-        from kernels._path_triton import run_forward
-
-        return run_forward(*inputs)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        _setup(ctx, inputs, output)
-        ctx.mark_non_differentiable(output[1])
-
-    @staticmethod
-    def backward(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        return _gradients(_EagerBackward.apply, ctx, dy)
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-        return fold(_Eager.apply, info.batch_size, in_dims, inputs, offsets=8)
-
-
-class _EagerBackward(torch.autograd.Function):
-    @staticmethod
-    def forward(*inputs: Any) -> tuple[Tensor, ...]:
-        from kernels._path_triton import run_backward
-
-        return run_backward(*inputs)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        pass
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        raise RuntimeError("path: the kernels have no second derivative")
-
-    @staticmethod
-    def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-        return fold(_EagerBackward.apply, info.batch_size, in_dims, inputs, offsets=11)
+_eager = differentiable("path", _path, _path_backward, _runs, _setup, _gradients, offsets=8)
 
 
 FOLD = 32
