@@ -162,5 +162,7 @@ def _list(as_json: bool) -> None:
             table.add_row(r["claim"], "-", "not recorded", "-", "-", "-", "-")
             continue
         cells = (r["claim"], r["scale"], r["verdict"], number(r["mean"]), spelled(r["interval"]))
-        table.add_row(*cells, r["negative_control"]["verdict"], str(r["environment"]["git"]))
+        commit, *others = str(r["environment"]["git"]).split(", ")
+        made = f"{commit} +{len(others)}" if others else commit
+        table.add_row(*cells, r["negative_control"]["verdict"], made)
     Console().print(table)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from lab._fault import evaluations, fault
 from lab.config import Experiment
 from lab.experiments._common import Scale
-from lab.results import Result, environment
+from lab.results import Result
 from lab.stats import over_seeds
 
 if TYPE_CHECKING:
@@ -129,7 +129,8 @@ def decide(
 
 
 def judge(claim: Claim, results: Mapping[str, Result]) -> dict[str, Any]:
-    """The record of a claim from its finished runs, by slug. No environment yet."""
+    """The record of a claim from its finished runs, by slug, without its environment. Its
+    experiments are those of the first seed."""
 
     def side(arms: Arms) -> dict[str, Any]:
         seeds = []
@@ -148,6 +149,9 @@ def judge(claim: Claim, results: Mapping[str, Result]) -> dict[str, Any]:
 
     def told(arms: Arms) -> dict[str, Any]:
         return {name: [_arm(results[e.slug]) for e in claim.seeded(x)] for name, x in arms.items()}
+
+    def configured(arms: Arms) -> dict[str, Any]:
+        return {name: experiment.to_json() for name, experiment in arms.items()}
 
     control = {**claim.arms, **claim.control.arms}
     judged, controlled = side(claim.arms), side(control)
@@ -173,8 +177,10 @@ def judge(claim: Claim, results: Mapping[str, Result]) -> dict[str, Any]:
             "why": claim.control.why,
             **controlled,
             "arms": told(claim.control.arms),
+            "experiments": configured(claim.control.arms),
         },
         "arms": told(claim.arms),
+        "experiments": configured(claim.arms),
     }
 
 
@@ -192,13 +198,18 @@ def _arm(result: Result) -> dict[str, Any]:
 
 
 def record(claim: Claim, results: Mapping[str, Result], command: str) -> dict[str, Any]:
-    """`judge`, with where it was measured: the environments of its runs, and of this process."""
-    made = {r.environment["device"] for r in results.values()}
-    return {
-        "command": command,
-        "environment": environment("cpu", 1) | {"device": ", ".join(sorted(made))},
-        **judge(claim, results),
-    }
+    """`judge`, with the command and where its runs were made."""
+    made = _joined([result.environment for result in results.values()])
+    return {"command": command, "environment": made, **judge(claim, results)}
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    """What all of these say; where they differ, everything that one of them says."""
+    if all(isinstance(value, Mapping) for value in values):
+        names = dict.fromkeys(name for value in values for name in value)
+        return {name: _joined([v[name] for v in values if name in v]) for name in names}
+    different = sorted({str(value) for value in values})
+    return values[0] if len(different) == 1 else ", ".join(different)
 
 
 def records(folder: Path) -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ from lab.claim import (
     records,
 )
 from lab.cli import main
-from lab.config import Experiment
+from lab.config import Experiment, from_json
 from lab.stats import over_seeds
 from lab.sweep import run_many
 
@@ -97,7 +97,13 @@ def test_a_claim_from_its_runs_to_its_figure(tmp_path: Path) -> None:
     made_of = record(found, by_slug, "lab claim cot-sparsity --seeds 2")
     assert made_of["values"] == [0.0, 0.0] and made_of["verdict"] == "fails"
     assert made_of["negative_control"]["verdict"] == "fails"
-    assert made_of["environment"]["device"] and made_of["environment"]["torch"]
+    assert made_of["environment"] == results[0].environment, "all runs of one place"
+    assert from_json(made_of["experiments"]["CoT"]) == found.arms["CoT"]
+    elsewhere = replace(results[0], environment={"git": "b", "kernels": {"a": 1}, "threads": 1})
+    here = replace(results[0], environment={"git": "a", "kernels": {"b": 2}, "threads": 1})
+    both = dict(zip(by_slug, (elsewhere, here, here, here), strict=True))
+    told = {"git": "a, b", "kernels": {"a": 1, "b": 2}, "threads": 1}
+    assert record(found, both, "")["environment"] == told
     run = made_of["series"][0]["CoT"]
     assert run["steps"] == [*range(2, 14), 16] and len(run["exact"]) == len(run["steps"])
     assert all(0 < e <= 1 for heads in run["entropy"] for e in heads) and len(run["map"]) == 4

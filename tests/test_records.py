@@ -12,6 +12,7 @@ from lab import claims
 from lab.bench.kernels import markdown
 from lab.claim import decide, file_name, records
 from lab.claim import markdown as verdicts
+from lab.config import from_json
 from lab.results import read_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -54,6 +55,18 @@ def test_a_recorded_verdict_follows_from_its_values(record: dict[str, Any]) -> N
             "inconclusive" if verdict == "holds" and not controlled else verdict
         )
     assert (record["fault"] is None) == (record["verdict"] == "holds")
+
+
+@pytest.mark.parametrize("record", CLAIMS, ids=lambda r: f"{r['claim']}-{r['scale']}")
+def test_a_record_is_of_the_experiments_that_the_claim_runs_today(record: dict[str, Any]) -> None:
+    """Fields that came later have their defaults; a changed protocol wants a new record."""
+    claim = claims.load(record["claim"], record["scale"])
+    for arms, side in ((claim.arms, record), (claim.control.arms, record["negative_control"])):
+        ran = {name: from_json(experiment) for name, experiment in side["experiments"].items()}
+        assert ran == dict(arms)
+        assert {name: len(runs) for name, runs in side["arms"].items()} == dict.fromkeys(
+            arms, record["seeds"]
+        )
 
 
 def test_the_readmes_verdicts_are_those_of_the_records() -> None:
