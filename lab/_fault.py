@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from lab.claim import Claim
 
 LEARNED = 0.9  # accuracy of a subject that can do what it was trained on
-RISING = 0.05  # in exact match over the last quarter of the steps
+RISING = 0.05  # in exact match over the last quarter of the steps, and as much left to gain
 
 
 def evaluations(result: Result) -> list[dict[str, Any]]:
@@ -28,7 +28,7 @@ def fault(
     """What a verdict other than `holds` is due to: the first of these that is so.
 
     scale   the subject has learned its training rows, but the premise of the claim is not there
-    budget  its accuracy there was still rising at the end
+    budget  its accuracy there was still rising at the end, and had room to
     budget or scale  it has not learned, and was not evaluated on the way
     scale   it has not learned, and was not rising
     seeds   the threshold lies within the interval
@@ -37,10 +37,11 @@ def fault(
     """
     if verdict == "holds":
         return None
-    answers, gains = [], []
+    answers, ends, gains = [], [], []
     for experiment in claim.seeded(claim.arms[claim.subject]):
         result = results[experiment.slug]
         answers.append(result.scores[0].answer)
+        ends.append(result.scores[0].exact)
         late = [row for row in evaluations(result) if row["step"] <= 0.75 * result.steps]
         if late:
             gains.append(result.scores[0].exact - late[-1]["scores"][0]["exact"])
@@ -50,9 +51,9 @@ def fault(
     if missing:
         return {"at": "scale", "why": f"{says}, but {missing}"}
     if len(gains) == len(answers):
-        gain = sum(gains) / len(gains)
-        says += f", exact match {gain:+.3f} over the last quarter of the steps"
-        if gain >= RISING:
+        gain, end = sum(gains) / len(gains), sum(ends) / len(ends)
+        says += f", exact match {end:.3f} after {gain:+.3f} in the last quarter of the steps"
+        if min(gain, 1 - end) >= RISING:
             return {"at": "budget", "why": says}
     elif learned < LEARNED:
         return {"at": "budget or scale", "why": f"{says}; it was not evaluated on the way"}

@@ -170,6 +170,7 @@ def test_a_story_told_twice_gives_one_record_a_run() -> None:
         (0.95, 0.9, 0.9, "inconclusive", "seeds"),
         (0.95, 0.9, 0.8, "inconclusive", "budget"),
         (0.95, 0.9, None, "fails", "claim at this scale"),
+        (0.99, 0.98, 0.7, "fails", "claim at this scale"),
         (0.6, 0.6, 0.5, "fails", "budget"),
         (0.6, 0.6, 0.6, "inconclusive", "scale"),
         (0.6, 0.6, 0.9, "fails", "scale"),

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 LABEL = "held out"
 PLACES = ("predicted", "coupled", "learned", "rope")
 PLAIN = ("learned", "rope")
-DEGREES: dict[Scale, tuple[int, ...]] = {"cpu": (2, 4, 6), "gpu": (4, 6, 8, 10, 12)}
+DEGREES: dict[Scale, tuple[int, ...]] = {"cpu": (2, 3, 4), "gpu": (4, 6, 8, 10, 12)}
 
 
 def claim(scale: Scale) -> Claim:
@@ -83,7 +83,7 @@ def _placed(position: Any, train: TrainConfig, tokens: int, offset: int) -> dict
 def _copy(scale: Scale, name: str) -> Experiment:
     if scale == "cpu":
         most, n = 8, 512
-        train = TrainConfig(steps=2500, batch=64, lr=3e-3, warmup=50, eval_every=250)
+        train = TrainConfig(steps=4000, batch=64, lr=3e-3, warmup=50, eval_every=400, seed=10)
     else:
         most, n = 30, 2048
         train = TrainConfig(
@@ -132,7 +132,7 @@ def _planted(scale: Scale, k: int) -> Experiment:
     far: tuple[int, ...]
     if scale == "cpu":
         lengths, far = (8, 10, 12, 14, 16), (16, 32, 64)
-        train = TrainConfig(steps=1000, batch=128, lr=2e-3, warmup=50, eval_every=125)
+        train = TrainConfig(steps=3000, batch=128, lr=7e-4, warmup=50, eval_every=300, seed=10)
         model = ModelConfig(layers="attention*2", width=64, heads=4, position="none")
     else:
         lengths, far = tuple(range(20, 51, 5)), (50, 100, 200, 500)
