@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from lab._names import JSON, Refused, experiment_function, load_task, mistakes, with_options
+
+if TYPE_CHECKING:
+    from lab.testing import Finding
+    from tasks import Task
 
 SET = click.option(
     "--set", "sets", multiple=True, metavar="OPTION=VALUE", help="a task option: k=5"
@@ -72,13 +77,11 @@ def check(name: str, examples: int, sets: tuple[str, ...], as_json: bool) -> Non
 
     A property that fails is shown with its smallest case.
     """
-    from lab.testing import findings
-
     with mistakes():
         task = with_options(load_task(name)(), sets, None)
     broken, rows = 0, []
     try:
-        for finding in findings(task, examples):
+        for finding in _findings(task, examples):
             broken += finding.broken is not None
             rows.append({"property": finding.name, "holds": finding.broken is None})
             if as_json:
@@ -97,6 +100,20 @@ def check(name: str, examples: int, sets: tuple[str, ...], as_json: bool) -> Non
         says = "every property holds" if not broken else f"{broken} of {len(rows)} properties fail"
         click.echo(f"{task}: {says}")
     sys.exit(1 if broken else 0)
+
+
+def _findings(task: Task, examples: int) -> Iterator[Finding]:
+    """`lab.testing.findings`, without the folder that Hypothesis leaves where it is called."""
+    from hypothesis.configuration import set_hypothesis_home_dir
+
+    from lab.testing import findings
+
+    with tempfile.TemporaryDirectory() as folder:
+        set_hypothesis_home_dir(folder)
+        try:
+            yield from findings(task, examples)
+        finally:
+            set_hypothesis_home_dir(None)
 
 
 @click.command()
