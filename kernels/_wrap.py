@@ -33,14 +33,16 @@ def differentiable(
     runs imports what launches the kernels, forward and backward. setup(ctx, inputs, output) saves;
     gradients(backward, ctx, dy) gives one for every input. offsets, per_head: see `fold`.
     """
-    behind = tuple(i + _AHEAD for i in per_head)
 
-    def over_forward(call: Any, info: Any, in_dims: tuple[int | None, ...], inputs: Any) -> Any:
-        return fold(call, info.batch_size, in_dims, inputs, per_head=per_head, offsets=offsets)
+    def folded(call: Any, ahead: int = 0) -> Callable[..., Any]:
+        """The vmap of a call, whose inputs have places `ahead` further on."""
+        heads = tuple(i + ahead for i in per_head)
 
-    def over_backward(call: Any, info: Any, in_dims: tuple[int | None, ...], inputs: Any) -> Any:
-        n, last = info.batch_size, offsets + _AHEAD
-        return fold(call, n, in_dims, inputs, per_head=behind, offsets=last)
+        def rule(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
+            n, last = info.batch_size, offsets + ahead
+            return fold(call, n, in_dims, inputs, per_head=heads, offsets=last)
+
+        return rule
 
     class Eager(torch.autograd.Function):
         """Less to do per call than in the operator, and torch.func.grad sees it."""
@@ -60,7 +62,7 @@ def differentiable(
 
         @staticmethod
         def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-            return over_forward(Eager.apply, info, in_dims, inputs)
+            return folded(Eager.apply)(info, in_dims, *inputs)
 
     class EagerBackward(torch.autograd.Function):
         @staticmethod
@@ -77,14 +79,14 @@ def differentiable(
 
         @staticmethod
         def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-            return over_backward(EagerBackward.apply, info, in_dims, inputs)
+            return folded(EagerBackward.apply, _AHEAD)(info, in_dims, *inputs)
 
     def gradient(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         return gradients(backward, ctx, dy)
 
     forward.register_autograd(gradient, setup_context=setup)
-    forward.register_vmap(lambda info, dims, *inputs: over_forward(forward, info, dims, inputs))
-    backward.register_vmap(lambda info, dims, *inputs: over_backward(backward, info, dims, inputs))
+    forward.register_vmap(folded(forward))
+    backward.register_vmap(folded(backward, _AHEAD))
     return Eager.apply
 
 

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 Arms = Mapping[str, Experiment]
 APART = 100  # between the first seeds of an arm and of its copy in a control
+# Of a protocol that was changed after a look at its first result, and run anew with fresh seeds.
+REVISED = "; revised after a first result, fresh seeds (notebooks/records/LOG.md)"
 POINTS = 20  # of the curve of a run in a record, at most
 
 

@@ -20,7 +20,7 @@ from dataclasses import replace
 from math import floor, log
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import Claim, Control, Measured
+from lab.claim import REVISED, Claim, Control, Measured
 from lab.config import Experiment, Probe
 from lab.experiments._arc import MODEL, TRAIN
 from lab.experiments._common import Scale
@@ -63,7 +63,7 @@ def claim(scale: Scale) -> Claim:
         + (
             "stop at 0.99 on 512 seen rows"
             if scale == "gpu"
-            else "d = 8, 20 examples, model, budget"
+            else f"d = 8, 20 examples, model, budget{REVISED}"
         ),
         arms=arms,
         statistic="exact match of the last example on unseen tuples with CoT"

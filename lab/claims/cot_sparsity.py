@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import Claim, Control, Measured
+from lab.claim import REVISED, Claim, Control, Measured
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
 from lab.experiments._common import Scale
 from lab.presets import PRESETS
@@ -46,7 +46,7 @@ def claim(scale: Scale) -> Claim:
         + (
             f"; the first {10**6:,} of 10^7 rows, weights in fp32 under bf16 autocast"
             if scale == "gpu"
-            else "; n = 16, 1 layer, 2 heads, width 64"
+            else f"; n = 16, 1 layer, 2 heads, width 64{REVISED}"
         ),
         arms=arms,
         statistic="rank correlation of accuracy (below 0.6 counts as 0.6) and mean entropy of the"

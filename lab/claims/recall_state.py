@@ -24,7 +24,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from lab import mixers
-from lab.claim import Claim, Control, Measured
+from lab.claim import REVISED, Claim, Control, Measured
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig, from_json
 from lab.experiments._common import Scale
 from lab.results import Result
@@ -100,7 +100,11 @@ def claim(scale: Scale) -> Claim:
         " not known to us",
         chosen="statistic, threshold and what is small; a small mamba below each mixer, one"
         " learning rate, fresh rows, stop at 0.99"
-        + ("" if scale == "gpu" else "; vocabulary 64, width 32, one query, curriculum, budget"),
+        + (
+            ""
+            if scale == "gpu"
+            else f"; vocabulary 64, width 32, one query, curriculum, budget{REVISED}"
+        ),
         arms=arms,
         statistic="accuracy of attention minus that of the best mixer with a state of fewer than"
         f" {bar:,} numbers; {pairs} pairs, width {width}",

@@ -27,7 +27,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import Claim, Control, Measured, apart
+from lab.claim import REVISED, Claim, Control, Measured, apart
 from lab.claims._scores import curves, score, trained
 from lab.config import Experiment, ModelConfig, TrainConfig
 from lab.experiments._common import Scale, over_lengths
@@ -60,7 +60,7 @@ def claim(scale: Scale) -> Claim:
         paper="length generalization falls as k grows, and predictive coupling extends it; its"
         " figures are not known to us",
         chosen="tasks, lengths, random starts of places, how places are predicted, model, budget,"
-        " statistic and threshold",
+        " statistic and threshold" + ("" if scale == "gpu" else REVISED),
         arms=arms,
         statistic="lead of predicted places in accuracy of copy at 2x, or what the best plain arm"
         " loses from 1x to 2x if that is less",

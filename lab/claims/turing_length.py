@@ -22,11 +22,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 from lab._model_config import Position
-from lab.claim import Claim, Control, Measured, apart
+from lab.claim import REVISED, Claim, Control, Measured, apart
 from lab.claims._scores import curves, score, trained
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
 from lab.experiments._common import Scale, over_lengths
-from lab.experiments._turing import program
+from lab.experiments.addition import experiment as addition
 from lab.results import Result
 from tasks import Task
 from tasks.addition import Addition
@@ -69,7 +69,7 @@ def claim(scale: Scale) -> Claim:
         + (
             "; up to 50 digits"
             if scale == "gpu"
-            else f"; 1 to {CPU_DIGITS} digits, model and training of `lab run addition`"
+            else f"; 1 to {CPU_DIGITS} digits, model and training of `lab run addition`{REVISED}"
         ),
         arms=arms,
         statistic="lead of Hard-ALiBi in accuracy at 1.5x, or what the best other arm loses from"
@@ -85,9 +85,9 @@ def claim(scale: Scale) -> Claim:
 def _arm(scale: Scale, task: Task, name: str) -> Experiment:
     cot, position = name != BARE, cast(Position, OWN if name == BARE else name)
     if scale == "cpu":  # model and training of `lab run addition`
-        own = program("turing-length", task, scale, cot, CPU_DIGITS, 1, position, steps=1_000)
-        probes = _probes(CPU_DIGITS, 256)
-        return replace(own, train=replace(own.train, seed=10), probes=probes)
+        own = addition(scale, cot, CPU_DIGITS, position)
+        train, probes = replace(own.train, seed=10), _probes(CPU_DIGITS, 256)
+        return replace(own, name="turing-length", train=train, probes=probes)
     # Samples of SGD take five tokens each, twice for every step: fewer of them.
     most = 24 if isinstance(task, Sgd) else 50
     least = 1 if isinstance(task, Addition) else 2  # the least that the other programs can hold out

@@ -11,9 +11,9 @@ convolution sees a whole example and one layer of attention with a forget gate, 
 the start of an example, places counted within the example: a plain transformer of this size finds
 no use for the examples within the time.
 
-Measured, seed 0, 477 s on one thread, on 1,024 rows instead of the 512 of a probe here: the last
-example is exact in 0.955 of rows of seen tuples and 0.932 of unseen ones, without thought in 0.508
-and 0.492 (a coin). `lab claim arc-unseen` trains 2,800 steps.
+Measured, seed 0, 477 s on one thread: `lab run compose_parity` gets the last example exactly in
+0.982 of rows of seen tuples and 0.949 of unseen ones, with --no-cot in 0.469 and 0.486 (a coin).
+`lab claim arc-unseen` trains 2,800 steps.
 """
 
 from __future__ import annotations
