@@ -18,7 +18,7 @@ import numpy as np
 from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from lab.data import Rows
+from lab.data.rows import Rows
 from tasks import Batch, Role, Task
 
 seeds = st.integers(0, 2**32 - 1)

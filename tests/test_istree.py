@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import tasks.istree
-from lab.data import Rows
+from lab.data.rows import Rows
 from lab.testing import first_error, options, seeds, valid_lengths
 from tasks import Batch, Role
 from tasks._split import fingerprint, held_out

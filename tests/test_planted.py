@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lab.data import join
+from lab.data.rows import join
 from lab.testing import check_task, first_error, options, seeds
 from tasks import Role
 from tasks.planted import Planted

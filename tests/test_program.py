@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.data import Rows
+from lab.data.rows import Rows
 from lab.testing import check_task
 from tasks import Batch, Role, Task, load, names
 from tasks._program import TuringProgram, history, replay, trace

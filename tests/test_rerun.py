@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_thoughts import other
 
-from lab.data import Rows
+from lab.data.rows import Rows
+from lab.data.thoughts import damage, draw_slips
 from lab.testing import seeds
-from lab.thoughts import damage, draw_slips
 from tasks import Batch, Role, Task, load, names
 from tasks._groups import compose, group
 from tasks._program import TuringProgram

@@ -13,8 +13,8 @@ import torch
 
 from lab.bench import best_seconds
 from lab.config import ModelConfig
-from lab.data import Rows
-from lab.model import Model
+from lab.data.rows import Rows
+from lab.nn.model import Model
 from tasks import Role
 from tasks.istree import IsTree
 

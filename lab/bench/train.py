@@ -16,9 +16,11 @@ import torch.nn.functional as F
 
 from lab.bench import best_seconds
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.optim import build
-from lab.run import make_model
-from lab.train import drawing, precision, teacher_forced, to_torch
+from lab.data.batches import drawing
+from lab.nn.inputs import to_torch
+from lab.nn.loss import precision, teacher_forced
+from lab.nn.model import make_model
+from lab.training.optim import build
 from tasks.parity import Parity
 from tasks.recall import Recall
 

@@ -20,12 +20,12 @@ from dataclasses import replace
 from math import floor, log
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import REVISED, Claim, Control, Measured
 from lab.config import Experiment, Probe
+from lab.config.experiment import Scale
 from lab.experiments._arc import MODEL, TRAIN
-from lab.experiments._common import Scale
 from lab.experiments.compose_parity import experiment as compose_parity
-from lab.results import Result
+from lab.results.result import Result
+from lab.verdicts.protocol import REVISED, Claim, Control, Measured
 from tasks import Task
 from tasks.compose_arithmetic import ComposeArithmetic
 from tasks.compose_parity import ComposeParity

@@ -13,11 +13,11 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import Claim, Control, Measured
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.experiments._common import Scale
-from lab.presets import PRESETS
-from lab.results import Result
+from lab.config.experiment import Scale
+from lab.config.presets import PRESETS
+from lab.results.result import Result
+from lab.verdicts.protocol import Claim, Control, Measured
 from tasks.parity import Parity
 
 if TYPE_CHECKING:

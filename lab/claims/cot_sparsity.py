@@ -6,8 +6,8 @@ without thought; the gpu scale is that. Fig. 3b is the map of attention of the t
 secret columns marked. Ours: the cpu scale (n = 16, one layer, width 64), the rank correlation, and
 that accuracy counts from 0.6 on, as below lie the fixed guesses (1/2 of an answer without thought).
 At cpu scale most checkpoints lie in the first 100 steps, where accuracy rises: a first protocol had
-six of nine after the rise, where equal accuracies say nothing (notebooks/records/LOG.md). The seeds
-are others than that protocol's.
+six of nine after the rise, where equal accuracies say nothing (lab/claims/records/LOG.md). The
+seeds are others than that protocol's.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import REVISED, Claim, Control, Measured
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.experiments._common import Scale
-from lab.presets import PRESETS
-from lab.results import Result
+from lab.config.experiment import Scale
+from lab.config.presets import PRESETS
+from lab.results.result import Result
+from lab.verdicts.protocol import REVISED, Claim, Control, Measured
 from tasks.parity import Parity
 
 if TYPE_CHECKING:
@@ -108,8 +108,8 @@ def correlation(exact: Sequence[float], entropies: Sequence[Sequence[float]]) ->
 def _followed(result: Result) -> dict[str, Any]:
     """Over the kept checkpoints of a run: exact match, entropy of each head of the first layer,
     most attention of any head on the secret bits; and the map at the end."""
-    from lab.analysis import measure as look
-    from lab.analysis import open_run
+    from lab.analysis.heads import measure as look
+    from lab.analysis.subject import open_run
 
     exact = {row["step"]: row["scores"][0]["exact"] for row in result.curves}
     exact[result.steps] = result.scores[0].exact
@@ -134,7 +134,7 @@ def _followed(result: Result) -> dict[str, Any]:
 
 def _map(subject: Any) -> list[list[float]]:
     """Attention of the first layer, mean over rows and heads: [queries that are supervised, T]."""
-    from lab.analysis import layers
+    from lab.analysis.subject import layers
     from tasks import Role
 
     weights = layers(subject)[0].weights

@@ -23,10 +23,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import Claim, Control, Measured
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.experiments._common import Scale
-from lab.results import Result
+from lab.config.experiment import Scale
+from lab.results.result import Result
+from lab.verdicts.protocol import Claim, Control, Measured
 from tasks.addition import Addition
 
 if TYPE_CHECKING:
@@ -110,8 +110,8 @@ def looked(result: Result) -> dict[str, Any]:
     """F-Attn, what it is under uniform attention, M-Act, mean score of the gate (None: no gate),
     share of what the heads read below 1e-2 after it, F-Attn of each layer, and exact match of a
     finished run."""
-    from lab.analysis import measure as look
-    from lab.analysis import open_run
+    from lab.analysis.heads import measure as look
+    from lab.analysis.subject import open_run
 
     subject = open_run(result.run, rows=ROWS)
     found = look(subject)

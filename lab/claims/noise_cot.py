@@ -24,10 +24,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import Claim, Control, Measured, apart
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.experiments._common import Scale
-from lab.results import Result
+from lab.config.experiment import Scale
+from lab.results.result import Result
+from lab.verdicts.protocol import Claim, Control, Measured, apart
 from tasks.addition import Addition
 from tasks.parity import Parity
 

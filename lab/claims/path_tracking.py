@@ -21,11 +21,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import Claim, Control, Measured, apart
 from lab.claims._scores import score
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.experiments._common import Scale
-from lab.results import Result
+from lab.config.experiment import Scale
+from lab.results.result import Result
+from lab.verdicts.protocol import Claim, Control, Measured, apart
 from tasks.flipflop import FlipFlop
 from tasks.recall import Recall
 from tasks.word_problem import WordProblem

@@ -27,11 +27,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import REVISED, Claim, Control, Measured, apart
 from lab.claims._scores import curves, score, trained
 from lab.config import Experiment, ModelConfig, TrainConfig
-from lab.experiments._common import Scale, over_lengths
-from lab.results import Result
+from lab.config.experiment import Scale, over_lengths
+from lab.results.result import Result
+from lab.verdicts.protocol import REVISED, Claim, Control, Measured, apart
 from tasks.addition import Addition
 from tasks.copy import Copy
 from tasks.planted import Planted

@@ -21,13 +21,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from lab._model_config import Position
-from lab.claim import REVISED, Claim, Control, Measured, apart
 from lab.claims._scores import curves, score, trained
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.experiments._common import Scale, over_lengths
+from lab.config.experiment import Scale, over_lengths
+from lab.config.model import Position
 from lab.experiments.addition import experiment as addition
-from lab.results import Result
+from lab.results.result import Result
+from lab.verdicts.protocol import REVISED, Claim, Control, Measured, apart
 from tasks import Task
 from tasks.addition import Addition
 from tasks.multiplication import Multiplication

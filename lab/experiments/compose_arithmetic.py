@@ -17,8 +17,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
+from lab.config.experiment import Scale, over_lengths
 from lab.experiments._arc import MODEL, TRAIN
-from lab.experiments._common import Scale, over_lengths
 from tasks.compose_arithmetic import ComposeArithmetic
 
 

@@ -20,8 +20,8 @@ from dataclasses import replace
 from typing import Literal
 
 from lab.config import Experiment, ModelConfig, TrainConfig
-from lab.experiments._common import Scale, over_lengths
-from lab.presets import PRESETS
+from lab.config.experiment import Scale, over_lengths
+from lab.config.presets import PRESETS
 from tasks import refuse
 from tasks.istree import IsTree
 

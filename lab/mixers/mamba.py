@@ -7,7 +7,7 @@
 A = -exp(A_log). low has ceil(D / 16) channels, the convolution config.conv taps and a bias. W_x has
 no bias; W_in and W_out have one only with config.bias. Start as in the authors' code: A = -1,
 -2, ..., -N in every channel, skip 1, W_dt uniform in +-rank^-1/2, softplus(b_dt) log-uniform in
-[1e-3, 1e-1]; W_in, W_x and W_out are nn.Linear and start as lab.model starts all of those.
+[1e-3, 1e-1]; W_in, W_x and W_out are nn.Linear and start as lab.nn.model starts all of those.
 
 Parameters without biases, w taps: 3 D E + E (w + 2 rank + 3 N + 3).
 """
