@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 
-class Refused(click.ClickException):
+class UsageError(click.ClickException):
     """A mistake in the command: one sentence on stderr, exit code 2."""
 
     exit_code = 2
 
 
-class Stopped(Exception):
+class RunStopped(Exception):
     """The run was interrupted; its checkpoint is saved. `step`: where it stands."""
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -21,5 +21,5 @@ class Stopped(Exception):
         self.folder, self.step = folder, step
 
 
-class Failed(Exception):
+class RunFailed(Exception):
     """A run that cannot go on, in one sentence."""

@@ -12,13 +12,13 @@ from lab import registry
 from lab.bench.kernels import markdown
 from lab.config.experiment import from_json
 from lab.results.files import read_json
-from lab.verdicts.records import committed, file_name, records
+from lab.verdicts.records import file_name, records, records_folder
 from lab.verdicts.records import markdown as verdicts
 from lab.verdicts.verdict import decide
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHES = ROOT / "notebooks" / "records"
-RECORDS = committed()
+RECORDS = records_folder()
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_recorded_verdict_follows_from_its_values(record: dict[str, Any]) -> N
         assert side["verdict"] == (
             "inconclusive" if verdict == "holds" and not controlled else verdict
         )
-    assert (record["fault"] is None) == (record["verdict"] == "holds")
+    assert (record["diagnosis"] is None) == (record["verdict"] == "holds")
 
 
 @pytest.mark.parametrize("record", CLAIMS, ids=lambda r: f"{r['claim']}-{r['scale']}")

@@ -5,15 +5,15 @@ weights a_i1 .. a_ii:
 
     entropy   min over i >= 2 of -sum_j a_ij log a_ij / log i, then the mean over rows (2410.05459;
               its code adds 1e-9 inside the log, we do not). 0: one token alone, 1: all alike
-    first     mean over i >= 2 of a_i1, the attention sink (F-Attn of 2505.06708; which queries it
+    sink      mean over i >= 2 of a_i1, the attention sink (F-Attn of 2505.06708; which queries it
               takes is not known to us; a_11 is always 1)
-    needle    mean over marked queries of the weight m on their marked tokens
-    margin    mean over the same of log m - log(1 - m): the logit of the needle over the log-sum-exp
+    dependency_weight  mean over marked queries of the weight m on their marked tokens
+    margin    mean over the same of log m - log(1 - m): the logit of the dependencies over the log-sum-exp
               of the others (2512.13898)
-    hits      share of marked queries whose heaviest token is marked: the retrieval-head score of
+    retrieval_score    share of marked queries whose heaviest token is marked: the retrieval-head score of
               2404.15574, which counts correct rows only; here all rows count
 
-Marked is what Task.needle says, or columns given by hand. Per layer, of what the block passes on:
+Marked is what Task.dependencies says, or columns given by hand. Per layer, of what the block passes on:
 
     peak      max |hidden| over rows and tokens; `activation` is its mean over layers (M-Act of
               2505.06708)
@@ -33,28 +33,28 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lab.analysis.subject import Layer, Subject, layers, marked
+from lab.analysis.subject import Layer, Subject, dependency_mask, layers
 from tasks import Role
 
 NUMBERS = 1 << 23  # of attention weights at a time: 64 MiB
 
 
 @dataclass(frozen=True)
-class Head:
+class HeadStats:
     """One head, by the definitions above. None: no row has a second token, or nothing is marked.
-    margin is -inf for a head that cannot see its needle."""
+    margin is -inf for a head that cannot see its dependencies."""
 
     layer: int
     head: int
     entropy: float | None
-    first: float | None
-    needle: float | None
+    sink: float | None
+    dependency_weight: float | None
     margin: float | None
-    hits: float | None
+    retrieval_score: float | None
 
 
 @dataclass(frozen=True)
-class Depth:
+class LayerStats:
     """One layer, by the definitions above. None: it is no attention, or it has no gate."""
 
     layer: int
@@ -68,7 +68,7 @@ class Depth:
 
 
 @dataclass(frozen=True)
-class Findings:
+class AnalysisResult:
     """What `measure` finds. heads: those of attention layers, from bottom to top."""
 
     run: str
@@ -77,8 +77,8 @@ class Findings:
     length: int
     rows: int
     activation: float
-    heads: tuple[Head, ...]
-    layers: tuple[Depth, ...]
+    heads: tuple[HeadStats, ...]
+    layers: tuple[LayerStats, ...]
 
 
 def entropy(weights: Tensor, valid: Tensor) -> Tensor:
@@ -90,12 +90,12 @@ def entropy(weights: Tensor, valid: Tensor) -> Tensor:
     return of_query.masked_fill(~valid[:, None, 1:], torch.inf).amin(2)
 
 
-def first(weights: Tensor, valid: Tensor) -> Tensor:
+def sink(weights: Tensor, valid: Tensor) -> Tensor:
     """Weight on the first token, of every query after it: [n,H,T,T], [n,T] -> [queries,H]."""
     return weights[:, :, 1:, 0].transpose(1, 2)[valid[:, 1:]]
 
 
-def needle(weights: Tensor, marks: Tensor) -> Tensor:
+def dependency_weight(weights: Tensor, marks: Tensor) -> Tensor:
     """Weight on the marked tokens, of every query that has some: weights [n,H,T,T], marks bool
     [n,T,T] -> [queries,H]."""
     mass = torch.where(marks[:, None], weights, 0.0).sum(-1)
@@ -103,8 +103,8 @@ def needle(weights: Tensor, marks: Tensor) -> Tensor:
 
 
 def margin(weights: Tensor, marks: Tensor) -> Tensor:
-    """log m - log(1 - m) for m of `needle`, [queries,H]; both are sums, so 1 is reached gently."""
-    return needle(weights, marks).log() - _others(weights, marks).log()
+    """log m - log(1 - m) for m of `dependency_weight`, [queries,H]; both are sums, so 1 is reached gently."""
+    return dependency_weight(weights, marks).log() - _others(weights, marks).log()
 
 
 def _others(weights: Tensor, marks: Tensor) -> Tensor:
@@ -112,14 +112,14 @@ def _others(weights: Tensor, marks: Tensor) -> Tensor:
     return mass.transpose(1, 2)[marks.any(-1)]
 
 
-def hits(weights: Tensor, marks: Tensor) -> Tensor:
+def retrieval_score(weights: Tensor, marks: Tensor) -> Tensor:
     """Whether the heaviest token is marked: 0. or 1. for every marked query, [queries,H]."""
     n, H, T, _ = weights.shape
     on = marks[:, None].expand(n, H, T, T).gather(3, weights.argmax(-1, keepdim=True))[..., 0]
     return on.transpose(1, 2)[marks.any(-1)].to(weights.dtype)
 
 
-def maps(subject: Subject, row: int = 0) -> tuple[list[int], np.ndarray]:
+def attention_maps(subject: Subject, row: int = 0) -> tuple[list[int], np.ndarray]:
     """Attention in one row: which layers have it, and its weights [L,H,T,T] without padding."""
     T = int((subject.batch.roles[row] != Role.PAD).sum())
     found = {
@@ -131,12 +131,12 @@ def maps(subject: Subject, row: int = 0) -> tuple[list[int], np.ndarray]:
     return list(found), np.stack(list(found.values())) if found else empty
 
 
-def measure(subject: Subject, columns: tuple[int, ...] = ()) -> Findings:
+def measure(subject: Subject, columns: tuple[int, ...] = ()) -> AnalysisResult:
     """All of the above, on all rows of the subject. columns: marked for every supervised token,
     instead of what the task marks."""
     batch, config = subject.batch, subject.model.config
     n, T = batch.tokens.shape
-    marks = marked(subject, columns)
+    marks = dependency_mask(subject, columns)
     parts: dict[tuple[int, str], list[np.ndarray]] = {}
     size = max(1, NUMBERS // (config.heads * T * T))
     for start in range(0, n, size):
@@ -149,8 +149,8 @@ def measure(subject: Subject, columns: tuple[int, ...] = ()) -> Findings:
     whole = {key: np.concatenate(values) for key, values in parts.items()}
     stack = config.stack()
     depths = tuple(_depth(i, mixer, whole) for i, mixer in enumerate(stack))
-    seen = [i for i in range(len(stack)) if (i, "first") in whole]
-    return Findings(
+    seen = [i for i in range(len(stack)) if (i, "sink") in whole]
+    return AnalysisResult(
         run=subject.run,
         at=subject.at,
         probe=subject.probe.label,
@@ -168,10 +168,10 @@ def _of_heads(layer: Layer, valid: Tensor, marks: Tensor | None) -> dict[str, Te
         return {}
     weights = layer.weights
     valid, more = valid.to(weights.device), valid.sum(1) > 1
-    found = {"entropy": entropy(weights, valid)[more], "first": first(weights, valid)}
+    found = {"entropy": entropy(weights, valid)[more], "sink": sink(weights, valid)}
     if marks is not None:
         marks = marks.to(weights.device)
-        for measured in (needle, margin, hits):
+        for measured in (dependency_weight, margin, retrieval_score):
             found[measured.__name__] = measured(weights, marks)
     return found
 
@@ -190,18 +190,18 @@ def _of_layer(layer: Layer, valid: Tensor) -> dict[str, Tensor]:
     return found
 
 
-def _head(layer: int, head: int, whole: dict[tuple[int, str], np.ndarray]) -> Head:
+def _head(layer: int, head: int, whole: dict[tuple[int, str], np.ndarray]) -> HeadStats:
     def mean(name: str) -> float | None:
         values = whole.get((layer, name), np.zeros((0, 0)))
         return float(values[:, head].mean()) if len(values) else None
 
-    names = ("entropy", "first", "needle", "margin", "hits")
-    return Head(layer, head, *(mean(name) for name in names))
+    names = ("entropy", "sink", "dependency_weight", "margin", "retrieval_score")
+    return HeadStats(layer, head, *(mean(name) for name in names))
 
 
-def _depth(layer: int, mixer: str, whole: dict[tuple[int, str], np.ndarray]) -> Depth:
+def _depth(layer: int, mixer: str, whole: dict[tuple[int, str], np.ndarray]) -> LayerStats:
     def mean(name: str) -> float | None:
         return float(whole[layer, name].mean()) if (layer, name) in whole else None
 
     names = ("gate", "before", "after", "below_2", "below_3")
-    return Depth(layer, mixer, float(whole[layer, "peak"].max()), *(mean(n) for n in names))
+    return LayerStats(layer, mixer, float(whole[layer, "peak"].max()), *(mean(n) for n in names))

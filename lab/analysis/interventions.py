@@ -31,7 +31,7 @@ from lab.training.checkpoint import blend
 from tasks import refuse
 
 if TYPE_CHECKING:
-    from lab.analysis.heads import Head
+    from lab.analysis.heads import HeadStats
 
 
 Place = tuple[int, int]  # layer, head
@@ -50,15 +50,15 @@ class Ablation:
 
 
 @dataclass(frozen=True)
-class Segment:
-    """shares: of the second checkpoint, from 0 to 1; loss and exact there. bump: how far the loss
+class Interpolation:
+    """shares: of the second checkpoint, from 0 to 1; loss and exact there. barrier: how far the loss
     rises above the straight line between its ends, at most; dip: how far it falls below."""
 
     ends: tuple[str, str]
     shares: tuple[float, ...]
     loss: tuple[float, ...]
     exact: tuple[float, ...]
-    bump: float
+    barrier: float
     dip: float
 
 
@@ -98,16 +98,20 @@ def _silence(head: int, d: int) -> Any:
 
 
 def ablation(
-    subject: Subject, heads: Sequence[Head], top: int = 1, draws: int = 10, seed: int = 0
+    subject: Subject, heads: Sequence[HeadStats], top: int = 1, draws: int = 10, seed: int = 0
 ) -> Ablation:
-    """Switch off the `top` heads by hits (ties: by needle), then as many of the others, `draws`
+    """Switch off the `top` heads by retrieval_score (ties: by dependency_weight), then as many of the others, `draws`
     times, or in every way where there are no more."""
-    if not heads or heads[0].hits is None or heads[0].needle is None:
-        raise refuse("ablate", top, "it needs attention, and tokens that are marked as the needle")
+    if not heads or heads[0].retrieval_score is None or heads[0].dependency_weight is None:
+        raise refuse(
+            "ablate", top, "it needs attention, and tokens that are marked as dependencies"
+        )
     if not 1 <= top <= len(heads) // 2:
         allowed = f"from 1 to half of the {len(heads)} heads, so that others are left to compare"
         raise refuse("ablate", top, allowed)
-    ranked = sorted(heads, key=lambda h: (h.hits or 0.0, h.needle or 0.0), reverse=True)
+    ranked = sorted(
+        heads, key=lambda h: (h.retrieval_score or 0.0, h.dependency_weight or 0.0), reverse=True
+    )
     places = [(h.layer, h.head) for h in ranked]
     rest = places[top:]
     if math.comb(len(rest), top) <= draws:
@@ -130,10 +134,10 @@ def _without(subject: Subject, heads: Iterable[Place]) -> tuple[float, float]:
         return forced(subject)
 
 
-def segment(start: Subject, end: Subject, points: int = 11) -> Segment:
+def interpolate(start: Subject, end: Subject, points: int = 11) -> Interpolation:
     """Walk from the weights of one subject to those of the other, on the rows of the second."""
     if start.model.config != end.model.config:
-        raise refuse("between", start.run, f"its model is another one than that of {end.run}")
+        raise refuse("interpolate", start.run, f"its model is another one than that of {end.run}")
     if end.model.config.sigma:
         allowed = "false: estimates of its weights are not to be averaged"
         raise refuse("model.sigma", True, allowed)
@@ -145,11 +149,11 @@ def segment(start: Subject, end: Subject, points: int = 11) -> Segment:
         walked.append(forced(end, walker))
     exact, loss = zip(*walked, strict=True)
     above = np.array(loss) - (loss[0] + shares * (loss[-1] - loss[0]))
-    return Segment(
+    return Interpolation(
         ends=(start.at, end.at),
         shares=tuple(shares.tolist()),
         loss=loss,
         exact=exact,
-        bump=float(above.max()),
+        barrier=float(above.max()),
         dip=float(-above.min()),
     )

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lab.config import Experiment, Probe
 from lab.config.experiment import from_json
-from lab.data.position_ids import places
+from lab.data.position_ids import position_ids
 from lab.data.rows import join
 from lab.evaluation.score import questions
 from lab.nn.model import Model, make_model
@@ -71,11 +71,11 @@ def load_model(
         raise refuse("RUN", str(run), "it is no run folder (it has no config.json)")
     experiment = from_json(read_json(run / "config.json"), trusted)
     if at is None:
-        there = checkpoint.found(run / "checkpoint")
+        there = checkpoint.list_checkpoints(run / "checkpoint")
         if not there:
             raise refuse("RUN", str(run), "it has no checkpoint")
         at = there[-1].name
-    path = checkpoint.named(run / "checkpoint", at)
+    path = checkpoint.find_checkpoint(run / "checkpoint", at)
     model = make_model(experiment)
     try:
         checkpoint.load_weights(path, model)
@@ -102,26 +102,26 @@ def open_run(
         raise refuse("probe", label, f"this run has {', '.join(map(repr, labels))}")
     probe = next((p for p in fits if length in (None, p.length)), None)
     probe = probe or dataclasses.replace(fits[0], length=length or fits[0].length)
-    return Subject(str(run), at, experiment, model, probe, drawn(experiment, probe, rows))
+    return Subject(str(run), at, experiment, model, probe, first_rows(experiment, probe, rows))
 
 
-def drawn(experiment: Experiment, probe: Probe, rows: int) -> Batch:
+def first_rows(experiment: Experiment, probe: Probe, rows: int) -> Batch:
     """The first of the rows that lab.evaluation scores on a probe, as the model is asked them."""
     return join(list(questions(experiment, dataclasses.replace(probe, n=rows))))
 
 
-def marked(subject: Subject, columns: tuple[int, ...] = ()) -> np.ndarray | None:
+def dependency_mask(subject: Subject, columns: tuple[int, ...] = ()) -> np.ndarray | None:
     """Which tokens matter to which query: bool [n,T,T], true at [row, i, j] where the token after i
     is supervised and follows from the one at j. From the task, or the given columns for every
     supervised token; None where neither tells."""
     batch = subject.batch
     n, T = batch.tokens.shape
-    once = subject.experiment.reads == 1
+    once = subject.experiment.prompt_repeats == 1
     found = subject.task.needle(batch, subject.probe.length) if once else None
     if columns:
         outside = [c for c in columns if not 0 <= c < T]
         if outside:
-            raise refuse("needle", outside[0], f"a column from 0 to {T - 1}")
+            raise refuse("dependency_weight", outside[0], f"a column from 0 to {T - 1}")
         found = np.zeros((n, T, T), np.bool_)
         found[:, :, list(columns)] = True
         found &= np.tri(T, dtype=np.bool_)
@@ -138,7 +138,7 @@ def layers(subject: Subject, rows: slice = slice(None)) -> list[Layer]:
     """What every layer does with some of the rows, from bottom to top."""
     model, batch = subject.model, subject.batch
     tokens = torch.from_numpy(np.ascontiguousarray(batch.tokens[rows]))
-    given = places(subject.task, model.config, batch)
+    given = position_ids(subject.task, model.config, batch)
     ids = None if given is None else torch.from_numpy(np.ascontiguousarray(given[rows]))
     reads: list[Tensor] = []
     passes: list[Tensor] = []

@@ -21,7 +21,7 @@ from tasks.istree import IsTree
 ROWS = 256
 MODELS = {
     "attention": ModelConfig(layers="attention*4", width=64, heads=4, position="rope"),
-    "mamba": ModelConfig(layers="mamba*4", width=64, heads=4, position="none", mlp=0),
+    "mamba": ModelConfig(layers="mamba*4", width=64, heads=4, position="none", mlp_ratio=0),
 }
 
 

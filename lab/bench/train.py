@@ -16,7 +16,7 @@ import torch.nn.functional as F
 
 from lab.bench import best_seconds
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.data.batches import drawing
+from lab.data.batches import batch_for_step
 from lab.nn.inputs import to_torch
 from lab.nn.loss import precision, teacher_forced
 from lab.nn.model import make_model
@@ -49,7 +49,7 @@ def measure() -> Iterator[dict[str, Any]]:
     """One row per setting: milliseconds a step, and those of the same step with all logits."""
     torch.set_num_threads(1)
     for name, experiment in settings():
-        batch = drawing(experiment)(0)
+        batch = batch_for_step(experiment)(0)
         device = torch.device("cpu")
         inputs = to_torch(experiment.task, experiment.model, batch, device)
         times = []

@@ -42,7 +42,7 @@ def claim(scale: Scale) -> Claim:
         " falls.",
         paper="accuracy jumps when the entropy drops, with CoT and without; exact values are not"
         " printed",
-        chosen="statistic and threshold; constant learning rate"
+        our_choices="statistic and threshold; constant learning rate"
         + (
             f"; the first {10**6:,} of 10^7 rows, weights in fp32 under bf16 autocast"
             if scale == "gpu"
@@ -58,7 +58,7 @@ def claim(scale: Scale) -> Claim:
             "thoughts of random bits, so accuracy never rises",
             {"CoT": replace(arms["CoT"], train=noise)},
         ),
-        subject="CoT",
+        treatment_arm="CoT",
         draw=draw,
     )
 
@@ -68,13 +68,13 @@ def _arm(scale: Scale, cot: bool) -> Experiment:
         n, model = 16, ModelConfig(layers="attention", width=64, heads=2)
         keep = (*range(10, 101, 10), 120, 160)
         train = TrainConfig(
-            steps=240, batch=256, lr=1e-3, eval_every=10, eval_rows=1024, keep=keep, seed=10
+            steps=240, batch=256, lr=1e-3, eval_every=10, eval_rows=1024, keep_steps=keep, seed=10
         )
     else:
         n, model = 30, replace(PRESETS["gpt2-4"], heads=4)
         keep = (50, 100, 200, 300, 450, 600, 900, 1300)
         train = TrainConfig(
-            steps=1950, batch=512, lr=1e-4, eval_every=50, precision="bf16", keep=keep
+            steps=1950, batch=512, lr=1e-4, eval_every=50, precision="bf16", keep_steps=keep
         )
     return Experiment(
         name="cot-sparsity",
@@ -113,13 +113,13 @@ def _followed(result: Result) -> dict[str, Any]:
 
     exact = {row["step"]: row["scores"][0]["exact"] for row in result.curves}
     exact[result.steps] = result.scores[0].exact
-    steps = [*result.experiment["train"]["keep"], result.steps]
+    steps = [*result.experiment["train"]["keep_steps"], result.steps]
     entropies, secret = [], []
     for step in steps:
         subject = open_run(result.run, rows=ROWS, at=f"step-{step}")
         heads = look(subject).heads
         entropies.append([h.entropy for h in heads if h.layer == 0])
-        secret.append(max(h.needle or 0.0 for h in heads))
+        secret.append(max(h.dependency_weight or 0.0 for h in heads))
     assert isinstance(subject.task, Parity)
     secret_bits = subject.task.support(subject.probe.length)
     return {

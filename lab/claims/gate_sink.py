@@ -59,7 +59,7 @@ def claim(scale: Scale) -> Claim:
         " token.",
         paper="attention on the first token 0.467 without a gate, 0.048 with it, 0.364 with one"
         " that does not read the input",
-        chosen="task (addition by Turing Programs), model, rates and budget; statistic and"
+        our_choices="task (addition by Turing Programs), model, rates and budget; statistic and"
         " threshold; every query but the first counts",
         arms=arms,
         statistic="attention on the first token (mean over layers, heads, queries), without the"
@@ -70,8 +70,8 @@ def claim(scale: Scale) -> Claim:
             "the gate's input replaced by a constant",
             {gated: replace(arms[gated], model=constant)},
         ),
-        subject=gated,
-        premise=partial(no_sink, arm=_label(BARE, RATES[scale][0])),
+        treatment_arm=gated,
+        precondition=partial(no_sink, arm=_label(BARE, RATES[scale][0])),
         draw=draw,
     )
 
@@ -117,8 +117,8 @@ def looked(result: Result) -> dict[str, Any]:
     found = look(subject)
     heads: dict[int, list[float]] = {}
     for head in found.heads:
-        assert head.first is not None
-        heads.setdefault(head.layer, []).append(head.first)
+        assert head.sink is not None
+        heads.setdefault(head.layer, []).append(head.sink)
     by_layer = [sum(own) / len(own) for own in heads.values()]
     scores = [depth.gate for depth in found.layers if depth.gate is not None]
     below = [depth.below_2 for depth in found.layers if depth.below_2 is not None]

@@ -100,7 +100,7 @@ def claim(scale: Scale) -> Claim:
         statement="Attention recalls pairs that mixers with a state smaller than the pairs lose.",
         paper="attention solves recall at a width at which mixers with a fixed state do not; values"
         " not known to us",
-        chosen="statistic, threshold and what is small; a small mamba below each mixer, one"
+        our_choices="statistic, threshold and what is small; a small mamba below each mixer, one"
         " learning rate, fresh rows, stop at 0.99"
         + (
             ""
@@ -116,7 +116,7 @@ def claim(scale: Scale) -> Claim:
             f"{FEW} pairs, which every state holds",
             {_label(mixer, width): _arm(few, mixer, width) for mixer in asked},
         ),
-        subject=_label("attention", width),
+        treatment_arm=_label("attention", width),
         draw=draw,
     )
 
@@ -136,7 +136,7 @@ def _arm(size: _Size, mixer: str, width: int) -> Experiment:
             width=width,
             heads=1 if mixer == "attention" else 4,
             position="none",
-            state=16 if mixer == "mamba" else 1,
+            d_state=16 if mixer == "mamba" else 1,
             expand=2 if mixer == "mamba" else 1,
         ),
         train=replace(

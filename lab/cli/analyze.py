@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.common import JSON, MINE, mistakes
-from lab.cli.resolve import asked_probe, configuration, run_folder, trusted_task
+from lab.cli.common import JSON, MINE, as_cli_errors
+from lab.cli.resolve import configuration, parse_probe, run_folder, trusted_task
 
 if TYPE_CHECKING:
-    from lab.analysis.heads import Findings
-    from lab.analysis.interventions import Ablation, Segment
+    from lab.analysis.heads import AnalysisResult
+    from lab.analysis.interventions import Ablation, Interpolation
 
 
 PROBE = (
@@ -26,7 +26,7 @@ PROBE = (
 CHECKPOINT = "step-500 or branch-500  [default: the last step]"
 
 
-NEEDLE = "tokens that matter, for a task that does not say: 1,4,7"
+DEPENDENCIES = "tokens that matter, for a task that does not say: 1,4,7"
 
 
 @click.command()
@@ -34,9 +34,14 @@ NEEDLE = "tokens that matter, for a task that does not say: 1,4,7"
 @click.option("--probe", metavar="KEY=VALUE,...", help=PROBE)
 @click.option("--rows", type=click.IntRange(1), default=64, show_default=True, help="of the probe")
 @click.option("--checkpoint", "at", help=CHECKPOINT)
-@click.option("--needle", metavar="COLUMN,...", help=NEEDLE)
+@click.option("--dependencies", metavar="COLUMN,...", help=DEPENDENCIES)
 @click.option("--ablate", type=click.IntRange(1), metavar="HEADS", help="switch off the top heads")
-@click.option("--between", metavar="CHECKPOINT", help="loss on the segment from another checkpoint")
+@click.option(
+    "--interpolate",
+    "interpolate_from",
+    metavar="CHECKPOINT",
+    help="loss on the segment from another checkpoint",
+)
 @click.option("--task", "file", metavar="FILE.py", help=MINE)
 @click.option("--out", default="runs", show_default=True, type=click.Path(path_type=Path))
 @JSON
@@ -45,47 +50,49 @@ def analyze(
     probe: str | None,
     rows: int,
     at: str | None,
-    needle: str | None,
+    dependencies: str | None,
     ablate: int | None,
-    between: str | None,
+    interpolate_from: str | None,
     file: str | None,
     out: Path,
     as_json: bool,
 ) -> None:
     """Look at the model of a RUN (a folder, or a name under --out): heads, activations, gates.
 
-    Of each head: entropy (0: one token alone, 1: all alike), the weight on the first token and on
-    the needle, which is what the next token follows from; its margin over all others, in nats; and
-    how often the needle has the largest weight. Layers and heads count from 0.
+    Of each head: entropy (0: one token alone, 1: all alike), sink, the weight on the first token; and,
+    for the tokens that the next one follows from, their weight, their margin over all others in
+    nats, and how often one of them has the largest weight. Layers and heads count from 0.
     """
     import dataclasses
 
     import torch
 
     from lab.analysis.heads import measure
-    from lab.analysis.interventions import ablation, segment
-    from lab.analysis.subject import drawn, load_model, open_run
+    from lab.analysis.interventions import ablation, interpolate
+    from lab.analysis.subject import first_rows, load_model, open_run
     from lab.config.fields import parse
     from tasks import refuse
 
     folder = run_folder(run, out)
-    with mistakes():
-        columns = () if needle is None else parse(needle, tuple[int, ...], "--needle")
+    with as_cli_errors():
+        columns = (
+            () if dependencies is None else parse(dependencies, tuple[int, ...], "--dependencies")
+        )
         trusted = trusted_task(configuration(folder), file)
         torch.set_num_threads(1)  # small tensors: threads only wait for each other
         subject = open_run(folder, None, None, rows, at, trusted)
         if probe is not None:
-            asked = asked_probe(probe, subject.experiment)
+            asked = parse_probe(probe, subject.experiment)
             if asked.n != subject.probe.n:
                 raise refuse("--probe", probe, "how many rows is said by --rows")
-            batch = drawn(subject.experiment, asked, rows)
+            batch = first_rows(subject.experiment, asked, rows)
             subject = dataclasses.replace(subject, probe=asked, batch=batch)
         found = measure(subject, columns)
         removed = ablation(subject, found.heads, ablate) if ablate else None
         walked = None
-        if between:
-            _, model, start = load_model(folder, between, trusted)
-            walked = segment(dataclasses.replace(subject, model=model, at=start), subject)
+        if interpolate_from:
+            _, model, start = load_model(folder, interpolate_from, trusted)
+            walked = interpolate(dataclasses.replace(subject, model=model, at=start), subject)
     if as_json:
         parts = {"ablation": removed, "segment": walked}
         extra = {name: dataclasses.asdict(part) for name, part in parts.items() if part}
@@ -103,7 +110,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _print(found: Findings, removed: Ablation | None, walked: Segment | None) -> None:
+def _print(found: AnalysisResult, removed: Ablation | None, walked: Interpolation | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -112,14 +119,20 @@ def _print(found: Findings, removed: Ablation | None, walked: Segment | None) ->
         f"{found.run} at {found.at}, {found.rows} rows of {found.probe} (length {found.length})"
     )
     if found.heads:
-        names = ["layer", "head", "entropy", "first"]
-        names += ["needle", "margin", "hits"] if found.heads[0].needle is not None else []
+        names = ["layer", "head", "entropy", "sink"]
+        names += (
+            ["dependency_weight", "margin", "retrieval_score"]
+            if found.heads[0].dependency_weight is not None
+            else []
+        )
         console.print(_table(Table(box=None, pad_edge=False), names, found.heads))
     else:
         mixers = ", ".join(dict.fromkeys(layer.mixer for layer in found.layers))
         click.echo(f"No layer is attention ({mixers}), so there are no heads to look at.")
-    if found.heads and found.heads[0].needle is None:
-        click.echo("The task does not say what a token follows from: --needle 1,4 marks columns.")
+    if found.heads and found.heads[0].dependency_weight is None:
+        click.echo(
+            "The task does not say what a token follows from: --dependencies 1,4 marks columns."
+        )
     names = ["layer", "mixer", "peak", "gate", "before", "after", "below_2", "below_3"]
     kept = [n for n in names if any(getattr(layer, n) is not None for layer in found.layers)]
     console.print(_table(Table(box=None, pad_edge=False), kept, found.layers))
@@ -139,7 +152,7 @@ def _print(found: Findings, removed: Ablation | None, walked: Segment | None) ->
         for share, loss, exact in zip(walked.shares, walked.loss, walked.exact, strict=True):
             click.echo(f"  {share:.2f}  {loss:.4f}  exact {exact:.3f}")
         click.echo(
-            f"above the straight line by {walked.bump:.4f} at most, below by {walked.dip:.4f}"
+            f"above the straight line by {walked.barrier:.4f} at most, below by {walked.dip:.4f}"
         )
 
 

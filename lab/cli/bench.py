@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from lab.cli.common import JSON
-from lab.errors import Refused
+from lab.errors import UsageError
 
 RECORD = click.option("--record", type=click.Path(path_type=Path), help="write a JSON record here")
 
@@ -46,7 +46,7 @@ def bench_tasks(batch: int, record: Path | None, as_json: bool) -> None:
             f"{row['tokens_per_row']:.0f}",
             str(row["bytes_per_row"]),
         )
-    keep(record, "lab bench tasks" + (f" --batch {batch}" if batch != 1024 else ""), found)
+    write_record(record, "lab bench tasks" + (f" --batch {batch}" if batch != 1024 else ""), found)
     if as_json:
         click.echo(json.dumps(found))
     else:
@@ -119,7 +119,7 @@ def _report(
     from rich.table import Table
 
     found = list(rows)
-    keep(record, command, found, device)
+    write_record(record, command, found, device)
     if as_json:
         click.echo(json.dumps(found))
         return
@@ -136,7 +136,7 @@ def _report(
     Console().print(table)
 
 
-def keep(
+def write_record(
     record: Path | None, command: str, rows: list[dict[str, Any]], device: str = "cpu"
 ) -> None:
     """Write a record: the command, the environment and the rows."""
@@ -149,4 +149,4 @@ def keep(
         made = {"command": command, "environment": environment(device, 1)}
         write_json(record, {**made, "rows": rows})
     except OSError as error:
-        raise Refused(f"--record {record}: {error.strerror or error}") from None
+        raise UsageError(f"--record {record}: {error.strerror or error}") from None

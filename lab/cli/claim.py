@@ -11,8 +11,8 @@ from typing import Any
 
 import click
 
-from lab.cli.common import JSON, mistakes, unknown
-from lab.errors import Refused
+from lab.cli.common import JSON, as_cli_errors, unknown
+from lab.errors import UsageError
 
 
 @click.command()
@@ -52,11 +52,11 @@ def claim(
         return
     known = registry.names("claims")
     if name is None:
-        raise Refused(f"name a claim ({', '.join(known)}) or ask for --list")
+        raise UsageError(f"name a claim ({', '.join(known)}) or ask for --list")
     if name not in known:
         raise unknown("claim", name, known)
     if figure and figure.suffix not in (".png", ".svg"):
-        raise Refused(f"--figure {figure}: a file that ends in .png or .svg")
+        raise UsageError(f"--figure {figure}: a file that ends in .png or .svg")
     found = _checked(name, scale, seeds, workers, minutes, device, out)
     if record:
         _write(record, found)
@@ -83,7 +83,7 @@ def _checked(
     from lab.runs.sweep import run_many
     from lab.verdicts.verdict import record as make_record
 
-    with mistakes():
+    with as_cli_errors():
         asked = registry.load("claims", name)(scale)
         asked = asked if seeds is None else replace(asked, seeds=seeds)
         experiments = asked.experiments()
@@ -107,7 +107,7 @@ def _write(path: Path, found: dict[str, Any]) -> None:
     try:
         write_json(path, found)
     except OSError as error:
-        raise Refused(f"--record {path}: {error.strerror or error}") from None
+        raise UsageError(f"--record {path}: {error.strerror or error}") from None
 
 
 def _draw(path: Path, found: dict[str, Any]) -> None:
@@ -118,11 +118,11 @@ def _draw(path: Path, found: dict[str, Any]) -> None:
     try:
         drawn.savefig(path, dpi=200)
     except OSError as error:
-        raise Refused(f"--figure {path}: {error.strerror or error}") from None
+        raise UsageError(f"--figure {path}: {error.strerror or error}") from None
 
 
 def _say(found: dict[str, Any]) -> None:
-    from lab.verdicts.records import number, spelled
+    from lab.verdicts.records import interval_in_words, number
 
     control = found["negative_control"]
     side = "at least" if found["above"] else "at most"
@@ -130,16 +130,16 @@ def _say(found: dict[str, Any]) -> None:
     click.echo(f"  {found['statement']}")
     click.echo(f"{found['statistic']}: {number(found['mean'])}")
     values = ", ".join(number(value) for value in found["values"])
-    click.echo(f"  95% over seeds {spelled(found['interval'])}; seeds: {values}")
+    click.echo(f"  95% over seeds {interval_in_words(found['interval'])}; seeds: {values}")
     click.echo(f"  holds when {side} {number(found['threshold'])}")
     click.echo(f"  the paper: {found['paper']}")
-    click.echo(f"  our choices: {found['chosen']}")
+    click.echo(f"  our choices: {found['our_choices']}")
     click.echo(f"Verdict: {found['verdict']}")
-    if found["fault"]:
-        click.echo(f"  at fault: {found['fault']['at']} ({found['fault']['why']})")
+    if found["diagnosis"]:
+        click.echo(f"  at fault: {found['diagnosis']['cause']} ({found['diagnosis']['why']})")
     click.echo(
         f"Negative control ({control['why']}): {control['verdict']}"
-        f" ({number(control['mean'])}, {spelled(control['interval'])})"
+        f" ({number(control['mean'])}, {interval_in_words(control['interval'])})"
     )
 
 
@@ -148,9 +148,9 @@ def _list(as_json: bool) -> None:
     from rich.table import Table
 
     from lab import registry
-    from lab.verdicts.records import committed, number, records, spelled
+    from lab.verdicts.records import interval_in_words, number, records, records_folder
 
-    found = records(committed())
+    found = records(records_folder())
     rows: list[dict[str, Any]] = []
     for name in registry.names("claims"):
         mine = [r for r in found if r["claim"] == name]
@@ -165,7 +165,13 @@ def _list(as_json: bool) -> None:
         if r["verdict"] is None:
             table.add_row(r["claim"], "-", "not recorded", "-", "-", "-", "-")
             continue
-        cells = (r["claim"], r["scale"], r["verdict"], number(r["mean"]), spelled(r["interval"]))
+        cells = (
+            r["claim"],
+            r["scale"],
+            r["verdict"],
+            number(r["mean"]),
+            interval_in_words(r["interval"]),
+        )
         commit, *others = str(r["environment"]["git"]).split(", ")
         made = f"{commit} +{len(others)}" if others else commit
         table.add_row(*cells, r["negative_control"]["verdict"], made)

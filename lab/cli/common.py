@@ -8,31 +8,31 @@ from contextlib import contextmanager
 
 import click
 
-from lab.errors import Refused
+from lab.errors import UsageError
 
 JSON = click.option("--json", "as_json", is_flag=True, help="print one JSON document, nothing else")
 
 
 @contextmanager
-def mistakes() -> Iterator[None]:
+def as_cli_errors() -> Iterator[None]:
     """Turn what the lab raises into one sentence and an exit code."""
-    from lab.errors import Failed, Stopped
+    from lab.errors import RunFailed, RunStopped
 
     try:
         yield
-    except Stopped as stopped:
+    except RunStopped as stopped:
         says = f"Stopped at step {stopped.step}; saved. The same command goes on from there."
         raise click.ClickException(says) from None
-    except Failed as failed:
+    except RunFailed as failed:
         raise click.ClickException(str(failed)) from None
     except ValueError as error:
-        raise Refused(str(error)) from None
+        raise UsageError(str(error)) from None
 
 
-def unknown(kind: str, name: str, allowed: list[str]) -> Refused:
+def unknown(kind: str, name: str, allowed: list[str]) -> UsageError:
     near = difflib.get_close_matches(name, allowed, 1)
     hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(set(allowed)))}"
-    return Refused(f"no {kind} is named {name!r}: {hint}")
+    return UsageError(f"no {kind} is named {name!r}: {hint}")
 
 
 MINE = "your own task that the run was made with"

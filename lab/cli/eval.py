@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.common import JSON, MINE, mistakes
-from lab.cli.resolve import asked_probe, configuration, run_folder, trusted_task
-from lab.errors import Refused
+from lab.cli.common import JSON, MINE, as_cli_errors
+from lab.cli.resolve import configuration, parse_probe, run_folder, trusted_task
+from lab.errors import UsageError
 
 if TYPE_CHECKING:
     from lab.config import Experiment
@@ -43,7 +43,7 @@ CHECKPOINT = "the evaluated one, step-500 or branch-500  [default: the last step
 @click.option("--checkpoint", "at", help=CHECKPOINT)
 @click.option("--interpolate", metavar="STEP:SHARE", help=BETWEEN)
 @click.option("--reveal", type=float, help="share of each thought that the prompt gives away")
-@click.option("--reads", type=click.IntRange(1), help="times the prompt is read")
+@click.option("--prompt-repeats", type=click.IntRange(1), help="times the prompt is read")
 @click.option("--task", "file", metavar="FILE.py", help=MINE)
 @click.option("--out", default="runs", show_default=True, type=click.Path(path_type=Path))
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
@@ -57,7 +57,7 @@ def eval_(
     at: str | None,
     interpolate: str | None,
     reveal: float | None,
-    reads: int | None,
+    prompt_repeats: int | None,
     file: str | None,
     out: Path,
     device: str,
@@ -81,7 +81,7 @@ def eval_(
     from lab.training.checkpoint import blend
 
     folder = run_folder(run, out)
-    with mistakes():
+    with as_cli_errors():
         _check_sampling(samples, temperature)
         first, share = _between(interpolate)
         trusted = trusted_task(configuration(folder), file)
@@ -89,11 +89,11 @@ def eval_(
         if first is not None:
             if experiment.model.sigma:
                 says = "model.sigma = true keeps estimates of its weights, not to be averaged"
-                raise Refused(f"--interpolate does not apply: {says}")
+                raise UsageError(f"--interpolate does not apply: {says}")
             _, other, first = load_model(folder, first, trusted)
             blend(model, other, share)
-        experiment = _seen(experiment, reveal, reads)
-        asked = [asked_probe(text, experiment) for text in probes] or list(experiment.probes)
+        experiment = _seen(experiment, reveal, prompt_repeats)
+        asked = [parse_probe(text, experiment) for text in probes] or list(experiment.probes)
         torch.set_num_threads(threads)
         where = pick_device(device)
         model, began = model.to(where), time.monotonic()
@@ -117,9 +117,9 @@ def eval_(
 
 def _check_sampling(samples: int | None, temperature: float | None) -> None:
     if temperature is not None and not samples:
-        raise Refused("--temperature does not apply: without --samples answers are greedy")
+        raise UsageError("--temperature does not apply: without --samples answers are greedy")
     if temperature is not None and not 0 < temperature < float("inf"):
-        raise Refused(f"--temperature = {temperature} cannot be used: a number above 0")
+        raise UsageError(f"--temperature = {temperature} cannot be used: a number above 0")
 
 
 def _between(text: str | None) -> tuple[str | None, float]:
@@ -133,15 +133,19 @@ def _between(text: str | None) -> tuple[str | None, float]:
     except ValueError:
         pass
     allowed = "it needs the form step-500:0.5, a checkpoint and a share from 0 to 1"
-    raise Refused(f"--interpolate = {text!r} cannot be used: {allowed}")
+    raise UsageError(f"--interpolate = {text!r} cannot be used: {allowed}")
 
 
-def _seen(experiment: Experiment, reveal: float | None, reads: int | None) -> Experiment:
+def _seen(experiment: Experiment, reveal: float | None, prompt_repeats: int | None) -> Experiment:
     """The experiment with another view of the rows. Its model and seed are the run's."""
     if reveal is not None:
         train = dataclasses.replace(experiment.train, reveal=(reveal,))
         experiment = dataclasses.replace(experiment, train=train)
-    return dataclasses.replace(experiment, reads=reads) if reads else experiment
+    return (
+        dataclasses.replace(experiment, prompt_repeats=prompt_repeats)
+        if prompt_repeats
+        else experiment
+    )
 
 
 def _document(

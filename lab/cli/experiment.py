@@ -58,7 +58,7 @@ def command(
             option.section = section
         option.show_default = not option.is_flag
     again = Option(
-        ["--reads"],
+        ["--prompt-repeats"],
         type=click.IntRange(1),
         help="times the prompt is read, 2: just read twice  [default: 1]",
         section="Experiment",

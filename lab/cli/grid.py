@@ -22,7 +22,7 @@ from lab.config import Experiment
 from lab.config.experiment import with_seeds
 from lab.config.fields import parse
 from lab.config.presets import PRESETS
-from lab.data.position_ids import checked
+from lab.data.position_ids import check_rows
 from tasks import refuse
 
 MOST = 10_000  # combinations
@@ -73,7 +73,7 @@ def combinations(function: Callable[..., Experiment], given: dict[str, Any]) -> 
         values = {one.path: one.values[i] for one, i in zip(axes, choice, strict=True)}
         label = Combination(texts, values, ()).label
         try:
-            base = checked(_build(function, given, texts))
+            base = check_rows(_build(function, given, texts))
         except ValueError as error:
             raise ValueError(f"{label}: {error}") from None
         if base.slug in seen:
@@ -104,7 +104,7 @@ def kind(function: Callable[..., Experiment], path: str) -> Any:
     """The type of what a path of the grid sets."""
     own = typing.get_type_hints(function)
     own.pop("return", None)
-    special = {"cot": bool, "reads": int, "preset": typing.Literal[tuple(PRESETS)]}
+    special = {"cot": bool, "prompt_repeats": int, "preset": typing.Literal[tuple(PRESETS)]}
     plain = {**special, **typing.get_type_hints(PARTS["model"])}
     plain |= {**typing.get_type_hints(PARTS["train"]), **own}
     head, _, leaf = path.partition(".")

@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from lab.cli.common import JSON, mistakes
-from lab.errors import Refused
+from lab.cli.common import JSON, as_cli_errors
+from lab.errors import UsageError
 
 
 @click.command("list")
@@ -29,7 +29,7 @@ def list_(what: Any, name: str | None, where: tuple[str, ...], out: Path, as_jso
         _list_runs(out, name, where, as_json)
         return
     if name or where:
-        raise Refused(f"only runs are filtered: lab list runs {name or ''}".rstrip())
+        raise UsageError(f"only runs are filtered: lab list runs {name or ''}".rstrip())
     import typing
 
     import tasks
@@ -45,7 +45,15 @@ def list_(what: Any, name: str | None, where: tuple[str, ...], out: Path, as_jso
         for field in ("position", "gate", "gate_at", "norm", "mlp_act", "embed"):
             choices = typing.get_args(typing.get_type_hints(ModelConfig)[field])
             click.echo(f"  --{field.replace('_', '-')} {' | '.join(choices)}")
-        switches = ("forget", "qk-norm", "kv-heads", "log-length", "experts", "sigma", "tie")
+        switches = (
+            "forget",
+            "qk-norm",
+            "kv-heads",
+            "log-length",
+            "experts",
+            "sigma",
+            "tie-embeddings",
+        )
         click.echo("  " + " ".join(f"--{name}" for name in switches))
         click.echo("  --preset " + " | ".join(PRESETS))
 
@@ -58,7 +66,7 @@ def _list_runs(out: Path, name: str | None, where: Sequence[str], as_json: bool)
     from lab.results.folder import load
 
     configs = {path.parent: read_json(path) for path in sorted(out.glob("*/config.json"))}
-    with mistakes():
+    with as_cli_errors():
         kept = [
             path
             for path in matching(configs, where)

@@ -88,8 +88,8 @@ def build(
     experiment = function(**kwargs)
     if given.get("preset"):
         experiment = dataclasses.replace(experiment, model=PRESETS[given["preset"]])
-    if given.get("reads"):
-        experiment = dataclasses.replace(experiment, reads=given["reads"])
+    if given.get("prompt_repeats"):
+        experiment = dataclasses.replace(experiment, prompt_repeats=given["prompt_repeats"])
     for part, cls in PARTS.items():  # all fields of a part at once: they may need each other
         kinds = typing.get_type_hints(cls)
         new = {

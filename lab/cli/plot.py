@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from lab.cli.common import JSON, mistakes
-from lab.cli.resolve import find, read
+from lab.cli.common import JSON, as_cli_errors
+from lab.cli.resolve import find_runs, read_run
 
 KINDS = ["auto", "length", "curve", "heatmap", "samples"]
 
@@ -46,11 +46,11 @@ def plot(
     from lab.figures import draw
     from lab.results.groups import groups
 
-    with mistakes():
+    with as_cli_errors():
         if out is not None:
             draw.check(out)
-        paths = dict.fromkeys(path for text in runs for path in find(text))
-        found = [read(path) for path in paths]
+        paths = dict.fromkeys(path for text in runs for path in find_runs(text))
+        found = [read_run(path) for path in paths]
         kind = draw.choose(found) if kind == "auto" else kind
         figure = draw.draw(found, kind, metric)
         out = out or Path(draw.file_name(found, kind))

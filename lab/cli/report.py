@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from lab.cli.common import MINE, mistakes
-from lab.cli.resolve import find, load_task, read
-from lab.errors import Refused
+from lab.cli.common import MINE, as_cli_errors
+from lab.cli.resolve import find_runs, load_task, read_run
+from lab.errors import UsageError
 
 OUT = "file to write  [default: stdout, or EXPERIMENT-report.html]"
 
@@ -33,18 +33,18 @@ def report(
     """
     import torch
 
-    from lab.errors import Failed
+    from lab.errors import RunFailed
     from lab.report import markdown, page
     from lab.results.files import write_text
 
-    with mistakes():
+    with as_cli_errors():
         if not as_html and (examples is not None or file):
-            raise Refused("--examples and --task do not apply: only --html looks at the models")
-        paths = dict.fromkeys(path for text in runs for path in find(text))
-        results = [read(path) for path in paths]
+            raise UsageError("--examples and --task do not apply: only --html looks at the models")
+        paths = dict.fromkeys(path for text in runs for path in find_runs(text))
+        results = [read_run(path) for path in paths]
         if as_html:
             if file and not any("source" in result.experiment for result in results):
-                raise Refused("--task does not apply: every task here is the lab's own")
+                raise UsageError("--task does not apply: every task here is the lab's own")
             trusted = None if file is None else load_task(file)
             torch.set_num_threads(1)  # small tensors: threads only wait for each other
             written = page.html(results, 3 if examples is None else examples, trusted)
@@ -54,9 +54,9 @@ def report(
     if out is None:
         click.echo(written, nl=False)
         return
-    with mistakes():
+    with as_cli_errors():
         try:
             write_text(out, written)
         except OSError as error:
-            raise Failed(f"cannot write {out}: {error.strerror or error}") from None
+            raise RunFailed(f"cannot write {out}: {error.strerror or error}") from None
     click.echo(out)

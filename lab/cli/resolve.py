@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab.cli.common import unknown
-from lab.errors import Refused
+from lab.errors import UsageError
 
 if TYPE_CHECKING:
     from lab.config import Experiment, Probe
@@ -48,13 +48,13 @@ def load_task(name: str) -> type[Task]:
             raise unknown("task", name, tasks.names())
         return tasks.load(name)
     if not Path(name).is_file():
-        raise Refused(f"there is no file {name}")
+        raise UsageError(f"there is no file {name}")
     try:
         cls = tasks.load_file(name)
         cls()
         return cls
     except Exception as error:
-        raise Refused(f"{name} cannot be loaded: {type(error).__name__}: {error}") from None
+        raise UsageError(f"{name} cannot be loaded: {type(error).__name__}: {error}") from None
 
 
 def with_options(task: Task, sets: tuple[str, ...], split: str | None) -> Task:
@@ -78,18 +78,23 @@ def run_folder(run: str, out: Path) -> Path:
         if (path / "config.json").is_file():
             return path
     there = [path.parent.name for path in sorted(out.glob("*/config.json"))]
-    raise unknown("run", run, there) if there else Refused(f"there is no run {run}, none in {out}")
+    raise (
+        unknown("run", run, there) if there else UsageError(f"there is no run {run}, none in {out}")
+    )
 
 
 def configuration(folder: Path) -> dict[str, Any]:
     """config.json, if it holds an experiment."""
     try:
         data = json.loads((folder / "config.json").read_text())
-        if data["task"]["name"] and {"cot", "model", "train", "probes", "reads"} <= data.keys():
+        if (
+            data["task"]["name"]
+            and {"cot", "model", "train", "probes", "prompt_repeats"} <= data.keys()
+        ):
             return data
     except (OSError, ValueError, KeyError, TypeError):
         pass
-    raise Refused(f"{folder / 'config.json'} holds no experiment of this lab")
+    raise UsageError(f"{folder / 'config.json'} holds no experiment of this lab")
 
 
 def trusted_task(data: dict[str, Any], file: str | None) -> type[Task] | None:
@@ -98,13 +103,13 @@ def trusted_task(data: dict[str, Any], file: str | None) -> type[Task] | None:
         return None
     mine = load_task(file)
     if "source" not in data:
-        raise Refused(f"--task does not apply: the task {data['task']['name']} is the lab's own")
+        raise UsageError(f"--task does not apply: the task {data['task']['name']} is the lab's own")
     if mine().name != data["task"]["name"]:
-        raise Refused(f"--task {file} cannot be used: the run is on {data['task']['name']}")
+        raise UsageError(f"--task {file} cannot be used: the run is on {data['task']['name']}")
     return mine
 
 
-def asked_probe(text: str, experiment: Experiment) -> Probe:
+def parse_probe(text: str, experiment: Experiment) -> Probe:
     """The probe of "length=40,split=test": the run's first one with this changed."""
     import numpy as np
 
@@ -137,7 +142,7 @@ def asked_probe(text: str, experiment: Experiment) -> Probe:
     return probe
 
 
-def find(text: str) -> list[Path]:
+def find_runs(text: str) -> list[Path]:
     """Run folders of a path, of a name under runs/, or of a pattern there."""
     from tasks import refuse
 
@@ -151,7 +156,7 @@ def find(text: str) -> list[Path]:
     raise refuse("RUN", text, "there is no such run here or under runs/ (see lab list runs)")
 
 
-def read(path: Path) -> Result:
+def read_run(path: Path) -> Result:
     """The result of a run folder, or what is wrong with it in a sentence."""
     from lab.results.folder import load
     from tasks import refuse

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.common import mistakes
+from lab.cli.common import as_cli_errors
 from lab.cli.experiment import ByExperiment, command
 from lab.cli.resolve import experiment_function
 from lab.config.experiment import with_seeds
-from lab.data.position_ids import checked
+from lab.data.position_ids import check_rows
 
 if TYPE_CHECKING:
     from lab.config import Experiment
@@ -50,8 +50,8 @@ def _go(name: str, given: dict[str, Any]) -> None:
 
     out, device, quiet = given["out"], given["device"], given["as_json"]
     every, compile, track = given["checkpoint_every"], given["compile"], given["track"]
-    with mistakes():
-        base = checked(build(experiment_function(name), given, given["sets"]))
+    with as_cli_errors():
+        base = check_rows(build(experiment_function(name), given, given["sets"]))
         several = with_seeds(base, given["seeds"])
         labels = [f"seed {e.train.seed}" for e in several]
         with progress(labels, base.train.steps, quiet) as show:

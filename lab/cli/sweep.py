@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.common import mistakes
+from lab.cli.common import as_cli_errors
 from lab.cli.experiment import ByExperiment, command
 from lab.cli.resolve import experiment_function
 
@@ -65,12 +65,12 @@ def _go(name: str, given: dict[str, Any]) -> None:
     from lab.cli.grid import combinations
     from lab.cli.progress import table
     from lab.results.folder import Folder, load
-    from lab.runs.sweep import How
+    from lab.runs.sweep import SweepOptions
     from lab.runs.sweep import sweep as run_all
 
     out = given["out"]
-    with mistakes():
-        how = How(
+    with as_cli_errors():
+        how = SweepOptions(
             given["device"],
             given["workers"],
             given["checkpoint_every"],

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lab.cli.common import JSON, mistakes
+from lab.cli.common import JSON, as_cli_errors
 from lab.cli.resolve import experiment_function, load_task, with_options
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def show(
     from lab.cli import rows as task_rows
     from lab.data.rows import Rows
 
-    with mistakes():
+    with as_cli_errors():
         experiment = experiment_function(name)()
         task = with_options(experiment.task, sets, split)
         batch = Rows(task, experiment.train.lengths[0] if length is None else length, seed)[0:n]
@@ -77,7 +77,7 @@ def check(name: str, examples: int, sets: tuple[str, ...], as_json: bool) -> Non
 
     A property that fails is shown with its smallest case.
     """
-    with mistakes():
+    with as_cli_errors():
         task = with_options(load_task(name)(), sets, None)
     broken, rows = 0, []
     try:
@@ -141,7 +141,7 @@ def export(
 
     from lab.data.export import export as write
 
-    with mistakes():
+    with as_cli_errors():
         experiment = experiment_function(name)()
         task = with_options(experiment.task, sets, split)
         size = experiment.train.lengths[0] if length is None else length

@@ -52,7 +52,7 @@ class Probe:
 @dataclass(frozen=True)
 class Experiment:
     """A question: which task, with or without chain of thought, which model, trained how, and where
-    it is probed. reads: how often the prompt stands before the row is answered, 2 for just-read-
+    it is probed. prompt_repeats: how often the prompt stands before the row is answered, 2 for just-read-
     twice (2407.05483). source: the file of a task that is not the lab's own."""
 
     name: str
@@ -61,13 +61,17 @@ class Experiment:
     model: ModelConfig
     train: TrainConfig
     probes: tuple[Probe, ...]
-    reads: int = 1
+    prompt_repeats: int = 1
     source: str | None = None
 
     def __post_init__(self) -> None:
-        at_least(self, "", "reads", 1)
-        if self.reads > 1 and self.model.position in ("coupled", "predicted"):
-            raise refuse("reads", self.reads, f"position = {self.model.position} allows only 1")
+        at_least(self, "", "prompt_repeats", 1)
+        if self.prompt_repeats > 1 and self.model.position in ("coupled", "predicted"):
+            raise refuse(
+                "prompt_repeats",
+                self.prompt_repeats,
+                f"position = {self.model.position} allows only 1",
+            )
         for name, off in (("reveal", ()), ("cot_noise", "none")):
             value = getattr(self.train, name)
             if value != off and not self.cot:
@@ -103,7 +107,7 @@ class Experiment:
             "cot": self.cot,
             "model": dataclasses.asdict(self.model),
             "train": dataclasses.asdict(self.train),
-            "reads": self.reads,
+            "prompt_repeats": self.prompt_repeats,
             "probes": [{**dataclasses.asdict(p), "change": dict(p.change)} for p in self.probes],
         }
         if self.source:
@@ -136,18 +140,20 @@ def from_json(data: Mapping[str, Any], trusted: type[Task] | None = None) -> Exp
         model=_build(ModelConfig, data["model"]),
         train=_build(TrainConfig, data["train"]),
         probes=tuple(Probe(**p) for p in data["probes"]),
-        reads=data["reads"],
+        prompt_repeats=data["prompt_repeats"],
         source=data.get("source"),
     )
 
 
 def change(experiment: Experiment, path: str, text: str) -> Experiment:
-    """Set the field at a dotted path (task.k, train.lr, model.width, cot, reads) from text."""
+    """Set the field at a dotted path (task.k, train.lr, model.width, cot, prompt_repeats) from text."""
     head, _, leaf = path.partition(".")
-    if path in ("cot", "reads"):
+    if path in ("cot", "prompt_repeats"):
         return set_field(experiment, path, text, path)
     if head not in ("task", "model", "train") or not leaf:
-        raise refuse("--set", path, "a path such as task.k, model.width, train.lr, cot or reads")
+        raise refuse(
+            "--set", path, "a path such as task.k, model.width, train.lr, cot or prompt_repeats"
+        )
     part = getattr(experiment, head)
     return dataclasses.replace(experiment, **{head: set_field(part, leaf, text, path)})
 

@@ -26,7 +26,7 @@ Position = Literal[
 class ModelConfig:
     """layers: mixers from bottom to top, "attention*2" or "mamba*7,attention". heads: per layer.
     kv_heads: heads of keys and values, 0 for as many as heads.
-    position: where order comes from. tokens: places in a table of positions. rope_base: longest
+    position: where order comes from. max_positions: places in a table of positions. rope_base: longest
     wavelength of rope over 2 pi. banded: heads with a window under hard_alibi, 0 for half of them.
     forget: data-dependent forget gate on attention logits (FoX). log_length: tokens in a training
     row, beyond which logits grow with the logarithm of the place (entropy-ABF), 0 for never.
@@ -35,12 +35,12 @@ class ModelConfig:
     heads. gate_add: add the gate instead of multiplying. gate_act: its nonlinearity. gate_input:
     data, or constant: the gate reads nothing, its scores are learned numbers.
     qk_norm: RMSNorm on queries and keys of each head. sigma: sigma-reparametrised matrices.
-    norm: of a block. mlp: hidden width in units of width, 0 for none. mlp_act: gelu or gated silu.
-    mlp_in: which layers have an MLP. experts: of a mixture of experts, 0 for a plain MLP. active:
-    experts used by a token. balance: weight of the load-balancing loss. balance_over: rows it
-    balances. state: state size of mamba. expand: inner width of mamba in units of width. conv:
+    norm: of a block. mlp_ratio: hidden width in units of width, 0 for none. mlp_act: gelu or gated silu.
+    mlp_in: which layers have an MLP. experts: of a mixture of experts, 0 for a plain MLP. experts_per_token:
+    experts used by a token. aux_loss_weight: weight of the load-balancing loss. balance_over: rows it
+    balances. d_state: state size of mamba. expand: inner width of mamba in units of width. d_conv:
     length of the short convolution of mamba and based. feature: width of queries and keys of based.
-    bias: biases in linear layers. tie: one matrix for embedding and output. embed: learned, or
+    bias: biases in linear layers. tie_embeddings: one matrix for embedding and output. embed: learned, or
     frozen sinusoids of the token id. dropout: share of activations dropped."""
 
     layers: str = "attention*2"
@@ -48,7 +48,7 @@ class ModelConfig:
     heads: int = 2
     kv_heads: int = 0
     position: Position = "learned"
-    tokens: int = 2048
+    max_positions: int = 2048
     rope_base: float = 10_000.0
     banded: int = 0
     forget: bool = False
@@ -62,27 +62,36 @@ class ModelConfig:
     qk_norm: bool = False
     sigma: bool = False
     norm: Literal["layer", "rms", "preaffine", "gated"] = "layer"
-    mlp: float = 4.0
+    mlp_ratio: float = 4.0
     mlp_act: Literal["gelu", "swiglu"] = "gelu"
     mlp_in: Literal["all", "attention"] = "all"
     experts: int = 0
-    active: int = 2
-    balance: float = 0.01
+    experts_per_token: int = 2
+    aux_loss_weight: float = 0.01
     balance_over: Literal["micro", "global"] = "micro"
-    state: int = 16
+    d_state: int = 16
     expand: int = 2
-    conv: int = 4
+    d_conv: int = 4
     feature: int = 16
     bias: bool = False
-    tie: bool = False
+    tie_embeddings: bool = False
     embed: Literal["learned", "sinusoidal"] = "learned"
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
         choices(self, "model.")
-        for name in ("width", "heads", "tokens", "active", "state", "expand", "conv", "feature"):
+        for name in (
+            "width",
+            "heads",
+            "max_positions",
+            "experts_per_token",
+            "d_state",
+            "expand",
+            "d_conv",
+            "feature",
+        ):
             at_least(self, "model.", name, 1)
-        for name in ("kv_heads", "banded", "log_length", "mlp", "experts", "balance"):
+        for name in ("kv_heads", "banded", "log_length", "mlp_ratio", "experts", "aux_loss_weight"):
             at_least(self, "model.", name, 0)
         if self.width % self.heads:
             raise refuse("model.heads", self.heads, f"it must divide the width, {self.width}")
@@ -96,10 +105,16 @@ class ModelConfig:
             raise refuse("model.rope_base", self.rope_base, "above 1")
         if not 0 <= self.dropout < 1:
             raise refuse("model.dropout", self.dropout, "a share from 0 to below 1")
-        if self.experts and not self.active <= self.experts:
-            raise refuse("model.active", self.active, f"at most the experts, {self.experts}")
-        if self.experts and not self.mlp:
-            raise refuse("model.experts", self.experts, "model.mlp = 0 leaves no MLP to divide")
+        if self.experts and not self.experts_per_token <= self.experts:
+            raise refuse(
+                "model.experts_per_token",
+                self.experts_per_token,
+                f"at most the experts, {self.experts}",
+            )
+        if self.experts and not self.mlp_ratio:
+            raise refuse(
+                "model.experts", self.experts, "model.mlp_ratio = 0 leaves no MLP to divide"
+            )
         self._combinations()
 
     def _combinations(self) -> None:
@@ -112,12 +127,16 @@ class ModelConfig:
             ("gate_at gate_shared gate_add gate_act gate_input", gate, "it needs a gate"),
             ("banded", self.position == "hard_alibi", "only position = hard_alibi has bands"),
             ("rope_base", self.position == "rope", "only position = rope has a base"),
-            ("tokens", table, "only learned, coupled and predicted places have a table"),
-            ("state expand", "mamba" in stack, "no layer is mamba"),
-            ("conv", stack & {"mamba", "deltanet", "based"}, "no layer has a short convolution"),
+            ("max_positions", table, "only learned, coupled and predicted places have a table"),
+            ("d_state expand", "mamba" in stack, "no layer is mamba"),
+            ("d_conv", stack & {"mamba", "deltanet", "based"}, "no layer has a short convolution"),
             ("feature", "based" in stack, "no layer is based"),
-            ("mlp_act mlp_in", self.mlp, "model.mlp = 0 leaves no MLP"),
-            ("active balance balance_over", self.experts, "it needs model.experts"),
+            ("mlp_act mlp_in", self.mlp_ratio, "model.mlp_ratio = 0 leaves no MLP"),
+            (
+                "experts_per_token aux_loss_weight balance_over",
+                self.experts,
+                "it needs model.experts",
+            ),
         )
         for names, met, why in needs:
             for name in names.split():
@@ -133,8 +152,10 @@ class ModelConfig:
             raise refuse("model.gate_at", "G5", "there are no heads after the output projection")
         if self.log_length == 1:
             raise refuse("model.log_length", 1, "0, or the tokens of a row from 2")
-        if self.embed == "sinusoidal" and not self.tie:
-            raise refuse("model.embed", "sinusoidal", "the output uses it too: set tie = true")
+        if self.embed == "sinusoidal" and not self.tie_embeddings:
+            raise refuse(
+                "model.embed", "sinusoidal", "the output uses it too: set tie_embeddings = true"
+            )
 
     def stack(self) -> list[str]:
         """The mixers from bottom to top, "attention*2,lstm" spelled out."""

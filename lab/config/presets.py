@@ -17,9 +17,9 @@ def _gpt2(layers: int) -> ModelConfig:
         width=720,
         heads=4,
         position="learned",
-        tokens=2048,
+        max_positions=2048,
         bias=True,
-        tie=True,
+        tie_embeddings=True,
         dropout=0.1,
     )
 
@@ -31,11 +31,11 @@ def _rnn_gap(layers: str, width: int, hidden: int = 0) -> ModelConfig:
         heads=4,
         position="rope" if "attention" in layers else "none",
         norm="rms",
-        mlp=hidden / width,
+        mlp_ratio=hidden / width,
         mlp_act="swiglu" if hidden else "gelu",
         mlp_in="attention" if hidden else "all",
         embed="sinusoidal",
-        tie=True,
+        tie_embeddings=True,
     )
 
 

@@ -24,7 +24,7 @@ BETAS = {
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """steps of `batch` rows each. accumulate: parts of a batch that go through the model one after
+    """steps of `batch` rows each. grad_accum: parts of a batch that go through the model one after
     another, for one update. lengths: every step draws one of them. curriculum: share of the steps
     in which the lengths come in one after another, shortest first. offset: places of a training row
     start up to so many further on, at random (position = learned, coupled, predicted). optimizer:
@@ -34,7 +34,7 @@ class TrainConfig:
     gradients, variance eta / (1 + step)^0.55. schedule: after `warmup` steps constant, or down to 0
     by a line or a cosine; wsd and wsd_s stay and decay at the end. decay: last share of a budget in
     which wsd and wsd_s go down to 0. budgets: smaller numbers of steps that are decayed and
-    evaluated on the way, by wsd as branches, by wsd_s going on from there. clip: largest norm of
+    evaluated on the way, by wsd as branches, by wsd_s going on from there. grad_clip: largest norm of
     the gradient, 0 for none. examples: rows of a fixed training set, none for fresh rows at every
     step. reveal: shares of each thought that the prompt gives away, one after another over the run;
     the last one holds for the probes too. cot_noise: damage to the training thoughts, static to the
@@ -43,12 +43,12 @@ class TrainConfig:
     eval_every: steps between evaluations on the probes, 0 for only at the end. eval_rows: rows of a
     probe in these evaluations, 0 for all. eval_answers: decode in them, not only teacher-forced.
     threshold: exact match from which a probe counts as learned. early_stop: end at the first
-    evaluation on the way at which the first probe is learned, wherever the schedule is. keep: steps
+    evaluation on the way at which the first probe is learned, wherever the schedule is. keep_steps: steps
     whose weights are kept for `lab eval --interpolate`."""
 
     steps: int = 1000
     batch: int = 256
-    accumulate: int = 1
+    grad_accum: int = 1
     lengths: tuple[int, ...] = (20,)
     curriculum: float = 0.0
     offset: int = 0
@@ -62,7 +62,7 @@ class TrainConfig:
     warmup: int = 0
     decay: float = 0.1
     budgets: tuple[int, ...] = ()
-    clip: float = 1.0
+    grad_clip: float = 1.0
     precision: Literal["fp32", "bf16"] = "fp32"
     seed: int = 0
     examples: int | None = None
@@ -75,16 +75,16 @@ class TrainConfig:
     eval_answers: bool = True
     threshold: float = 1.0
     early_stop: bool = False
-    keep: tuple[int, ...] = ()
+    keep_steps: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         choices(self, "train.")
-        for name in ("steps", "batch", "accumulate"):
+        for name in ("steps", "batch", "grad_accum"):
             at_least(self, "train.", name, 1)
-        if self.batch % self.accumulate:
-            raise refuse("train.accumulate", self.accumulate, f"it must divide {self.batch} rows")
+        if self.batch % self.grad_accum:
+            raise refuse("train.grad_accum", self.grad_accum, f"it must divide {self.batch} rows")
         counts = ("offset", "warmup", "seed", "eval_every", "eval_rows")
-        for name in ("lr", "weight_decay", "grad_noise", "clip", *counts):
+        for name in ("lr", "weight_decay", "grad_noise", "grad_clip", *counts):
             at_least(self, "train.", name, 0)
         if not self.lengths or min(self.lengths) < 1:
             raise refuse("train.lengths", self.lengths, "one or more whole numbers from 1")
@@ -103,7 +103,7 @@ class TrainConfig:
         for name in ("threshold", "decay"):
             if not 0 < getattr(self, name) <= 1:
                 raise refuse(f"train.{name}", getattr(self, name), "a share above 0, up to 1")
-        for name in ("budgets", "keep"):
+        for name in ("budgets", "keep_steps"):
             for value in getattr(self, name):
                 if not 1 <= value < self.steps:
                     allowed = f"whole numbers from 1 to below train.steps, {self.steps}"

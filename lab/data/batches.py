@@ -13,7 +13,7 @@ from lab.data.thoughts import reveal, training_rows
 from tasks import Batch
 
 
-def drawing(experiment: Experiment) -> Callable[[int], Batch]:
+def batch_for_step(experiment: Experiment) -> Callable[[int], Batch]:
     """The function from a step's number to its batch."""
     config, task = experiment.train, experiment.task
     rows = {length: training_rows(task, length, config) for length in config.lengths}
@@ -37,7 +37,7 @@ def drawing(experiment: Experiment) -> Callable[[int], Batch]:
             number = np.arange(start, stop)
             chosen = [order(length, int(e))[i] for e, i in zip(*divmod(number, size), strict=True)]
             batch = fixed(length)[np.array(chosen)]
-        return view(experiment, batch, step)
+        return visible(experiment, batch, step)
 
     return draw
 
@@ -53,11 +53,11 @@ def open_lengths(config: TrainConfig, step: int) -> list[int]:
     return lengths if step >= span else lengths[: -(-len(lengths) * (step + 1) // span)]
 
 
-def view(experiment: Experiment, batch: Batch, step: int | None = None) -> Batch:
+def visible(experiment: Experiment, batch: Batch, step: int | None = None) -> Batch:
     """What the model sees of a task's rows: without thoughts if so asked, prompts repeated, the
     thoughts given away as far as step (of training, from 0; None: a probe) has it."""
     seen = batch if experiment.cot else batch.without_thoughts()
-    seen, shares = seen.reread(experiment.reads), experiment.train.reveal
+    seen, shares = seen.reread(experiment.prompt_repeats), experiment.train.reveal
     if not shares:
         return seen
     part = len(shares) - 1

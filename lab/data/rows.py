@@ -69,7 +69,9 @@ def join(parts: list[Batch]) -> Batch:
     )
 
 
-def ahead(draw: Callable[[int], Batch], start: int, stop: int, depth: int = 4) -> Iterator[Batch]:
+def prefetch(
+    draw: Callable[[int], Batch], start: int, stop: int, depth: int = 4
+) -> Iterator[Batch]:
     """draw(start), ..., draw(stop - 1), made up to `depth` ahead by one background thread.
 
     `draw` must depend on its number alone, so the thread's timing cannot change what is seen.

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
-from lab.data.position_ids import places
-from lab.nn.model import Model, keep
+from lab.data.position_ids import position_ids
+from lab.nn.model import Model, select_rows
 from tasks import Batch, Role, Task
 
 # How a token is chosen: pick(logits [m, V], which rows of the batch [m], place in the row) -> [m].
@@ -31,7 +31,7 @@ def decode(model: Model, task: Task, batch: Batch, pick: Pick = greedy) -> np.nd
     device = next(model.parameters()).device
     told = batch.roles == Role.PROMPT
     T = batch.tokens.shape[1]
-    ids = places(task, model.config, batch)
+    ids = position_ids(task, model.config, batch)
     start = int((told.cumprod(1)).sum(1).min())  # every row's prompt goes at least this far
     written = np.where(told, batch.tokens, 0)
     rows = np.arange(len(batch))  # those still in the state
@@ -57,7 +57,7 @@ def decode(model: Model, task: Task, batch: Batch, pick: Pick = greedy) -> np.nd
                 break
             if len(left) <= 0.875 * len(rows):  # worth the copy
                 rows = rows[left]
-                state = keep(state, torch.from_numpy(left).to(device))
+                state = select_rows(state, torch.from_numpy(left).to(device))
         if t + 1 < T:
             place = on_device(None if ids is None else ids[rows, t])
             if place is not None and state.place is not None:

@@ -34,7 +34,7 @@ from lab.stats import wilson
 
 
 @dataclass(frozen=True)
-class Share:
+class Estimate:
     """A mean over the prompts of a probe and its interval (see `over_prompts`)."""
 
     value: float
@@ -53,8 +53,8 @@ class Sampled:
     n: int
     samples: int
     temperature: float
-    passes: dict[int, Share]
-    vote: Share
+    passes: dict[int, Estimate]
+    vote: Estimate
     ended: float
 
 
@@ -147,11 +147,11 @@ def majority(number: np.ndarray) -> np.ndarray:
     return np.where(votes.max(1) > 0, first, -1)
 
 
-def over_prompts(values: np.ndarray) -> Share:
+def over_prompts(values: np.ndarray) -> Estimate:
     """Mean of a number from 0 to 1 per prompt, and a 95% interval with prompts as units.
 
     Wilson's, for as many successes as the mean comes to: exact for right or wrong, and for Pass@k
     with a share per prompt on the wide side, as nothing with this mean varies more than a coin.
     """
     mean = float(values.mean())
-    return Share(mean, *wilson(round(mean * len(values)), len(values)))
+    return Estimate(mean, *wilson(round(mean * len(values)), len(values)))

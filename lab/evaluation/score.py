@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from lab.config import Experiment, Probe
-from lab.data.batches import view
+from lab.data.batches import visible
 from lab.data.rows import Rows, stream
 from lab.evaluation.decode import compare, decode
 from lab.nn.inputs import to_torch
@@ -35,7 +35,7 @@ ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
-class Verdict:
+class RowScores:
     """Per row: teacher-forced exact, free-running answer and thought right (bool [n]); index of the
     first wrong token of the thought (int [n], -1: none)."""
 
@@ -51,7 +51,7 @@ def questions(experiment: Experiment, probe: Probe) -> Iterator[Batch]:
     seed = stream(experiment.train.seed, "probe", probe.label, probe.length)
     rows = Rows(task, probe.length, int(seed.generate_state(1)[0]), "probe")
     for start in range(0, probe.n, ROWS_AT_ONCE):
-        yield task.asked(view(experiment, rows[start : min(start + ROWS_AT_ONCE, probe.n)]))
+        yield task.asked(visible(experiment, rows[start : min(start + ROWS_AT_ONCE, probe.n)]))
 
 
 def score(model: Model, experiment: Experiment, probe: Probe) -> Score:
@@ -59,7 +59,7 @@ def score(model: Model, experiment: Experiment, probe: Probe) -> Score:
     task = probe.of(experiment.task)
     parts = []
     for batch in questions(experiment, probe):
-        parts.append(judge(model, task, batch, experiment.train.precision))
+        parts.append(score_batch(model, task, batch, experiment.train.precision))
     exact, answer, valid, first = (
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("exact", "answer", "valid", "first_error")
@@ -83,11 +83,11 @@ def score(model: Model, experiment: Experiment, probe: Probe) -> Score:
     )
 
 
-def glance(model: Model, experiment: Experiment, probe: Probe) -> dict[str, Any]:
+def score_teacher_forced(model: Model, experiment: Experiment, probe: Probe) -> dict[str, Any]:
     """What of a Score needs no decoding: probe, length, n, exact, low, high."""
     task, right = probe.of(experiment.task), 0
     for batch in questions(experiment, probe):
-        right += int(forced(model, task, batch, experiment.train.precision).sum())
+        right += int(teacher_forced_exact(model, task, batch, experiment.train.precision).sum())
     low, high = wilson(right, probe.n)
     return {
         "probe": probe.label,
@@ -100,7 +100,7 @@ def glance(model: Model, experiment: Experiment, probe: Probe) -> dict[str, Any]
 
 
 @torch.inference_mode()
-def forced(model: Model, task: Task, batch: Batch, kind: str = "fp32") -> np.ndarray:
+def teacher_forced_exact(model: Model, task: Task, batch: Batch, kind: str = "fp32") -> np.ndarray:
     """Whether all supervised tokens of a row have the top logit, earlier ones given: bool [n]."""
     model.eval()
     device = next(model.parameters()).device
@@ -110,12 +110,12 @@ def forced(model: Model, task: Task, batch: Batch, kind: str = "fp32") -> np.nda
 
 
 @torch.inference_mode()
-def judge(model: Model, task: Task, batch: Batch, kind: str = "fp32") -> Verdict:
+def score_batch(model: Model, task: Task, batch: Batch, kind: str = "fp32") -> RowScores:
     """Both verdicts on every row of a batch."""
     model.eval()
     device = next(model.parameters()).device
-    exact = forced(model, task, batch, kind)
+    exact = teacher_forced_exact(model, task, batch, kind)
     with precision(kind, device), torch.compiler.set_stance("force_eager"):
         written = decode(model, task, batch)
     answer, valid, first = compare(task, batch, written)
-    return Verdict(exact, answer, valid, first)
+    return RowScores(exact, answer, valid, first)

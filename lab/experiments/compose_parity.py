@@ -56,7 +56,7 @@ def experiment(
             layers=layers or "based*2,attention", width=64, heads=4, position="coupled"
         )
         if {"based", "mamba", "deltanet"} & set(model.stack()):
-            model = replace(model, conv=length + k)
+            model = replace(model, d_conv=length + k)
         if "attention" in model.stack():
             model = replace(model, forget=True)
         train = TrainConfig(

@@ -56,7 +56,7 @@ def experiment(
             lr=1e-3,
             schedule="cosine",
             warmup=156,
-            clip=0,
+            grad_clip=0,
             examples=1_000_000,
             eval_every=7_000,
         )

@@ -17,7 +17,7 @@ from lab.figures.style import (
     GREY,
     METRICS,
     legend,
-    look,
+    line_style,
     sample_of,
     seeds,
     thousands,
@@ -81,7 +81,7 @@ def curve(found: list[Group], metric: str | None) -> Figure:
     handles = _draw_all(lower, found, lines) + _branches(lower, found, metric)
     one_label = len({series.label for of_group in lines for series in of_group}) == 1
     for i, group in enumerate(found):
-        style = look(i) if one_label else look(i, 0)  # as the legend has it
+        style = line_style(i) if one_label else line_style(i, 0)  # as the legend has it
         style |= {"linewidth": 0.9, "markersize": 2.5, "markevery": (i, 12)}
         style |= {} if len(found) > 1 else {"marker": ""}
         _draw(upper, logged(group, "loss"), style, f"loss of {group.label}")
@@ -110,16 +110,17 @@ def _draw_all(axes: Axes, found: list[Group], lines: list[list[Series]]) -> list
     for i, (group, of_group) in enumerate(zip(found, lines, strict=True)):
         for series in of_group:
             j = labels.index(series.label)
-            style = look(i, j) if both else look(i if len(found) > 1 else j)
+            style = line_style(i, j) if both else line_style(i if len(found) > 1 else j)
             _draw(axes, series, style, f"{group.label}|{series.label}")
     if len(found) == 1:
-        return [sample_of(label, **look(j)) for j, label in enumerate(labels)]
+        return [sample_of(label, **line_style(j)) for j, label in enumerate(labels)]
     handles = [
-        sample_of(group.label, **(look(i, 0) if both else look(i))) for i, group in enumerate(found)
+        sample_of(group.label, **(line_style(i, 0) if both else line_style(i)))
+        for i, group in enumerate(found)
     ]
     if both:
         for j, label in enumerate(labels):
-            handles.append(sample_of(label, color="0.3", linestyle=look(0, j)["linestyle"]))
+            handles.append(sample_of(label, color="0.3", linestyle=line_style(0, j)["linestyle"]))
     return handles
 
 
@@ -151,9 +152,9 @@ def _branches(axes: Axes, found: list[Group], metric: str) -> list[Artist]:
     drawn = False
     for i, group in enumerate(found):
         for series in by_rows(group, metric, branches=True)[:1]:
-            _draw(axes, series, look(i) | style, f"branches of {group.label}")
+            _draw(axes, series, line_style(i) | style, f"branches of {group.label}")
             drawn = True
-    return [sample_of("branch, decayed", **look(0) | style)] if drawn else []
+    return [sample_of("branch, decayed", **line_style(0) | style)] if drawn else []
 
 
 def _chance(axes: Axes, found: list[Group], metric: str, flat: bool = False) -> list[Artist]:
@@ -190,7 +191,7 @@ def _trained(axes: Axes, found: list[Group]) -> list[Artist]:
         handles.append(Patch(label=f"trained at {own}", **shade))
     if len(ranges) > 1:
         for i, group in enumerate(found):
-            style = {"color": look(i)["color"], "linewidth": 0.6, "linestyle": (0, (4, 2))}
+            style = {"color": line_style(i)["color"], "linewidth": 0.6, "linestyle": (0, (4, 2))}
             axes.axvline(max(group.lengths), label="end of training", zorder=0, **style)
         grey: dict[str, Any] = {"color": GREY, "linewidth": 0.6, "linestyle": (0, (4, 2))}
         handles.append(sample_of("longest trained at", **grey))

@@ -34,7 +34,7 @@ GREY = "0.55"
 METRICS = {"exact": "exact match", "answer": "right answers"}
 
 
-def look(number: int, line: int | None = None) -> dict[str, Any]:
+def line_style(number: int, line: int | None = None) -> dict[str, Any]:
     """Colour, marker and line style of series `number`; line: a line style of its own."""
     return {
         "color": COLOURS[number % len(COLOURS)],

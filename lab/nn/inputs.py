@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from lab.config import ModelConfig, TrainConfig
-from lab.data.position_ids import places
+from lab.data.position_ids import position_ids
 from lab.data.rows import stream
 from tasks import Batch, Role, Task
 
@@ -32,7 +32,7 @@ class Inputs(NamedTuple):
 def to_torch(task: Task, config: ModelConfig, batch: Batch, device: torch.device) -> Inputs:
     """A batch as tensors."""
     supervised = (batch.roles == Role.THOUGHT) | (batch.roles == Role.ANSWER)
-    ids = places(task, config, batch)
+    ids = position_ids(task, config, batch)
     return Inputs(
         torch.from_numpy(np.ascontiguousarray(batch.tokens)).to(device),
         torch.from_numpy(supervised[:, 1:].copy()).to(device),
@@ -40,7 +40,7 @@ def to_torch(task: Task, config: ModelConfig, batch: Batch, device: torch.device
     )
 
 
-def moved(inputs: Inputs, config: TrainConfig, step: int) -> torch.Tensor:
+def shift_positions(inputs: Inputs, config: TrainConfig, step: int) -> torch.Tensor:
     """The places of a batch, int64 [n,T], those of each row further on by a random number up to
     config.offset: so that training meets all of a table, as PoSE does (the form is ours)."""
     n, T = inputs.tokens.shape

@@ -24,7 +24,7 @@ def teacher_forced(model: Model, inputs: Inputs) -> tuple[torch.Tensor, torch.Te
     if model.next_place is not None and ids is not None:
         loss = loss + F.cross_entropy(model.next_place(hidden).float(), ids[:, 1:][supervised])
     if model.training and model.config.experts:
-        loss = loss + model.config.balance * torch.stack(balance_losses(model)).sum()
+        loss = loss + model.config.aux_loss_weight * torch.stack(balance_losses(model)).sum()
     wrong = torch.zeros_like(supervised)
     wrong[supervised] = logits.argmax(-1) != targets
     return loss, ~wrong.any(1)

@@ -27,7 +27,7 @@ def mlp(config: ModelConfig) -> nn.Module:
 class _MLP(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        D, hidden = config.width, round(config.mlp * config.width)
+        D, hidden = config.width, round(config.mlp_ratio * config.width)
         self.up = nn.Linear(D, hidden, bias=config.bias)
         gated = config.mlp_act == "swiglu"
         self.gate = nn.Linear(D, hidden, bias=config.bias) if gated else None
@@ -47,7 +47,7 @@ class _Mixture(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.active, self.everywhere = config.active, config.balance_over == "global"
+        self.active, self.everywhere = config.experts_per_token, config.balance_over == "global"
         self.router = nn.Linear(config.width, config.experts, bias=False)
         self.experts = nn.ModuleList(_MLP(config) for _ in range(config.experts))
         self.balance: Tensor | None = None  # of the last forward in training

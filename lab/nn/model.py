@@ -45,12 +45,12 @@ class Model(nn.Module):
         D = config.width
         self.embed = nn.Embedding(words, D)
         table = config.position in ("learned", "coupled", "predicted")
-        self.place = nn.Embedding(config.tokens, D) if table else None
+        self.place = nn.Embedding(config.max_positions, D) if table else None
         self.blocks = nn.ModuleList(_Block(config, name) for name in config.stack())
         self.norm = norm(config)
         self.head = nn.Linear(D, words, bias=False)
         predicts = config.position == "predicted"
-        self.next_place = nn.Linear(D, config.tokens, bias=False) if predicts else None
+        self.next_place = nn.Linear(D, config.max_positions, bias=False) if predicts else None
         self.drop = nn.Dropout(config.dropout)
         self._start()
 
@@ -71,7 +71,7 @@ class Model(nn.Module):
         if self.config.embed == "sinusoidal":
             ids = torch.arange(self.embed.num_embeddings)
             self.embed.weight = nn.Parameter(sinusoid(ids, self.config.width), requires_grad=False)
-        if self.config.tie:
+        if self.config.tie_embeddings:
             self.head.weight = self.embed.weight
 
     def hidden(
@@ -132,9 +132,9 @@ class Model(nn.Module):
             if ids is None and kind != "learned":
                 raise refuse("model.position", kind, "the task gives no places")
             highest = stop if ids is None else int(ids.max()) + 1
-            if highest > self.config.tokens:
+            if highest > self.config.max_positions:
                 allowed = f"at least {highest}, the places of the longest row"
-                raise refuse("model.tokens", self.config.tokens, allowed)
+                raise refuse("model.max_positions", self.config.max_positions, allowed)
             x = x + (self.place.weight[start:stop] if ids is None else self.place(ids))
         return self.drop(x)
 
@@ -149,14 +149,14 @@ def sinusoid(ids: Tensor, width: int) -> Tensor:
     return torch.stack([angle.sin(), angle.cos()], -1).flatten(1)[:, :width].float()
 
 
-def keep(state: Any, rows: Tensor) -> Any:
+def select_rows(state: Any, rows: Tensor) -> Any:
     """The state of some rows [n] of a batch: every tensor in it has the rows first."""
     if isinstance(state, Tensor):
         return state[rows]
     if isinstance(state, tuple) and hasattr(state, "_fields"):
-        return type(state)(*(keep(part, rows) for part in state))
+        return type(state)(*(select_rows(part, rows) for part in state))
     if isinstance(state, tuple | list):
-        return type(state)(keep(part, rows) for part in state)
+        return type(state)(select_rows(part, rows) for part in state)
     return state
 
 
@@ -165,7 +165,7 @@ class _Block(nn.Module):
         super().__init__()
         self.norm1 = norm(config)
         self.mixer = registry.load("mixers", mixer)(config)
-        own = bool(config.mlp) and (config.mlp_in == "all" or mixer == "attention")
+        own = bool(config.mlp_ratio) and (config.mlp_in == "all" or mixer == "attention")
         self.norm2 = norm(config) if own else None
         self.mlp = mlp(config) if own else None
         self.drop = nn.Dropout(config.dropout)

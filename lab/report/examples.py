@@ -13,8 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lab.analysis.heads import Findings, maps, measure
-from lab.analysis.subject import Subject, drawn, marked, open_run
+from lab.analysis.heads import AnalysisResult, attention_maps, measure
+from lab.analysis.subject import Subject, dependency_mask, first_rows, open_run
 from lab.evaluation.decode import decode
 from tasks import Role, Task
 
@@ -52,41 +52,41 @@ class Maps:
     layers: list[int]
     weights: np.ndarray
     row: Example
-    needle: np.ndarray | None
+    dependencies: np.ndarray | None
 
 
 @dataclass(frozen=True)
-class Look:
+class RunInspection:
     """Of one run: its checkpoint, parameters, examples of every probe, measures on the first."""
 
     run: str
     at: str
     parameters: int
     examples: tuple[Examples, ...]
-    findings: Findings
-    maps: Maps
+    findings: AnalysisResult
+    attention_maps: Maps
 
 
-def look(run: str | Path, number: int, trusted: type[Task] | None = None) -> Look:
+def inspect_run(run: str | Path, number: int, trusted: type[Task] | None = None) -> RunInspection:
     """Open a run and look at it, with `number` examples of a probe. ValueError as `open_run`."""
     subject = open_run(run, rows=DRAWN, trusted=trusted)
     found = []
     for probe in subject.experiment.probes:
-        batch = drawn(subject.experiment, probe, min(DRAWN, probe.n))
+        batch = first_rows(subject.experiment, probe, min(DRAWN, probe.n))
         own = dataclasses.replace(subject, probe=probe, batch=batch)
         found.append(examples(own, number))
-    layers, weights = maps(subject)
-    marks = marked(subject)
+    layers, weights = attention_maps(subject)
+    marks = dependency_mask(subject)
     row = found[0].rows[0] if found[0].rows and found[0].rows[0].number == 0 else None
     row = row or examples(subject, 1).rows[0]
     T = len(row.words)
-    return Look(
+    return RunInspection(
         run=str(run),
         at=subject.at,
         parameters=sum(p.numel() for p in subject.model.parameters()),
         examples=tuple(found),
         findings=measure(subject),
-        maps=Maps(layers, weights, row, None if marks is None else marks[0, :T, :T]),
+        attention_maps=Maps(layers, weights, row, None if marks is None else marks[0, :T, :T]),
     )
 
 

@@ -7,7 +7,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from lab.report.examples import Look, Maps
+from lab.report.examples import Maps, RunInspection
 from lab.report.html import E, add, pixels, table
 from tasks import Role
 
@@ -23,34 +23,36 @@ LINE, SPAN = 10.0, 300.0  # height of a line, width of a map that has more token
 INK = (46, 134, 193)
 
 
-def attention(found: Look) -> list[Element]:
+def attention(found: RunInspection) -> list[Element]:
     """Measures of every head, and maps of some of them."""
     of = found.findings
     if not of.heads:
         mixers = ", ".join(dict.fromkeys(layer.mixer for layer in of.layers))
         return [E("p", f"No layer is attention ({mixers}): there are no heads to look at.")]
-    marked = of.heads[0].needle is not None
-    names = ["entropy", "first"] + (["needle", "margin", "hits"] if marked else [])
+    marked = of.heads[0].dependency_weight is not None
+    names = ["entropy", "sink"] + (
+        ["dependency_weight", "margin", "retrieval_score"] if marked else []
+    )
     rows = [
         [f"{h.layer}.{h.head}", *(_number(getattr(h, name)) for name in names)] for h in of.heads
     ]
     measures = (
         f"Heads as layer.head, on {of.rows} rows of {of.probe} (length {of.length}). entropy: of"
-        " the sharpest query, 0 one token alone, 1 all alike. first: weight on the first token."
+        " the sharpest query, 0 one token alone, 1 all alike. sink: weight on the first token."
     )
     if marked:
         measures += (
-            " needle: weight on the token that the next one follows from; margin: its lead over"
-            " all others in nats; hits: how often it is the heaviest."
+            " dependency weight: weight on the tokens that the next one follows from; margin: its lead over"
+            " all others in nats; retrieval score: how often one of them is the heaviest."
         )
     order = sorted(of.heads, key=lambda h: h.entropy or 0.0)
     if marked:
-        order = sorted(of.heads, key=lambda h: h.needle or 0.0, reverse=True)
+        order = sorted(of.heads, key=lambda h: h.dependency_weight or 0.0, reverse=True)
     chosen = sorted((h.layer, h.head) for h in order[:HEADS])
-    T = len(found.maps.row.words)
-    figures = [_map(found.maps, layer, head) for layer, head in chosen]
+    T = len(found.attention_maps.row.words)
+    figures = [_map(found.attention_maps, layer, head) for layer, head in chosen]
     says = (
-        f"Where the tokens of row {found.maps.row.number} look: each line of a map is a token, and"
+        f"Where the tokens of row {found.attention_maps.row.number} look: each line of a map is a token, and"
         " a column has the stronger colour the more of its weight it gets (square root)."
     )
     says += " Only tokens after which the model is asked are shown." if T > SQUARE else ""
@@ -95,7 +97,9 @@ def _map(found: Maps, layer: int, head: int) -> Element:
     for line, query in enumerate(queries):
         y = top + line * LINE
         add(svg, E("text", row.words[query], class_="line", **_numbers(x=left - 3, y=y + 8)))
-        marks = [] if found.needle is None else np.flatnonzero(found.needle[query]).tolist()
+        marks = (
+            [] if found.dependencies is None else np.flatnonzero(found.dependencies[query]).tolist()
+        )
         for column in marks:
             place = _numbers(x=left + column * wide, y=y, width=wide, height=LINE)
             add(svg, E("rect", class_="mark", **place))
@@ -115,7 +119,7 @@ def _numbers(**values: float) -> dict[str, str]:
     return {name: f"{value:g}" for name, value in values.items()}
 
 
-def layers(found: Look) -> list[Element]:
+def layers(found: RunInspection) -> list[Element]:
     """Activations and gates by layer."""
     of = found.findings
     names = ["peak", "gate", "before", "after", "below_2", "below_3"]

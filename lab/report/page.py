@@ -20,7 +20,7 @@ from xml.etree.ElementTree import Element
 
 from lab.report import words
 from lab.results.groups import Group, groups
-from lab.results.legacy import sound
+from lab.results.legacy import with_todays_fields
 from lab.results.result import Result
 from tasks import Task
 
@@ -35,7 +35,7 @@ def html(results: Sequence[Result], number: int = 3, trusted: type[Task] | None 
     from lab.report.html import E, page
     from lab.report.style import STYLE
 
-    results = [sound(result) for result in results]
+    results = [with_todays_fields(result) for result in results]
     found = groups(results)
     title = _title(found)
     body = [
@@ -55,7 +55,7 @@ def html(results: Sequence[Result], number: int = 3, trusted: type[Task] | None 
 
 def file_name(results: Sequence[Result]) -> str:
     """<experiment>-report.html, or runs-report.html of several experiments."""
-    names = {sound(result).experiment["name"] for result in results}
+    names = {with_todays_fields(result).experiment["name"] for result in results}
     name = names.pop() if len(names) == 1 else "runs"
     return re.sub(r"[^\w-]+", "-", name) + "-report.html"  # a name from a folder is no path
 
@@ -76,7 +76,7 @@ def _section(title: str, parts: Sequence[Element]) -> list[Element]:
 def _looks(found: Sequence[Group], number: int, trusted: type[Task] | None) -> list[Element]:
     """Examples and attention of the first seed of each group."""
     from lab.report import heads, sections
-    from lab.report.examples import look
+    from lab.report.examples import inspect_run
     from lab.report.html import E
 
     rows: list[Element] = []
@@ -87,7 +87,7 @@ def _looks(found: Sequence[Group], number: int, trusted: type[Task] | None) -> l
             seed = f"seed {result.experiment['train']['seed']}"
             name = ", ".join(part for part in (names[group.label], seed) if part)
             try:
-                seen = look(result.run, number, trusted)
+                seen = inspect_run(result.run, number, trusted)
             except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
                 says = f"{name}: the model cannot be looked at: {error}"
                 rows.append(E("p", says, class_="soft"))

@@ -31,7 +31,7 @@ LONG = 36  # letters of a label
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Headline:
     """Of one group. kind: solved, partly, chance or not; headline: the same in a few words."""
 
     kind: str
@@ -59,7 +59,7 @@ def _letter(number: int) -> str:
     return (_letter(more - 1) if more else "") + chr(ord("A") + last)
 
 
-def verdict(group: Group) -> Verdict:
+def verdict(group: Group) -> Headline:
     """What the scores of a group say."""
     first = [result.scores[0] for result in group.results]
     solved, seeds = _solved(group, first), len(first)
@@ -77,7 +77,7 @@ def verdict(group: Group) -> Verdict:
         says += f" ({first[0].probe}, length {first[0].length})"
     labels = dict.fromkeys(score.probe for score in group.results[0].scores)
     sentences = [sentence for label in labels for sentence in _of_label(group, label)]
-    return Verdict(kind, says, tuple(sentences))
+    return Headline(kind, says, tuple(sentences))
 
 
 def _of_label(group: Group, label: str) -> list[str]:
@@ -205,8 +205,8 @@ def facts(group: Group) -> dict[str, str]:
 def _rows(s: dict[str, Any], thought: bool) -> str:
     says = "with chain of thought" if thought else "prompt and answer, as the task has no thought"
     says = says if s["cot"] else "the answer alone, no chain of thought"
-    if s.get("reads", 1) > 1:
-        says += f"; the prompt is read {s['reads']} times"
+    if s.get("prompt_repeats", 1) > 1:
+        says += f"; the prompt is read {s['prompt_repeats']} times"
     if s.get("train.reveal"):
         says += f"; shares of the thought given away: {s['train.reveal']}"
     if s.get("train.cot_noise", "none") != "none":

@@ -12,7 +12,7 @@ from lab.results.result import Result
 from tasks import refuse
 
 
-def sound(result: Result) -> Result:
+def with_todays_fields(result: Result) -> Result:
     """The same, with settings that an older lab did not know as they were then: at their defaults.
 
     ValueError when something in it is not of its kind; a folder may come from anywhere.

@@ -13,7 +13,7 @@ from lab.results.summary import summary
 MANY = 10  # probes from which words are about labels, and rows of the table about all seeds
 
 
-CARRIES = 0.9  # share of right answers up to which a length counts as reached (our choice)
+REACHED = 0.9  # share of right answers up to which a length counts as reached (our choice)
 
 
 def sentences(results: Sequence[Result]) -> list[str]:
@@ -26,14 +26,14 @@ def sentences(results: Sequence[Result]) -> list[str]:
     else:
         said = [summary_in_words(row) for row in summary(results)]
     if len(first.scores) >= MANY:
-        said = [said[0], *carries(results)]
+        said = [said[0], *generalization(results)]
     if all(any("branch" not in row for row in result.curves) for result in results):
         said.append(learned_in_words([result.learned[0] for result in results]))
     return [textwrap.fill(text, 80, subsequent_indent="  ") for text in said]
 
 
-def carries(results: Sequence[Result]) -> list[str]:
-    """A sentence on each label: the length up to which answers stay right (CARRIES), the mean of
+def generalization(results: Sequence[Result]) -> list[str]:
+    """A sentence on each label: the length up to which answers stay right (REACHED), the mean of
     the seeds and each seed, and what is left at the longest."""
     trained = max(results[0].experiment["train"]["lengths"])
     said = []
@@ -49,26 +49,26 @@ def carries(results: Sequence[Result]) -> list[str]:
         if len(set(lengths)) == 1:
             said.append(f"{label}: {answer} {left:.3f} at length {far}.")
             continue
-        reach = _reach(mean)
-        range_ = "within" if reach <= trained else f"{reach / trained:.3g}x"
-        if not reach:
-            text = f"{answer} below {CARRIES} already at length {lengths[0]}, {left:.2f} at {far}"
-        elif reach == far:
-            text = f"{answer} at least {CARRIES} up to length {far}, the longest"
+        reached = reach(mean)
+        range_ = "within" if reached <= trained else f"{reached / trained:.3g}x"
+        if not reached:
+            text = f"{answer} below {REACHED} already at length {lengths[0]}, {left:.2f} at {far}"
+        elif reached == far:
+            text = f"{answer} at least {REACHED} up to length {far}, the longest"
             text += f" ({range_} the training range)"
         else:
-            text = f"{answer} at least {CARRIES} up to length {reach}"
+            text = f"{answer} at least {REACHED} up to length {reached}"
             text += f" ({range_} the training range), {left:.2f} at {far}"
         if len(curves) > 1:
-            text += f"; seeds reach {', '.join(str(_reach(c) or 'none') for c in curves)}"
+            text += f"; seeds reach {', '.join(str(reach(c) or 'none') for c in curves)}"
         said.append(f"{label}: {text}.")
     return said
 
 
-def _reach(curve: Sequence[tuple[int, float]]) -> int:
-    """The length before the first at which the answers fall below CARRIES; 0: all do."""
-    reached = itertools.takewhile(lambda point: point[1] >= CARRIES, curve)
-    return max((length for length, _ in reached), default=0)
+def reach(curve: Sequence[tuple[int, float]]) -> int:
+    """The length before the first at which the answers fall below REACHED; 0: all do."""
+    right = itertools.takewhile(lambda point: point[1] >= REACHED, curve)
+    return max((length for length, _ in right), default=0)
 
 
 def learned_in_words(told: Sequence[dict[str, Any]]) -> str:

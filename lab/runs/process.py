@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-from lab.errors import Failed
+from lab.errors import RunFailed
 
 
 def pick_device(name: str) -> Any:
@@ -18,28 +18,28 @@ def pick_device(name: str) -> Any:
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
-        raise Failed("--device cuda: torch sees no CUDA device here")
+        raise RunFailed("--device cuda: torch sees no CUDA device here")
     return torch.device(name)
 
 
 @contextmanager
 def interrupts() -> Iterator[list[int]]:
     """A list that SIGINT or SIGTERM fills, so that a step ends first; a second one acts at once."""
-    asked: list[int] = []
+    stop_requested: list[int] = []
     kinds = (signal.SIGINT, signal.SIGTERM)
 
     def note(number: int, frame: FrameType | None) -> None:
-        if asked:
+        if stop_requested:
             raise KeyboardInterrupt
-        asked.append(number)
+        stop_requested.append(number)
 
     try:
         old = [signal.signal(kind, note) for kind in kinds]
     except ValueError:  # not the main thread: leave signals to whoever runs us
-        yield asked
+        yield stop_requested
         return
     try:
-        yield asked
+        yield stop_requested
     finally:
         for kind, handler in zip(kinds, old, strict=True):
             signal.signal(kind, handler)

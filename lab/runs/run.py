@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.config import Experiment
-from lab.errors import Failed, Stopped
+from lab.errors import RunFailed, RunStopped
 from lab.results.environment import environment
 from lab.results.folder import Folder, load
 from lab.results.result import Result
@@ -69,10 +69,10 @@ def run(
                 trackers.finish(track, folder, result, note)
                 return result
     except Timeout:
-        raise Failed(f"{folder.path} is in use by another process") from None
+        raise RunFailed(f"{folder.path} is in use by another process") from None
     except OSError as error:
         where = error.filename or folder.path
-        raise Failed(f"cannot write {where}: {error.strerror or error}") from None
+        raise RunFailed(f"cannot write {where}: {error.strerror or error}") from None
 
 
 def _run(
@@ -87,29 +87,29 @@ def _run(
 ) -> Result:
     import torch
 
-    from lab.training.trainer import Course
+    from lab.training.trainer import Trainer
 
     torch.set_num_threads(threads)
     device = pick_device(device_name)
-    course = Course(experiment, folder, device, compile, watch, warn)
-    with interrupts() as asked:
-        course.go(checkpoint_every, asked)
-        watch({"step": course.step, "evaluating": len(experiment.probes)})
-        scores = course.scores()
-        if asked:
-            raise Stopped(folder.path, course.step)
+    trainer = Trainer(experiment, folder, device, compile, watch, warn)
+    with interrupts() as stop_requested:
+        trainer.fit(checkpoint_every, stop_requested)
+        watch({"step": trainer.step, "evaluating": len(experiment.probes)})
+        scores = trainer.scores()
+        if stop_requested:
+            raise RunStopped(folder.path, trainer.step)
     curves = [row for row in folder.read_log() if "scores" in row]
-    rows = course.step * experiment.train.batch
+    rows = trainer.step * experiment.train.batch
     final = {"rows": rows, "scores": [vars(score) for score in scores]}
     result = Result(
         run=str(folder.path),
         experiment=experiment.to_json(),
         scores=tuple(scores),
         curves=curves,
-        seconds=course.seconds,
-        environment={**environment(device.type, threads), "compiled": course.compiled},
+        seconds=trainer.seconds,
+        environment={**environment(device.type, threads), "compiled": trainer.compiled},
         learned=samples_to([*curves, final], experiment.train.threshold),
-        steps=course.step,
+        steps=trainer.step,
     )
     folder.finish(result)
     return result

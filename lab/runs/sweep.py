@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 from lab import registry
 from lab.config import Experiment
-from lab.errors import Failed, Stopped
+from lab.errors import RunFailed, RunStopped
 from lab.results.folder import Folder, load
 from lab.results.result import Result
 from lab.runs import engines
@@ -41,7 +41,7 @@ class State:
 
 
 @dataclass(frozen=True)
-class How:
+class SweepOptions:
     """How a sweep is carried out, none of which changes a result. workers: runs at a time. retries:
     of a run that crashed. own: options of the engine alone."""
 
@@ -70,18 +70,18 @@ def run_many(
     poll gets the latest metrics row of each experiment several times a second. Failed says in one
     sentence a run what went wrong, after the others have ended; Stopped as in `sweep`.
     """
-    how = How(device, workers, checkpoint_every, compile, track)
+    how = SweepOptions(device, workers, checkpoint_every, compile, track)
     states = sweep(experiments, out, how, lambda states: poll([state.row for state in states]))
     errors = [state.error for state in states if state.error]
     if errors:
-        raise Failed("; ".join(dict.fromkeys(errors)))
+        raise RunFailed("; ".join(dict.fromkeys(errors)))
     return [load(Folder(Path(out), experiment).path) for experiment in experiments]
 
 
 def sweep(
     experiments: Sequence[Experiment],
     out: str | Path,
-    how: How,
+    how: SweepOptions,
     poll: Callable[[list[State]], None] = lambda states: None,
 ) -> list[State]:
     """Run every experiment: each one's last state, done or failed.
@@ -107,11 +107,11 @@ def sweep(
         for i in numbers
     ]
     began, shown = time.time(), 0.0
-    with interrupts() as asked:
+    with interrupts() as stop_requested:
         for i in range(len(states)):
             _look(states[i], folders[i], began)
         poll(states)
-        if orders and not asked:
+        if orders and not stop_requested:
             running = engine(orders, how.workers, how.retries, **how.own)
             with contextlib.closing(running) as events:
                 for ended in events:
@@ -123,14 +123,14 @@ def sweep(
                             _look(states[i], folders[i], began)
                         poll(states)
                         shown = time.monotonic()
-                    if asked:
+                    if stop_requested:
                         break
-        if asked:
-            raise Stopped(Path(out), max(state.row["step"] for state in states))
+        if stop_requested:
+            raise RunStopped(Path(out), max(state.row["step"] for state in states))
     return states
 
 
-def _refuse(how: How) -> None:
+def _refuse(how: SweepOptions) -> None:
     track.check(how.track)
     for name in how.own:
         if name not in engines.own_options(how.engine):

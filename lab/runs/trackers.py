@@ -106,7 +106,7 @@ def _number(value: Any) -> bool:
 
 @contextlib.contextmanager
 def _opened(name: str, folder: Folder) -> Iterator[Write]:
-    from lab.errors import Failed
+    from lab.errors import RunFailed
 
     place = folder.path / name
     shutil.rmtree(place, ignore_errors=True)
@@ -128,7 +128,7 @@ def _opened(name: str, folder: Folder) -> Iterator[Write]:
     os.environ.setdefault("WANDB_CACHE_DIR", str(place.resolve() / "cache"))
     loaded = sys.modules.get("trackio.utils")
     if name == "trackio" and loaded and place.resolve() != loaded.TRACKIO_DIR:
-        raise Failed("trackio keeps one folder per process: start each run in its own")
+        raise RunFailed("trackio keeps one folder per process: start each run in its own")
     os.environ["TRACKIO_DIR"] = str(place.resolve())
     with contextlib.redirect_stdout(io.StringIO()):  # stdout carries the result of the run
         tracker = importlib.import_module(name)
@@ -146,7 +146,7 @@ def _opened(name: str, folder: Folder) -> Iterator[Write]:
                 project=PROJECT, name=folder.path.name, config=config, resume="allow", **options
             )
         except Exception as error:
-            raise Failed(f"--track {name}: {error}") from None
+            raise RunFailed(f"--track {name}: {error}") from None
     try:
         yield lambda step, values: run.log(values, step=step)
     finally:

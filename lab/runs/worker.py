@@ -11,7 +11,7 @@ import time
 from typing import Any
 
 from lab.config.experiment import from_json
-from lab.errors import Failed, Stopped
+from lab.errors import RunFailed, RunStopped
 from lab.runs.run import run
 
 
@@ -27,7 +27,7 @@ def attempt(order: dict[str, Any]) -> str | None:
         trusted = load_file(data["source"])
     try:
         run(from_json(data, trusted), **order)
-    except (Failed, ValueError) as error:
+    except (RunFailed, ValueError) as error:
         return str(error)
     return None
 
@@ -43,7 +43,7 @@ def main() -> None:
         threading.Thread(target=_end_with_stdin, daemon=True).start()
     try:
         says = attempt(order)
-    except Stopped as stopped:
+    except RunStopped as stopped:
         print(stopped, file=sys.stderr)
         raise SystemExit(1) from None
     if says:

@@ -26,7 +26,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from lab.results.files import read_json, sync_folder, write_json
-from lab.training.optimizer_state import pack, unpack
+from lab.training.optimizer_state import optimizer_to_tensors, tensors_to_optimizer
 from tasks import refuse
 
 KEPT = 2
@@ -47,7 +47,7 @@ def save(
     part = folder / f".part-{os.getpid()}"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    moments, rest = pack(model, optimizer)
+    moments, rest = optimizer_to_tensors(model, optimizer)
     files = {
         "weights.safetensors": save_tensors(_weights(model)),
         "optimizer.safetensors": save_tensors(moments),
@@ -64,22 +64,24 @@ def save(
         shutil.rmtree(final)
     os.replace(part, final)
     sync_folder(folder)
-    passing = [path for path in found(folder) if int(path.name.partition("-")[2]) not in keep]
+    passing = [
+        path for path in list_checkpoints(folder) if int(path.name.partition("-")[2]) not in keep
+    ]
     for old in passing[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     for left in folder.glob(".part-*"):
         shutil.rmtree(left, ignore_errors=True)
 
 
-def found(folder: Path) -> list[Path]:
+def list_checkpoints(folder: Path) -> list[Path]:
     """The checkpoints under a folder, oldest first, checked or not."""
     names = sorted(folder.glob("step-*")) if folder.exists() else []
     return [path for path in names if re.fullmatch(r"step-\d{8,}", path.name)]
 
 
-def named(folder: Path, name: str) -> Path:
+def find_checkpoint(folder: Path, name: str) -> Path:
     """The checkpoint that is called step-500 or branch-500; ValueError names those there are."""
-    paths = [*found(folder), *sorted(folder.glob("branch-*"))]
+    paths = [*list_checkpoints(folder), *sorted(folder.glob("branch-*"))]
     there = {f"{kind}-{int(n)}": path for path in paths for kind, n in [path.name.split("-")]}
     kind, _, number = name.partition("-")
     key = f"{kind}-{int(number)}" if number.isdecimal() else name
@@ -97,11 +99,11 @@ def restore(
     none of them is sound.
     """
     damaged = []
-    for path in reversed(found(folder)):
+    for path in reversed(list_checkpoints(folder)):
         try:
             state, weights, moments = _read(path)
             _put(model, weights)
-            unpack(model, optimizer, moments, state["optimizer"])
+            tensors_to_optimizer(model, optimizer, moments, state["optimizer"])
         except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
             damaged.append(path)
             warn(f"checkpoint {path} is damaged and was not used: {error}")
@@ -120,7 +122,7 @@ def copy(
 ) -> None:
     """Bring another model and its optimizer, built alike, to where the first two are."""
     _put(twin, _weights(model))
-    unpack(twin, moments, *pack(model, optimizer))
+    tensors_to_optimizer(twin, moments, *optimizer_to_tensors(model, optimizer))
 
 
 def load_weights(path: Path, model: nn.Module) -> None:

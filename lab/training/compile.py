@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from lab.config import Experiment
-from lab.data.batches import drawing
+from lab.data.batches import batch_for_step
 from lab.nn.inputs import to_torch
 from lab.nn.loss import precision, teacher_forced
 from lab.nn.model import Model
@@ -60,12 +60,12 @@ def compile_blocks(model: Model) -> Model:
 
 def _step_seconds(experiment: Experiment, model: Model, device: torch.device) -> float:
     """Least wall seconds of one training step, after a first one that may compile."""
-    inputs = to_torch(experiment.task, experiment.model, drawing(experiment)(0), device)
+    inputs = to_torch(experiment.task, experiment.model, batch_for_step(experiment)(0), device)
     optimizer, best = build(model.train(), experiment.train), float("inf")
     for repeat in range(REPEATS + 1):
         start = time.perf_counter()
         optimizer.zero_grad(set_to_none=True)
-        for part in inputs.parts(experiment.train.accumulate):
+        for part in inputs.parts(experiment.train.grad_accum):
             with precision(experiment.train.precision, device):
                 loss, _ = teacher_forced(model, part)
             loss.backward()

@@ -16,9 +16,9 @@ import torch
 from torch import nn
 
 from lab.config import Experiment, TrainConfig
-from lab.data.batches import drawing
-from lab.data.rows import ahead, stream
-from lab.nn.inputs import moved, to_torch
+from lab.data.batches import batch_for_step
+from lab.data.rows import prefetch, stream
+from lab.nn.inputs import shift_positions, to_torch
 from lab.nn.loss import precision, teacher_forced
 from lab.nn.mlp import new_step
 from lab.nn.model import Model
@@ -49,27 +49,27 @@ def train(
     ends after so many steps; none for the run itself."""
     config = experiment.train
     stop = budget or config.steps
-    for number, batch in enumerate(ahead(drawing(experiment), start, stop), start):
+    for number, batch in enumerate(prefetch(batch_for_step(experiment), start, stop), start):
         model.train()
         lr = learning_rate(config, number, budget)
         for group in optimizer.param_groups:
             group["lr"] = lr
         inputs = to_torch(experiment.task, experiment.model, batch, device)
         if config.offset:
-            inputs = inputs._replace(ids=moved(inputs, config, number))
+            inputs = inputs._replace(ids=shift_positions(inputs, config, number))
         optimizer.zero_grad(set_to_none=True)
         new_step(model)
         total, right = 0.0, 0.0
         with dropout_stream(experiment, number, device):
-            for part in inputs.parts(config.accumulate):
+            for part in inputs.parts(config.grad_accum):
                 with precision(config.precision, device):
                     loss, exact = teacher_forced(model, part)
                 # by supervised tokens, so that the parts add up to the loss of the whole batch
                 share = float(part.supervised.sum() / inputs.supervised.sum())
                 (loss * share).backward()
                 total, right = total + share * loss.item(), right + exact.sum().item()
-        if config.clip:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+        if config.grad_clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
         if config.grad_noise:
             add_noise(model, config, number, device)
         optimizer.step()

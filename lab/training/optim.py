@@ -9,7 +9,7 @@ from torch import nn
 
 from lab.config import TrainConfig
 from lab.mixers._conv import ShortConv
-from lab.training.optimizers import Adalayer, Lion, Signum, Together
+from lab.training.optimizers import Adalayer, CombinedOptimizer, Lion, Signum
 
 Named = list[tuple[str, nn.Parameter]]
 
@@ -95,4 +95,4 @@ def _muon(model: nn.Module, named: Named, config: TrainConfig) -> torch.optim.Op
         momentum=config.betas()[0],
         adjust_lr_fn="match_rms_adamw",
     )
-    return Together(muon, adamw)
+    return CombinedOptimizer(muon, adamw)

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
-Packed = tuple[dict[str, torch.Tensor], dict[str, Any]]
+OptimizerTensors = tuple[dict[str, torch.Tensor], dict[str, Any]]
 
 
-def pack(model: nn.Module, optimizer: torch.optim.Optimizer) -> Packed:
+def optimizer_to_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> OptimizerTensors:
     """The tensors of an optimizer under "key/parameter name", contiguous, and the rest as JSON: the
     numbers of its groups, and the state of each parameter with {"order": axes by their strides} in
     place of a tensor. TypeError for what is neither a tensor, a list, none nor a number."""
@@ -45,7 +45,7 @@ def pack(model: nn.Module, optimizer: torch.optim.Optimizer) -> Packed:
     return tensors, {"states": states, "groups": groups}
 
 
-def unpack(
+def tensors_to_optimizer(
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     tensors: dict[str, torch.Tensor],

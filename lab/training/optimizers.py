@@ -77,7 +77,7 @@ class Adalayer(_Decoupled):
         return m / ((v.sqrt() / math.sqrt(1 - second**t) + EPS) * (1 - first**t))
 
 
-class Together(torch.optim.Optimizer):
+class CombinedOptimizer(torch.optim.Optimizer):
     """Several optimizers as one: it shows their groups, and they keep their state in it."""
 
     def __init__(self, *parts: torch.optim.Optimizer) -> None:

@@ -22,8 +22,8 @@ from typing import Any
 import torch
 
 from lab.config import Experiment
-from lab.errors import Failed, Stopped
-from lab.evaluation.score import glance, score
+from lab.errors import RunFailed, RunStopped
+from lab.evaluation.score import score, score_teacher_forced
 from lab.nn.model import Model, make_model
 from lab.results.folder import Folder
 from lab.results.result import Score
@@ -38,7 +38,7 @@ LOG_EVERY = 10
 Row = dict[str, Any]
 
 
-class Course:
+class Trainer:
     """A run at `step`, restored from its newest sound checkpoint."""
 
     def __init__(
@@ -70,8 +70,8 @@ class Course:
         """Wall time over all starts of the run."""
         return self._before + time.monotonic() - self._began
 
-    def go(self, checkpoint_every: int, asked: list[int]) -> None:
-        """Train to the end. Raises Stopped, with a checkpoint, once `asked` is not empty; Failed
+    def fit(self, checkpoint_every: int, stop_requested: list[int]) -> None:
+        """Train to the end. Raises Stopped, with a checkpoint, once `stop_requested` is not empty; Failed
         when the loss is no number."""
         config = self.config
         run = train(self.experiment, self.model, self.optimizer, self.step, self.device)
@@ -84,13 +84,13 @@ class Course:
                     for budget in config.branches(self.step)
                     if (self.step, budget) not in self._made
                 ]
-                due = self.step % checkpoint_every == 0 or self.step in config.keep
-                if self.step > self._restored and (due or last or leaving or asked):
+                due = self.step % checkpoint_every == 0 or self.step in config.keep_steps
+                if self.step > self._restored and (due or last or leaving or stop_requested):
                     self._save()
                 for budget in leaving:
-                    self._branch(budget, asked)
-                if asked:
-                    raise Stopped(self.folder.path, self.step)
+                    self._branch(budget, stop_requested)
+                if stop_requested:
+                    raise RunStopped(self.folder.path, self.step)
                 if last:
                     return
                 now = self._finite(next(steps))
@@ -110,7 +110,7 @@ class Course:
 
     def _save(self) -> None:
         state = (self.step, self.seconds, self.model, self.optimizer)
-        checkpoint.save(self.folder.checkpoints, *state, keep=self.config.keep)
+        checkpoint.save(self.folder.checkpoints, *state, keep=self.config.keep_steps)
 
     def _log(self, row: Row) -> None:
         self.folder.log(row)
@@ -134,7 +134,7 @@ class Course:
     def _finite(self, now: Step) -> Step:
         if not math.isfinite(now.loss):
             says = f"the loss is {now.loss} at step {now.number}; try a smaller train.lr"
-            raise Failed(f"{says} (last checkpoint kept in {self.folder.checkpoints})")
+            raise RunFailed(f"{says} (last checkpoint kept in {self.folder.checkpoints})")
         return now
 
     def _evaluate(self) -> None:
@@ -150,7 +150,7 @@ class Course:
             found = [
                 vars(score(self.model, self.experiment, probe))
                 if config.eval_answers
-                else glance(self.model, self.experiment, probe)
+                else score_teacher_forced(self.model, self.experiment, probe)
                 for probe in some
             ]
             self._log({**row, "scores": found})
@@ -161,17 +161,17 @@ class Course:
         first = row["scores"][:1] if row and self.config.early_stop else []
         return any(score["exact"] >= self.config.threshold for score in first)
 
-    def _branch(self, budget: int, asked: list[int]) -> None:
+    def _branch(self, budget: int, stop_requested: list[int]) -> None:
         model, optimizer = self._build()
         checkpoint.copy(self.model, self.optimizer, model, optimizer)
         if self.compiled["used"]:
             compile_blocks(model)
         for now in train(self.experiment, model, optimizer, self.step, self.device, budget):
             self._finite(now)
-            if asked:
-                raise Stopped(self.folder.path, self.step)
+            if stop_requested:
+                raise RunStopped(self.folder.path, self.step)
         scores = [vars(score) for score in self.scores(model)]
         state = (budget, self.seconds, model, optimizer)
-        checkpoint.save(self.folder.checkpoints, *state, keep=self.config.keep, kind="branch")
+        checkpoint.save(self.folder.checkpoints, *state, keep=self.config.keep_steps, kind="branch")
         rows = budget * self.config.batch
         self._log({"step": self.step, "branch": budget, "rows": rows, "scores": scores})

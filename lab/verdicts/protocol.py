@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Arms = Mapping[str, Experiment]
 
 
-APART = 100  # between the first seeds of an arm and of its copy in a control
+SEED_OFFSET = 100  # between the first seeds of an arm and of its copy in a control
 
 
 # Of a protocol that was changed after a look at its first result, and run anew with fresh seeds.
@@ -43,10 +43,10 @@ class Control:
 @dataclass(frozen=True)
 class Claim:
     """source: paper and figure or table. statement: the claim in one sentence, as checked here.
-    paper: the paper's own figure, or that it is not known. chosen: what of the protocol is ours.
+    paper: the paper's own figure, or that it is not known. our_choices: what of the protocol is ours.
     statistic: in words, with its unit. measure: the statistic of one seed, from the result of each
-    arm. threshold, above: the side on which the claim holds. subject: the arm that has to learn
-    before the claim can be wrong; its first probe has rows like those of training. premise: what
+    arm. threshold, above: the side on which the claim holds. treatment_arm: the arm that has to learn
+    before the claim can be wrong; its first probe has rows like those of training. precondition: what
     has to be there for the claim to be about anything, from the series of every seed: None, or a
     sentence that it is not there. draw: a figure from a record."""
 
@@ -55,24 +55,24 @@ class Claim:
     source: str
     statement: str
     paper: str
-    chosen: str
+    our_choices: str
     arms: Arms
     statistic: str
     measure: Callable[[Mapping[str, Result]], Measured]
     threshold: float
     control: Control
-    subject: str
+    treatment_arm: str
     draw: Callable[[Figure, Mapping[str, Any]], None]
     above: bool = True
     seeds: int = 3
-    premise: Callable[[Sequence[Mapping[str, Any]]], str | None] | None = None
+    precondition: Callable[[Sequence[Mapping[str, Any]]], str | None] | None = None
 
     def __post_init__(self) -> None:
         strange = set(self.control.arms) - set(self.arms)
         if strange:
             raise ValueError(f"the control of {self.name} replaces no arm: {sorted(strange)}")
-        if self.subject not in self.arms:
-            raise ValueError(f"the subject of {self.name} is no arm: {self.subject!r}")
+        if self.treatment_arm not in self.arms:
+            raise ValueError(f"the treatment_arm of {self.name} is no arm: {self.treatment_arm!r}")
 
     def experiments(self) -> list[Experiment]:
         """Every run that the claim and its control need, each once: arms in order, by seed."""
@@ -88,8 +88,8 @@ class Claim:
         ]
 
 
-def apart(experiment: Experiment) -> Experiment:
+def with_disjoint_seeds(experiment: Experiment) -> Experiment:
     """An arm with other seeds, for a control that puts it in the place of another: compared with
     itself it could not but fail."""
     train = experiment.train
-    return replace(experiment, train=replace(train, seed=train.seed + APART))
+    return replace(experiment, train=replace(train, seed=train.seed + SEED_OFFSET))

@@ -24,7 +24,7 @@ def file_name(name: str, scale: str) -> str:
     return f"claim-{name}-{scale}.json"
 
 
-def committed() -> Path:
+def records_folder() -> Path:
     """Where the lab keeps the records of its claims."""
     return Path(__file__).resolve().parent.parent / "claims" / "records"
 
@@ -33,7 +33,7 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
-def spelled(interval: Sequence[float] | None) -> str:
+def interval_in_words(interval: Sequence[float] | None) -> str:
     return "-" if interval is None else f"{number(interval[0])} to {number(interval[1])}"
 
 
@@ -50,9 +50,9 @@ def markdown(found: Sequence[Mapping[str, Any]]) -> str:
         cells = (
             f"`{r['claim']}` ({r['source']})",
             r["scale"],
-            f"**{r['verdict']}**" + (f" ({r['fault']['at']})" if r["fault"] else ""),
+            f"**{r['verdict']}**" + (f" ({r['diagnosis']['cause']})" if r["diagnosis"] else ""),
             f"{r['statistic']}: {number(r['mean'])} ({bar})",
-            f"{spelled(r['interval'])} ({r['seeds']} seeds)",
+            f"{interval_in_words(r['interval'])} ({r['seeds']} seeds)",
             r["negative_control"]["verdict"],
         )
         lines.append("| " + " | ".join(cells) + " |")

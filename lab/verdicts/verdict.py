@@ -26,7 +26,7 @@ from typing import Any
 from lab.results.result import Result
 from lab.results.summary import evaluations
 from lab.stats import over_seeds
-from lab.verdicts.diagnosis import fault
+from lab.verdicts.diagnosis import diagnose
 from lab.verdicts.protocol import Arms, Claim
 
 POINTS = 20  # of the curve of a run in a record, at most
@@ -51,7 +51,7 @@ def decide(
     return "holds" if low >= bar else "fails" if high < bar else "inconclusive", interval
 
 
-def judge(claim: Claim, results: Mapping[str, Result]) -> dict[str, Any]:
+def evaluate_claim(claim: Claim, results: Mapping[str, Result]) -> dict[str, Any]:
     """The record of a claim from its finished runs, by slug, without its environment. Its
     experiments are those of the first seed."""
 
@@ -78,24 +78,24 @@ def judge(claim: Claim, results: Mapping[str, Result]) -> dict[str, Any]:
 
     control = {**claim.arms, **claim.control.arms}
     judged, controlled = side(claim.arms), side(control)
-    blame = fault(claim, results, judged["verdict"], judged["series"])
+    blame = diagnose(claim, results, judged["verdict"], judged["series"])
     if judged["verdict"] == "holds" and controlled["verdict"] != "fails":
         says = f"the same check comes out {controlled['verdict']} under its control"
         judged |= {"verdict": "inconclusive"}
-        blame = {"at": "control", "why": f"{says}: {claim.control.why}"}
+        blame = {"cause": "control", "why": f"{says}: {claim.control.why}"}
     return {
         "claim": claim.name,
         "scale": claim.scale,
         "source": claim.source,
         "statement": claim.statement,
         "paper": claim.paper,
-        "chosen": claim.chosen,
+        "our_choices": claim.our_choices,
         "statistic": claim.statistic,
         "threshold": claim.threshold,
         "above": claim.above,
         "seeds": claim.seeds,
         **judged,
-        "fault": blame,
+        "diagnosis": blame,
         "negative_control": {
             "why": claim.control.why,
             **controlled,
@@ -123,7 +123,7 @@ def _arm(result: Result) -> dict[str, Any]:
 def record(claim: Claim, results: Mapping[str, Result], command: str) -> dict[str, Any]:
     """`judge`, with the command and where its runs were made."""
     made = _joined([result.environment for result in results.values()])
-    return {"command": command, "environment": made, **judge(claim, results)}
+    return {"command": command, "environment": made, **evaluate_claim(claim, results)}
 
 
 def _joined(values: Sequence[Any]) -> Any:

@@ -20,7 +20,7 @@ from scipy import stats
 
 import tasks
 from lab.analysis import heads, interventions, subject
-from lab.analysis.subject import drawn
+from lab.analysis.subject import first_rows
 from lab.cli.main import main
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
 from lab.data.rows import Rows
@@ -130,10 +130,10 @@ def test_measures_by_their_words(case: tuple[np.ndarray, np.ndarray, np.ndarray]
                 with np.errstate(divide="ignore"):
                     margin.append(np.log(m) - np.log(others))
                 hits.append([float(a[row, h, i].argmax() in columns) for h in range(H)])
-    np.testing.assert_allclose(heads.first(weights, valid), np.array(first))
+    np.testing.assert_allclose(heads.sink(weights, valid), np.array(first))
     if needle:
-        np.testing.assert_allclose(heads.needle(weights, marked), np.array(needle))
-        np.testing.assert_array_equal(heads.hits(weights, marked), np.array(hits))
+        np.testing.assert_allclose(heads.dependency_weight(weights, marked), np.array(needle))
+        np.testing.assert_array_equal(heads.retrieval_score(weights, marked), np.array(hits))
         close = np.array(margin) < 20  # beyond that 1 - m has no digits left here
         np.testing.assert_allclose(
             heads.margin(weights, marked)[torch.from_numpy(close)],
@@ -150,7 +150,7 @@ def made(task: Task, length: int, config: ModelConfig, n: int = 16, cot: bool = 
     for block in model.blocks:
         for weight in block.mixer.parameters():
             torch.nn.init.normal_(weight, std=0.5, generator=torch.Generator().manual_seed(1))
-    return subject.Subject("nowhere", "step-0", e, model, probe, drawn(e, probe, n))
+    return subject.Subject("nowhere", "step-0", e, model, probe, first_rows(e, probe, n))
 
 
 LENGTH = 4
@@ -164,7 +164,7 @@ def copier() -> subject.Subject:
     task = Copy(symbols=4)
     V, T = len(task.words), 2 * LENGTH + 3
     d = 16
-    config = ModelConfig(layers="attention", width=2 * d, heads=2, tokens=T, mlp=0)
+    config = ModelConfig(layers="attention", width=2 * d, heads=2, max_positions=T, mlp_ratio=0)
     s = made(task, LENGTH, config)
     model: Any = s.model
     block = model.blocks[0]
@@ -193,12 +193,14 @@ def test_a_head_that_copies_is_found_and_needed() -> None:
     found = heads.measure(s)
     one, other = found.heads
     assert (one.layer, one.head, other.head) == (0, 0, 1)
-    assert one.needle == pytest.approx(1) and one.hits == 1 and one.margin > 100
+    assert (
+        one.dependency_weight == pytest.approx(1) and one.retrieval_score == 1 and one.margin > 100
+    )
     assert one.entropy == pytest.approx(0, abs=1e-9) and other.entropy == pytest.approx(1)
     seen = [1 / (LENGTH + 2 + i) for i in range(LENGTH)]  # of i tokens the query sees all alike
-    assert other.needle == pytest.approx(np.mean(seen))
+    assert other.dependency_weight == pytest.approx(np.mean(seen))
     assert other.margin == pytest.approx(np.mean([-math.log(1 / p - 1) for p in seen]))
-    assert other.hits == 0
+    assert other.retrieval_score == 0
     T = 2 * LENGTH + 3
     assert other.first == pytest.approx(np.mean([1 / i for i in range(2, T + 1)]))
     removed = interventions.ablation(s, found.heads, top=1, draws=5)
@@ -207,7 +209,7 @@ def test_a_head_that_copies_is_found_and_needed() -> None:
     assert removed.without_top[0] == 0 and removed.without_top[1] > removed.intact[1] + 1
     with pytest.raises(ValueError, match="from 1 to half of the 2 heads"):
         interventions.ablation(s, found.heads, top=2)
-    layers, maps = heads.maps(s, 3)
+    layers, maps = heads.attention_maps(s, 3)
     assert layers == [0] and maps.shape == (1, 2, T, T)
     np.testing.assert_allclose(maps[0, 0, LENGTH:].argmax(1), np.arange(T - LENGTH))
 
@@ -305,11 +307,11 @@ def next_tokens(batch: Batch, row: int, marks: np.ndarray) -> list[tuple[int, in
     ],
     ids=str,
 )
-def test_a_needle_says_what_the_next_token_follows_from(
+def test_dependencies_say_what_the_next_token_follows_from(
     task: Task, length: int, cot: bool, queries: int | None
 ) -> None:
     s = made(task, length, ModelConfig(), n=32, cot=cot)
-    marks = subject.marked(s)
+    marks = subject.dependency_mask(s)
     assert marks is not None and not (marks & ~np.tri(marks.shape[1], dtype=bool)).any()
     asked = np.isin(s.batch.roles[:, 1:], (Role.THOUGHT, Role.ANSWER))
     assert not marks[:, -1].any() and not (marks[:, :-1].any(2) & ~asked).any()
@@ -337,18 +339,20 @@ def test_a_needle_says_what_the_next_token_follows_from(
                 assert tokens[j - 1] == 0 and 0 not in tokens[j + 1 : i : 2]
 
 
-def test_tasks_without_a_needle_take_columns() -> None:
+def test_tasks_without_dependencies_take_columns() -> None:
     s = made(IsTree(), 5, ModelConfig())
-    assert subject.marked(s) is None and heads.measure(s).heads[0].needle is None
-    marks = subject.marked(s, (0, 3))
+    assert (
+        subject.dependency_mask(s) is None and heads.measure(s).heads[0].dependency_weight is None
+    )
+    marks = subject.dependency_mask(s, (0, 3))
     assert marks is not None
     asked = np.isin(s.batch.roles[:, 1:], (Role.THOUGHT, Role.ANSWER))
     assert (marks[:, :-1, 0] == asked).all() and (marks[:, :-1, 3] == asked).all()
     assert not marks[:, :, [1, 2, 4]].any()
-    with pytest.raises(ValueError, match="needle = 99"):
-        subject.marked(s, (99,))
-    twice = dataclasses.replace(s.experiment, task=Parity(k=2), reads=2)
-    assert subject.marked(dataclasses.replace(s, experiment=twice)) is None
+    with pytest.raises(ValueError, match="dependencies = 99"):
+        subject.dependency_mask(s, (99,))
+    twice = dataclasses.replace(s.experiment, task=Parity(k=2), prompt_repeats=2)
+    assert subject.dependency_mask(dataclasses.replace(s, experiment=twice)) is None
 
 
 def test_every_task_can_be_looked_at() -> None:
@@ -391,7 +395,7 @@ def test_the_segment_between_two_checkpoints(trained: Path) -> None:
     ]
     start, end = (subject.open_run(trained, rows=32, at=at) for at in ("step-6", None))
     assert end.at == "step-12"
-    found = interventions.segment(start, end, points=5)
+    found = interventions.interpolate(start, end, points=5)
     assert found.ends == ("step-6", "step-12")
     assert found.shares == (0, 0.25, 0.5, 0.75, 1)
     losses = [loss_of(trained, weights) for weights in ends]
@@ -399,7 +403,7 @@ def test_the_segment_between_two_checkpoints(trained: Path) -> None:
     half = {name: (ends[0][name] + ends[1][name]) / 2 for name in ends[0]}
     assert found.loss[2] == pytest.approx(loss_of(trained, half), rel=1e-6)
     line = np.linspace(losses[0], losses[1], 5)
-    assert found.bump == pytest.approx(max(np.array(found.loss) - line), abs=1e-12)
+    assert found.barrier == pytest.approx(max(np.array(found.loss) - line), abs=1e-12)
     assert found.dip == pytest.approx(max(line - np.array(found.loss)), abs=1e-12)
 
 
@@ -442,14 +446,14 @@ def test_the_command(trained: Path) -> None:
     found = json.loads(done.stdout)
     expected = dataclasses.asdict(heads.measure(subject.open_run(trained, rows=8)))
     assert found == json.loads(json.dumps(expected))
-    shown = lab("--rows", "8", "--between", "step-6", "--probe", "length=7")
+    shown = lab("--rows", "8", "--interpolate", "step-6", "--probe", "length=7")
     assert shown.exit_code == 0 and "length 7" in shown.stdout
     assert f"{found['activation']:.3g}" in lab("--rows", "8").stdout
     assert "loss from step-6 (0) to step-12 (1)" in shown.stdout
     for args, says in [
         (["--ablate", "1"], "ablate = 1 cannot be used"),
         (["--probe", "n=3"], "how many rows is said by --rows"),
-        (["--needle", "40"], "needle = 40 cannot be used"),
+        (["--dependencies", "40"], "dependencies = 40 cannot be used"),
     ]:
         refused = lab(*args)
         assert refused.exit_code == 2 and says in refused.stderr and not refused.stdout

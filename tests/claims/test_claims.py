@@ -23,12 +23,12 @@ from lab import registry
 from lab.claims.cot_sparsity import GUESSED, correlation
 from lab.config import Experiment
 from lab.config.experiment import Scale, from_json
-from lab.data.position_ids import checked, places
+from lab.data.position_ids import check_rows, position_ids
 from lab.nn.model import Model
 from lab.results.result import Result, Score
 from lab.results.summary import samples_to
-from lab.verdicts.protocol import APART, Claim
-from lab.verdicts.verdict import judge
+from lab.verdicts.protocol import SEED_OFFSET, Claim
+from lab.verdicts.verdict import evaluate_claim
 from tasks import Role
 
 NAMES = registry.names("claims")
@@ -77,7 +77,7 @@ def test_what_a_claim_says_of_itself(name: str, scale: Scale) -> None:
     assert (found.name, found.scale) == (name, scale) and found.seeds >= 3
     assert re.match(r"\d{4}\.\d{5}", found.source), "the paper comes first"
     assert found.statement.endswith(".") and found.statement[0].isupper()
-    for text in (found.paper, found.chosen, found.statistic, found.control.why):
+    for text in (found.paper, found.our_choices, found.statistic, found.control.why):
         assert len(text) > 10 and text == text.strip() and "  " not in text
     assert math.isfinite(found.threshold)
     doc = importlib.import_module(f"lab.claims.{name.replace('-', '_')}").__doc__ or ""
@@ -99,7 +99,7 @@ def test_the_control_replaces_arms_by_others(name: str, scale: Scale) -> None:
     seeds = {e.train.seed for arm in found.arms.values() for e in found.seeded(arm)}
     assert seeds == set(range(min(seeds), min(seeds) + found.seeds))
     asked = {e.train.seed for arm in found.control.arms.values() for e in found.seeded(arm)}
-    assert asked <= seeds | {APART + seed for seed in seeds}
+    assert asked <= seeds | {SEED_OFFSET + seed for seed in seeds}
 
 
 @both
@@ -107,24 +107,24 @@ def test_every_arm_can_be_run(name: str, scale: Scale) -> None:
     """Rows of each training length and probe, and a model that has places for them."""
     found = registry.load("claims", name)(scale)
     for e in [*found.arms.values(), *found.control.arms.values()]:
-        assert from_json(checked(e).to_json()) == e
+        assert from_json(check_rows(e).to_json()) == e
         with torch.device("meta"):
             Model(e.model, len(e.task.words))
         lengths = [(e.task, n) for n in e.train.lengths]
         for task, length in [*lengths, *((p.of(e.task), p.length) for p in e.probes)]:
             rows = task.asked(e.view(task.sample(np.random.default_rng(0), 2, length)))
             assert (rows.roles == Role.ANSWER).any(1).all()
-            ids = places(task, e.model, rows)
+            ids = position_ids(task, e.model, rows)
             if e.model.position in ("learned", "coupled", "predicted"):
                 most = rows.tokens.shape[1] if ids is None else int(ids.max()) + 1
-                assert most <= e.model.tokens, "no place is left for its tokens"
+                assert most <= e.model.max_positions, "no place is left for its tokens"
 
 
 @pytest.mark.parametrize("name", PLAIN)
 @pytest.mark.parametrize("exact", [0.0, 0.5])
 def test_no_claim_holds_where_every_run_scores_alike(name: str, exact: float) -> None:
     found = registry.load("claims", name)("cpu")
-    judged = judge(found, told(found, lambda arm: exact, lambda arm: exact))
+    judged = evaluate_claim(found, told(found, lambda arm: exact, lambda arm: exact))
     assert judged["verdict"] != "holds" and judged["negative_control"]["verdict"] != "holds"
 
 
@@ -150,15 +150,17 @@ def test_what_the_paper_saw_holds_and_its_control_fails(name: str) -> None:
         return 1.0 if solved(arm) else rest
 
     results = told(found, seen, lambda arm: control)
-    judged = judge(found, results)
+    judged = evaluate_claim(found, results)
     assert judged["verdict"] == "holds", judged["values"]
     assert judged["negative_control"]["verdict"] == "fails", judged["negative_control"]["values"]
     if name != "arc-unseen":  # its control has no runs of its own
-        void = judge(found, told(found, seen, seen))
+        void = evaluate_claim(found, told(found, seen, seen))
         assert void["negative_control"]["verdict"] == "holds"
         assert (void["verdict"], void["interval"]) == ("inconclusive", judged["interval"])
-        assert void["fault"]["at"] == "control"
-    opposite = judge(found, told(found, lambda arm: rest if solved(arm) else 1.0, lambda arm: 1.0))
+        assert void["diagnosis"]["cause"] == "control"
+    opposite = evaluate_claim(
+        found, told(found, lambda arm: rest if solved(arm) else 1.0, lambda arm: 1.0)
+    )
     assert opposite["verdict"] == "fails"
 
 
@@ -188,7 +190,7 @@ def test_a_record_is_json_and_enough_to_draw_from(
     for scale in ("cpu", "gpu"):
         found = registry.load("claims", name)(scale)
         results = told(found, lambda arm: 1.0 if "no" in arm else 0.25, lambda arm: 0.5)
-        kept = json.loads(json.dumps(judge(found, results)))
+        kept = json.loads(json.dumps(evaluate_claim(found, results)))
         assert (kept["statistic"], kept["threshold"]) == (found.statistic, found.threshold)
         assert set(kept["arms"]) == set(found.arms) and len(kept["values"]) == found.seeds
         assert set(kept["negative_control"]["arms"]) == set(found.control.arms)

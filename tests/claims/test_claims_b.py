@@ -19,7 +19,7 @@ from lab.config.experiment import Scale
 from lab.results.result import Result, Score
 from lab.runs.run import run
 from lab.verdicts.protocol import Claim
-from lab.verdicts.verdict import judge
+from lab.verdicts.verdict import evaluate_claim
 
 Story = Mapping[str, Mapping[tuple[str, int], float]]  # accuracy of an arm on (probe, length)
 
@@ -47,7 +47,7 @@ def judged(found: Claim, story: Story) -> dict[str, Any]:
     for arm in [*found.arms.values(), *found.control.arms.values()]:
         name = named[unseeded(arm)]
         results |= {e.slug: made(e, story.get(name, {})) for e in found.seeded(arm)}
-    return judge(found, results)
+    return evaluate_claim(found, results)
 
 
 def by_length(lengths: tuple[int, ...], *values: float) -> dict[tuple[str, int], float]:
@@ -171,7 +171,7 @@ def test_the_sink_from_runs_to_a_figure(tmp_path: Path) -> None:
     changed = {name: small(e) for name, e in found.control.arms.items()}
     found = replace(found, arms=arms, control=replace(found.control, arms=changed), seeds=2)
     results = {e.slug: run(e, tmp_path, "cpu") for e in found.experiments()}
-    kept = judge(found, results)
+    kept = evaluate_claim(found, results)
     assert kept["verdict"] == kept["negative_control"]["verdict"] == "fails", "nothing to remove"
 
     def on_first(e: Experiment) -> float:
@@ -242,7 +242,7 @@ def test_places_of_copy_and_addition_are_all_trained(scale: Scale) -> None:
     """With places that start at random, training meets every place of the longest test row."""
     import numpy as np
 
-    from lab.data.position_ids import places
+    from lab.data.position_ids import position_ids
 
     for name, e in registry.load("claims", "sparsity-length")(scale).arms.items():
         if e.model.position not in ("learned", "coupled", "predicted"):
@@ -251,8 +251,8 @@ def test_places_of_copy_and_addition_are_all_trained(scale: Scale) -> None:
 
         def highest(length: int, e: Experiment = e) -> int:
             rows = e.view(e.task.sample(np.random.default_rng(0), 2, length))
-            ids = places(e.task, e.model, rows)
+            ids = position_ids(e.task, e.model, rows)
             return rows.tokens.shape[1] - 1 if ids is None else int(ids.max())
 
         trained = highest(max(e.train.lengths)) + e.train.offset
-        assert max(highest(p.length) for p in e.probes) <= trained < e.model.tokens, name
+        assert max(highest(p.length) for p in e.probes) <= trained < e.model.max_positions, name

@@ -34,7 +34,7 @@ STEP, LAST = "step-4", "step-12"
 
 
 def small(base: Experiment, **options: str) -> Experiment:
-    options = {"steps": "12", "batch": "16", "keep": "4", **options}
+    options = {"steps": "12", "batch": "16", "keep_steps": "4", **options}
     for name, value in options.items():
         base = change(base, f"train.{name}", value)
     base = change(base, "model.width", "16")
@@ -181,10 +181,10 @@ def test_other_probes(folder: Path) -> None:
 
 
 def test_an_option_with_a_comma_in_it() -> None:
-    from lab.cli.resolve import asked_probe
+    from lab.cli.resolve import parse_probe
 
     base = for_task(ComposeParity)(length=8)
-    found = asked_probe("k=3, drop_pair=(0,1),n=7,train_tasks=9", base)
+    found = parse_probe("k=3, drop_pair=(0,1),n=7,train_tasks=9", base)
     assert found.change["drop_pair"] == (0, 1) and found.change["k"] == 3 and found.n == 7
 
 
@@ -192,7 +192,7 @@ def test_what_the_prompt_says(folder: Path) -> None:
     plain, base, model = document(folder), experiment_of(folder), loaded_at(folder, 12)
     for args, path, value in (
         (["--reveal", "1"], "train.reveal", "1"),
-        (["--reads", "2"], "reads", "2"),
+        (["--prompt-repeats", "2"], "prompt_repeats", "2"),
     ):
         found = document(folder, *args)
         other = change(base, path, value)
@@ -240,8 +240,8 @@ REFUSED: list[tuple[list[str], str]] = [
     (["--samples", "2", "--temperature", "nan"], "a number above 0"),
     (["--samples", "0"], "--samples"),
     (["--reveal", "1.5"], "a share from 0 to 1"),
-    (["--reads", "0"], "--reads"),
-    (["--probe", "length=3000"], "model.tokens"),
+    (["--prompt-repeats", "0"], "--prompt-repeats"),
+    (["--probe", "length=3000"], "model.max_positions"),
 ]
 
 
@@ -267,13 +267,13 @@ def test_where_there_is_no_run(folder: Path, tmp_path: Path) -> None:
 def test_a_vocabulary_that_the_model_does_not_have(tmp_path: Path) -> None:
     from tasks.compose_arithmetic import ComposeArithmetic
 
-    base = small(for_task(ComposeArithmetic)(length=3), steps="1", keep="")
+    base = small(for_task(ComposeArithmetic)(length=3), steps="1", keep_steps="")
     path = run(base, tmp_path, device="cpu").run
     assert "its vocabulary is not the one" in refused(path, "--probe", "modulus=13")
 
 
 def test_estimates_of_weights_are_not_averaged(tmp_path: Path) -> None:
-    base = small(change(for_task(Parity)(), "model.sigma", "true"), steps="2", keep="1")
+    base = small(change(for_task(Parity)(), "model.sigma", "true"), steps="2", keep_steps="1")
     path = run(base, tmp_path, device="cpu").run
     assert "model.sigma" in refused(path, "--interpolate", "step-1:0.5")
 
@@ -282,7 +282,7 @@ def test_a_task_of_the_users_own(folder: Path, tmp_path: Path) -> None:
     """Its file is executed when it is named in the command, never because a folder names it."""
     file = tmp_path / "last.py"
     file.write_text(OWN)
-    base = small(for_task(load_task_file(file), str(file))(), steps="2", keep="")
+    base = small(for_task(load_task_file(file), str(file))(), steps="2", keep_steps="")
     path = Path(run(base, tmp_path, device="cpu").run)
     data = json.loads((path / "config.json").read_text())
     mark = f"__import__('pathlib').Path({str(tmp_path / 'executed')!r}).touch()\n"

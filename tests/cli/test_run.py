@@ -73,10 +73,10 @@ def test_seeds_are_separate_runs_with_an_interval(tmp_path: Path) -> None:
 
 
 def test_set_reaches_task_model_and_training(tmp_path: Path) -> None:
-    sets = ["--set", "task.k=3", "--set", "train.lr=3e-4", "--set", "model.mlp=2"]
+    sets = ["--set", "task.k=3", "--set", "train.lr=3e-4", "--set", "model.mlp_ratio=2"]
     done = lab("run", "parity", *QUICK, *sets, "--json", cwd=tmp_path)
     found = json.loads(done.stdout)["experiment"]
-    assert (found["task"]["k"], found["train"]["lr"], found["model"]["mlp"]) == (3, 3e-4, 2.0)
+    assert (found["task"]["k"], found["train"]["lr"], found["model"]["mlp_ratio"]) == (3, 3e-4, 2.0)
 
 
 def test_at_chance_is_said_plainly_and_is_no_error(tmp_path: Path) -> None:

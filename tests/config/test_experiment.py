@@ -29,7 +29,7 @@ OTHER: dict[str, Any] = {
     "heads": 4,
     "kv_heads": 1,
     "position": "rope",
-    "tokens": 99,
+    "max_positions": 99,
     "rope_base": 5e5,
     "banded": 2,
     "forget": True,
@@ -43,30 +43,30 @@ OTHER: dict[str, Any] = {
     "qk_norm": True,
     "sigma": True,
     "norm": "rms",
-    "mlp": 2.0,
+    "mlp_ratio": 2.0,
     "mlp_act": "swiglu",
     "mlp_in": "attention",
     "experts": 4,
-    "active": 1,
-    "balance": 0.1,
+    "experts_per_token": 1,
+    "aux_loss_weight": 0.1,
     "balance_over": "global",
     "state": 8,
     "expand": 1,
-    "conv": 3,
+    "d_conv": 3,
     "feature": 8,
     "bias": True,
-    "tie": True,
+    "tie_embeddings": True,
     "embed": "sinusoidal",
     "dropout": 0.1,
     "steps": 7,
     "batch": 8,
-    "accumulate": 2,
+    "grad_accum": 2,
     "lengths": (5, 6),
     "lr": 0.5,
     "weight_decay": 0.1,
     "schedule": "cosine",
     "warmup": 3,
-    "clip": 0.0,
+    "grad_clip": 0.0,
     "precision": "bf16",
     "seed": 9,
     "examples": 512,
@@ -87,17 +87,17 @@ OTHER: dict[str, Any] = {
     "eval_answers": False,
     "threshold": 0.9,
     "early_stop": True,
-    "keep": (4,),
+    "keep_steps": (4,),
 }
 # What else must be set for an option to apply; without it the option is refused by name.
 NEEDS: dict[str, dict[str, Any]] = {
     "rope_base": {"position": "rope"},
     "banded": {"position": "hard_alibi", "heads": 4},
     **{f"gate_{name}": {"gate": "elementwise"} for name in ("at", "shared", "add", "act", "input")},
-    **{name: {"experts": 4} for name in ("active", "balance", "balance_over")},
-    **{name: {"layers": "mamba"} for name in ("state", "expand", "conv")},
+    **{name: {"experts": 4} for name in ("experts_per_token", "aux_loss_weight", "balance_over")},
+    **{name: {"layers": "mamba"} for name in ("d_state", "expand", "d_conv")},
     "feature": {"layers": "based"},
-    "embed": {"tie": True},
+    "embed": {"tie_embeddings": True},
 }
 TRAIN_NEEDS: dict[str, dict[str, Any]] = {
     "curriculum": {"lengths": (5, 6)},
@@ -119,11 +119,13 @@ def test_every_field_changes_the_folder(part: str) -> None:
         assert dataclasses.replace(base, **{part: new}).slug != base.slug, field.name
 
 
-LAYERS = {"gru": ("state", "expand", "conv", "feature", "kv_heads", "forget", "log_length", "gate")}
+LAYERS = {
+    "gru": ("d_state", "expand", "d_conv", "feature", "kv_heads", "forget", "log_length", "gate")
+}
 IGNORED: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in NEEDS if name != "embed"]
 IGNORED += [(name, {"layers": "gru"}) for name in LAYERS["gru"]]
-IGNORED += [("qk_norm", {"layers": "gru"}), ("tokens", {"position": "none"})]
-IGNORED += [(name, {"mlp": 0}) for name in ("mlp_act", "mlp_in", "experts")]
+IGNORED += [("qk_norm", {"layers": "gru"}), ("max_positions", {"position": "none"})]
+IGNORED += [(name, {"mlp_ratio": 0}) for name in ("mlp_act", "mlp_in", "experts")]
 
 
 @pytest.mark.parametrize(("name", "others"), IGNORED)
@@ -156,7 +158,7 @@ def test_task_cot_and_probes_change_the_folder() -> None:
     for other in (
         change(base, "task.k", "3"),
         change(base, "cot", "false"),
-        change(base, "reads", "2"),
+        change(base, "prompt_repeats", "2"),
         dataclasses.replace(base, probes=()),
         dataclasses.replace(base, probes=(Probe("held out", 20, {"split": "train"}),)),
     ):
@@ -216,11 +218,11 @@ def test_bad_text_is_refused(text: str, hint: Any) -> None:
         {"gate_at": "G5", "gate": "elementwise", "gate_shared": True},
         {"log_length": 1},
         {"kv_heads": 3, "heads": 4},
-        {"active": 5, "experts": 4},
+        {"experts_per_token": 5, "experts": 4},
         {"embed": "sinusoidal"},
         {"position": "rope", "width": 6, "heads": 2},
         {"dropout": 1.0},
-        {"mlp": -1},
+        {"mlp_ratio": -1},
     ],
 )
 def test_bad_models_are_named(bad: dict[str, Any]) -> None:

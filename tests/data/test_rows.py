@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lab.config import Experiment
-from lab.data.batches import drawing
-from lab.data.rows import Rows, ahead, join, stream
+from lab.data.batches import batch_for_step
+from lab.data.rows import Rows, join, prefetch, stream
 from lab.experiments.parity import experiment
 from tasks import Batch, Role, pack
 from tasks.parity import Parity
@@ -45,7 +45,7 @@ def test_drawing_ahead_keeps_order_whatever_the_timing() -> None:
         time.sleep(0.001 * (step * 7 % 5))
         return Batch(np.full((1, 1), step), np.ones((1, 1), np.uint8))
 
-    assert [int(b.tokens[0, 0]) for b in ahead(draw, 3, 40)] == list(range(3, 40))
+    assert [int(b.tokens[0, 0]) for b in prefetch(draw, 3, 40)] == list(range(3, 40))
 
 
 def test_drawing_ahead_passes_errors_on() -> None:
@@ -53,7 +53,7 @@ def test_drawing_ahead_passes_errors_on() -> None:
         raise ValueError(f"no row {step}")
 
     try:
-        next(ahead(draw, 0, 3))
+        next(prefetch(draw, 0, 3))
     except ValueError as error:
         assert str(error) == "no row 0"
     else:
@@ -66,7 +66,7 @@ def with_train(**changes: object) -> Experiment:
 
 
 def test_a_fixed_set_is_seen_once_an_epoch() -> None:
-    draw = drawing(with_train(examples=100, batch=20, steps=100))
+    draw = batch_for_step(with_train(examples=100, batch=20, steps=100))
     epochs = [np.concatenate([draw(5 * e + i).tokens for i in range(5)]) for e in range(3)]
     tables = [np.unique(epoch, axis=0, return_counts=True) for epoch in epochs]
     for rows, counts in tables[1:]:
@@ -75,18 +75,18 @@ def test_a_fixed_set_is_seen_once_an_epoch() -> None:
 
 
 def test_fresh_rows_do_not_depend_on_the_batch_size() -> None:
-    small, large = (drawing(with_train(batch=b)) for b in (10, 40))
+    small, large = (batch_for_step(with_train(batch=b)) for b in (10, 40))
     assert same(join([small(i) for i in range(4)]), large(0))
 
 
 def test_every_length_is_drawn() -> None:
-    draw = drawing(with_train(lengths=(4, 5, 6), batch=2))
+    draw = batch_for_step(with_train(lengths=(4, 5, 6), batch=2))
     widths = {draw(step).tokens.shape[1] for step in range(40)}
     assert widths == {4 + 3, 5 + 3, 6 + 3}
 
 
 def test_without_cot_no_thought_is_left() -> None:
-    bare = drawing(dataclasses.replace(with_train(), cot=False))(0)
+    bare = batch_for_step(dataclasses.replace(with_train(), cot=False))(0)
     assert set(np.unique(bare.roles)) == {Role.PROMPT, Role.ANSWER}
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import tasks
 from lab.config import Experiment
 from lab.config.experiment import change
-from lab.data.batches import drawing, view
+from lab.data.batches import batch_for_step, visible
 from lab.data.rows import Rows
 from lab.data.thoughts import damage, draw_slips, reveal, training_rows
 from lab.evaluation import score as scoring
@@ -152,12 +152,12 @@ def test_damaged_rows_go_by_number(kind: str) -> None:
 def test_a_fixed_row_has_its_errors_in_every_epoch(kind: str) -> None:
     e = with_training(Parity(k=6), cot_noise=kind, cot_noise_rate="0.3", examples="64")
     e = change(e, "train.lengths", "20")
-    draw, seen = drawing(e), {}
+    draw, seen = batch_for_step(e), {}
     for step in range(20):
         for row in draw(step).tokens:
             assert seen.setdefault(row[:20].tobytes(), row.tobytes()) == row.tobytes()
     assert len(seen) == 64
-    again = drawing(e)  # as after a stop: any step first
+    again = batch_for_step(e)  # as after a stop: any step first
     for step in (7, 3, 19):
         assert np.array_equal(again(step).tokens, draw(step).tokens)
 
@@ -177,7 +177,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_errors(tmp_path: Path) -> 
 
 def test_probes_are_spared(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Batch] = []
-    judge = scoring.judge
+    judge = scoring.score_batch
 
     def spy(model: Any, task: Task, batch: Batch, kind: str) -> Any:
         asked.append(batch)
@@ -189,7 +189,7 @@ def test_probes_are_spared(monkeypatch: pytest.MonkeyPatch) -> None:
         probe = dataclasses.replace(e.probes[0], n=64)
         score(make_model(e), e, probe)
     assert np.array_equal(asked[0].tokens, asked[1].tokens)
-    trained = drawing(noisy)(0)
+    trained = batch_for_step(noisy)(0)
     assert any(noisy.task.solve(row[:8])[0] != row[8:-1].tolist() for row in trained.tokens)
 
 
@@ -197,7 +197,7 @@ def test_probes_are_spared(monkeypatch: pytest.MonkeyPatch) -> None:
 @settings(max_examples=20)
 @given(share=st.floats(0, 1), seed=seeds, reads=st.integers(1, 2))
 def test_the_first_of_every_thought_is_given(
-    task: Task, share: float, seed: int, reads: int
+    task: Task, share: float, seed: int, prompt_repeats: int
 ) -> None:
     length = valid_lengths(task, 9)[-1]
     batch = task.sample(np.random.default_rng(seed), 5, length).reread(reads)
@@ -238,19 +238,21 @@ def test_a_row_that_was_given_its_thought_must_begin_with_the_answer() -> None:
 
 def test_shares_follow_each_other_over_the_run() -> None:
     e = with_training(Parity(k=6), steps="9", reveal="0.5,0.25,0", lengths="20")
-    draw = drawing(e)
+    draw = batch_for_step(e)
     given = [int((draw(step).roles[0] == Role.PROMPT).sum()) - 20 for step in range(9)]
     assert given == [3, 3, 3, 1, 1, 1, 0, 0, 0]
     e = change(e, "train.reveal", "0,0.5")
     batch = Rows(e.task, 20, 0)[0:3]
-    assert (view(e, batch).roles == view(e, batch, 8).roles).all(), "probes have the last share"
-    assert (view(e, batch).roles == Role.PROMPT).sum() == 3 * 23
+    assert (visible(e, batch).roles == visible(e, batch, 8).roles).all(), (
+        "probes have the last share"
+    )
+    assert (visible(e, batch).roles == Role.PROMPT).sum() == 3 * 23
 
 
 def test_a_repeated_prompt_is_the_true_prompt() -> None:
-    e = change(with_training(Parity(k=4), reveal="0.5"), "reads", "2")
+    e = change(with_training(Parity(k=4), reveal="0.5"), "prompt_repeats", "2")
     batch = Rows(e.task, 8, 0)[0:5]
-    seen = view(e, batch)
+    seen = visible(e, batch)
     assert (seen.roles[0] == Role.PROMPT).sum() == 8 + 8 + 2
     assert np.array_equal(seen.tokens[:, :16], np.tile(batch.tokens[:, :8], 2))
 

@@ -17,7 +17,7 @@ from lab.config import ModelConfig
 from lab.config.experiment import change
 from lab.data.rows import Rows
 from lab.evaluation.decode import compare, decode
-from lab.evaluation.score import judge, score
+from lab.evaluation.score import score, score_batch
 from lab.experiments._any import for_task
 from lab.nn.model import State, make_model
 from tasks import Batch, Role, Task, pack
@@ -89,7 +89,7 @@ class Scripted(torch.nn.Module):
 
 
 def scripted(task: Task, batch: Batch, rows: np.ndarray) -> Any:
-    return judge(Scripted(rows, len(task.words)), task, batch)  # type: ignore[arg-type]
+    return score_batch(Scripted(rows, len(task.words)), task, batch)  # type: ignore[arg-type]
 
 
 CASES: list[tuple[Task, int]] = [(Parity(k=3), 8), (Countdown(), 9)]

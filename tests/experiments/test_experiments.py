@@ -20,8 +20,8 @@ from lab.cli.options import build
 from lab.config import Experiment
 from lab.config.experiment import from_json
 from lab.config.fields import parse
-from lab.data.batches import view
-from lab.data.position_ids import checked
+from lab.data.batches import visible
+from lab.data.position_ids import check_rows
 from tasks import Role
 
 NAMES = registry.names("experiments")
@@ -52,7 +52,7 @@ def hints(name: str) -> dict[str, Any]:
 
 def roles(experiment: Experiment) -> set[int]:
     rng = np.random.default_rng(0)
-    batch = view(experiment, experiment.task.sample(rng, 4, experiment.train.lengths[0]))
+    batch = visible(experiment, experiment.task.sample(rng, 4, experiment.train.lengths[0]))
     return set(np.unique(batch.roles).tolist())
 
 
@@ -77,13 +77,15 @@ def test_every_row_that_a_run_needs_can_be_made(name: str, scale: str) -> None:
     assert from_json(found.to_json()) == found
     rng = np.random.default_rng(0)
     for length in found.train.lengths:
-        assert len(view(found, found.task.sample(rng, 2, length))) == 2
+        assert len(visible(found, found.task.sample(rng, 2, length))) == 2
     for probe in found.probes:
         task = probe.of(found.task)
-        asked = task.asked(view(found, task.sample(rng, 2, probe.length)))
+        asked = task.asked(visible(found, task.sample(rng, 2, probe.length)))
         assert (asked.roles == Role.ANSWER).any(1).all()
         if found.model.position == "learned" and "attention" in found.model.stack():
-            assert asked.tokens.shape[1] <= found.model.tokens, "no place is left for its tokens"
+            assert asked.tokens.shape[1] <= found.model.max_positions, (
+                "no place is left for its tokens"
+            )
 
 
 @pytest.mark.parametrize(("name", "scale"), every())
@@ -187,7 +189,7 @@ def test_every_length_that_is_taken_can_be_sampled(name: str) -> None:
     """A short and a long problem, and refusals in words for what is none."""
     for length in (0, -3, 1, 2, 3, 4, 5, 9, 17):
         try:
-            checked(made(name, length=length))
+            check_rows(made(name, length=length))
         except ValueError as error:
             assert re.search(r" = .* cannot be used: ", str(error)), error
             continue
@@ -213,7 +215,7 @@ REFUSED = [
 @pytest.mark.parametrize(("name", "options", "says"), REFUSED)
 def test_impossible_options_get_a_sentence(name: str, options: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=re.escape(says) + ".* cannot be used: .+"):
-        checked(made(name, **options))
+        check_rows(made(name, **options))
 
 
 # Sizes of the gpu scale, written down from the papers and their published code.
@@ -254,7 +256,7 @@ PAPER: dict[str, dict[str, Any]] = {
         "model.dropout": 0.1,
         "train.lr": 8e-5,
         "train.weight_decay": 0.01,
-        "train.clip": 0,
+        "train.grad_clip": 0,
         "train.batch": 64,
         "train.precision": "fp32",
     },
@@ -294,7 +296,7 @@ PAPER: dict[str, dict[str, Any]] = {
         "train.lengths": (20,),
         "model.width": 512,
         "model.heads": 8,
-        "model.mlp": 4,
+        "model.mlp_ratio": 4,
         "model.mlp_act": "gelu",
         "model.dropout": 0,
         "train.lr": 1e-4,
@@ -336,7 +338,7 @@ def test_two_steps_of_training_and_all_probes(name: str, tmp_path: Any) -> None:
         found.train,
         steps=2,
         batch=4,
-        accumulate=1,
+        grad_accum=1,
         warmup=0,
         eval_every=1,
         examples=None,

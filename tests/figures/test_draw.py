@@ -151,7 +151,7 @@ def test_labels(tmp_path: Path) -> None:
     assert labels(*changed("train.lengths", "1,2,3,5,7,9,30", "4"))[1] == (
         "trained at 1-30 (7 lengths)")  # fmt: skip
     assert labels(*changed("train.lr", "1e-2", "3e-4")) == ["lr=0.0003", "lr=0.01"]
-    assert labels(*changed("model.tie", "false", "true")) == ["tie", "no tie"]
+    assert labels(*changed("model.tie_embeddings", "false", "true")) == ["tie_embeddings", "no tie"]
     assert labels(*changed("model.position", "rope", "none")) == ["position=none", "position=rope"]
     other = dataclasses.replace(base(), name="istree")
     faster = dataclasses.replace(change(base(), "train.lr", "0.5"), name="istree")

@@ -87,7 +87,7 @@ def gru(x: Tensor, p: Weights, config: ModelConfig) -> Tensor:
 
 
 def mamba(x: Tensor, p: Weights, config: ModelConfig) -> Tensor:
-    E, N, rank = config.expand * config.width, config.state, -(-config.width // 16)
+    E, N, rank = config.expand * config.width, config.d_state, -(-config.width // 16)
     uz = x @ p["in_proj.weight"].T
     u, z = silu(convolved(uz[:, :E], p["conv.weight"], p["conv.bias"])), uz[:, E:]
     h, out = torch.zeros(E, N).double(), []
@@ -179,12 +179,12 @@ def test_is_its_formula(name: str, shape: tuple[int, int, int, int]) -> None:
 @pytest.mark.parametrize(
     ("name", "options"),
     [
-        ("mamba", {"state": 3, "expand": 3, "conv": 2}),
-        ("mamba", {"state": 1, "expand": 1, "conv": 1}),
-        ("deltanet", {"conv": 1}),
-        ("deltanet", {"conv": 7}),
-        ("based", {"feature": 3, "conv": 2}),
-        ("based", {"feature": 1, "conv": 1}),
+        ("mamba", {"d_state": 3, "expand": 3, "d_conv": 2}),
+        ("mamba", {"d_state": 1, "expand": 1, "d_conv": 1}),
+        ("deltanet", {"d_conv": 1}),
+        ("deltanet", {"d_conv": 7}),
+        ("based", {"feature": 3, "d_conv": 2}),
+        ("based", {"feature": 1, "d_conv": 1}),
     ],
 )
 @torch.no_grad()
@@ -197,7 +197,7 @@ def test_is_its_formula_with_other_options(name: str, options: dict[str, int]) -
 
 @every
 def test_gradients(name: str) -> None:
-    small = {"mamba": {"state": 2}, "based": {"feature": 2}}.get(name, {})
+    small = {"mamba": {"d_state": 2}, "based": {"feature": 2}}.get(name, {})
     _, mixer = make(name, width=4, **small)
     names, weights = zip(*mixer.named_parameters(), strict=True)
     x = inputs(2, 5, 4).requires_grad_()

@@ -40,7 +40,7 @@ def inputs(*shape: int, seed: int = 1) -> Tensor:
 @pytest.mark.parametrize("taps", [1, 4, 6])
 @torch.no_grad()
 def test_a_prompt_shorter_than_the_convolution(name: str, taps: int) -> None:
-    _, mixer = make(name, conv=taps)
+    _, mixer = make(name, d_conv=taps)
     x = inputs(2, 9, 8)
     whole = mixer(x)
     for start in range(1, 9):
@@ -167,7 +167,9 @@ def test_mamba_has_as_many_parameters_as_in_the_rnn_paper(
 
     The count in millions is of the blocks; gains of RMSNorm add less than 0.3 %.
     """
-    config = ModelConfig(layers=f"mamba*{layers}", width=width, position="none", mlp=0, norm="rms")
+    config = ModelConfig(
+        layers=f"mamba*{layers}", width=width, position="none", mlp_ratio=0, norm="rms"
+    )
     inner, rank = 2 * width, math.ceil(width / 16)
     block = width * 2 * inner + inner * 4 + inner  # into the block, taps, their biases
     block += inner * (rank + 2 * 16) + rank * inner + inner  # delta, B, C
@@ -182,7 +184,7 @@ def test_mamba_has_as_many_parameters_as_in_the_rnn_paper(
 def test_steps_start_as_in_the_papers() -> None:
     """Also behind lab.nn.model, which starts every nn.Linear its own way."""
     for name in ("mamba", "deltanet"):
-        model = Model(ModelConfig(layers=name, width=64, heads=2, position="none", mlp=0), 7)
+        model = Model(ModelConfig(layers=name, width=64, heads=2, position="none", mlp_ratio=0), 7)
         mixer = model.blocks[0].mixer
         step = F.softplus(mixer.dt_bias.double())
         assert step.min() > 1e-3 * 0.999 and step.max() < 1e-1 * 1.001
@@ -218,7 +220,7 @@ def test_biases_start_at_zero_and_count(name: str) -> None:
 @torch.no_grad()
 def test_deltanet_replaces_what_a_key_held() -> None:
     """With beta near 1 and no decay, a key that is written twice reads back its last value."""
-    _, mixer = make("deltanet", conv=1, width=8, heads=1)
+    _, mixer = make("deltanet", d_conv=1, width=8, heads=1)
     mixer.A_log.fill_(-30.0)
     mixer.into.weight[32].copy_(torch.full((8,), 100.0))  # b: large and positive on these inputs
     mixer.conv.weight.fill_(1.0)

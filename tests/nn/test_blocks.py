@@ -64,11 +64,11 @@ def test_preaffine_starts_as_rms() -> None:
 
 def test_mlps_are_their_formulas() -> None:
     v = x(4, 12)
-    gelu = filled(mlp(config(mlp=2, bias=True)))
+    gelu = filled(mlp(config(mlp_ratio=2, bias=True)))
     u = v @ gelu.up.weight.T + gelu.up.bias
     bend = 0.5 * u * (1 + torch.tanh(math.sqrt(2 / math.pi) * (u + 0.044715 * u**3)))
     assert torch.allclose(gelu(v), bend @ gelu.out.weight.T + gelu.out.bias, atol=1e-12)
-    swiglu = filled(mlp(config(mlp=2, mlp_act="swiglu")))
+    swiglu = filled(mlp(config(mlp_ratio=2, mlp_act="swiglu")))
     g = v @ swiglu.gate.weight.T
     u = v @ swiglu.up.weight.T
     expected = (g / (1 + torch.exp(-g)) * u) @ swiglu.out.weight.T
@@ -86,18 +86,18 @@ def by_token(mixture: _Mixture, v: Tensor) -> Tensor:
     return torch.stack(typing.cast(list[Tensor], rows)).view_as(v)
 
 
-@pytest.mark.parametrize(("experts", "active"), [(1, 1), (4, 1), (4, 2), (5, 5)])
+@pytest.mark.parametrize(("experts", "experts_per_token"), [(1, 1), (4, 1), (4, 2), (5, 5)])
 @pytest.mark.parametrize("act", ["gelu", "swiglu"])
 @torch.no_grad()
 def test_mixture_is_its_loop_over_tokens(experts: int, active: int, act: str) -> None:
-    mixture = filled(mlp(config(experts=experts, active=active, mlp_act=act)))
+    mixture = filled(mlp(config(experts=experts, experts_per_token=active, mlp_act=act)))
     for v in (x(3, 7, 12), x(1, 1, 12), x(5, 12)):
         got, expected = mixture(v), by_token(mixture, v)
         assert torch.allclose(got, expected, atol=1e-10)
 
 
 def test_balance_is_its_formula() -> None:
-    mixture = filled(mlp(config(experts=4, active=2))).train()
+    mixture = filled(mlp(config(experts=4, experts_per_token=2))).train()
     v = x(6, 12)
     mixture(v)
     p = (v @ mixture.router.weight.T).softmax(-1).detach()
@@ -111,7 +111,7 @@ def test_balance_is_its_formula() -> None:
 
 
 def test_even_routing_balances_at_one() -> None:
-    mixture = filled(mlp(config(experts=4, active=1))).train()
+    mixture = filled(mlp(config(experts=4, experts_per_token=1))).train()
     mixture.router.weight.data.zero_()
     mixture.router.weight.data[:, :4] = 30 * torch.eye(4)
     v = torch.zeros(8, 12, dtype=torch.float64)
@@ -126,7 +126,7 @@ def test_even_routing_balances_at_one() -> None:
 
 def test_global_balance_averages_the_choices_of_a_step() -> None:
     micro, everywhere = (
-        filled(mlp(config(experts=4, active=1, balance_over=kind))).train()
+        filled(mlp(config(experts=4, experts_per_token=1, balance_over=kind))).train()
         for kind in ("micro", "global")
     )
     parts = [x(5, 12, seed=s) for s in (1, 2, 3)]
@@ -190,7 +190,7 @@ def test_sinusoids(width: int) -> None:
 
 
 def test_frozen_embedding_is_shared_and_stays() -> None:
-    model = Model(config(embed="sinusoidal", tie=True, position="none"), 9)
+    model = Model(config(embed="sinusoidal", tie_embeddings=True, position="none"), 9)
     assert model.head.weight is model.embed.weight
     assert not model.embed.weight.requires_grad
     assert torch.equal(model.embed.weight, sinusoid(torch.arange(9), 12))
@@ -231,5 +231,5 @@ def test_a_gpt2_layer_counted_by_hand() -> None:
 
 def test_mlp_only_where_asked() -> None:
     model = Model(config(layers="gru,attention", mlp_in="attention"), 5)
-    assert [getattr(b, "mlp", None) is not None for b in model.blocks] == [False, True]
+    assert [getattr(b, "mlp_ratio", None) is not None for b in model.blocks] == [False, True]
     assert isinstance(typing.cast(typing.Any, model.blocks[1]).mlp, _MLP)

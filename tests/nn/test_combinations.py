@@ -30,7 +30,7 @@ USEFUL: list[dict[str, Any]] = [
     {"position": "rope", "log_length": 16},
     *({"layers": f"{m}*2", "position": "none"} for m in ("lstm", "gru", "linear", "deltanet")),
     {"layers": "based*2", "position": "none"},
-    {"layers": "mamba*2", "position": "none", "mlp": 0},
+    {"layers": "mamba*2", "position": "none", "mlp_ratio": 0},
     {"layers": "mamba*2,attention", "position": "path", "gate": "headwise"},
     {"layers": "mamba*2,attention", "position": "rope", "mlp_in": "attention"},
     {"layers": "deltanet,attention", "position": "rope"},
@@ -41,8 +41,8 @@ USEFUL: list[dict[str, Any]] = [
     {"norm": "gated"},
     {"experts": 4, "balance_over": "global"},
     {"sigma": True},
-    {"bias": True, "tie": True, "dropout": 0.1},
-    {"embed": "sinusoidal", "tie": True, "position": "rope"},
+    {"bias": True, "tie_embeddings": True, "dropout": 0.1},
+    {"embed": "sinusoidal", "tie_embeddings": True, "position": "rope"},
 ]
 PLACES = [{"position": "coupled"}, {"position": "predicted"}]
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.data.batches import drawing
-from lab.data.position_ids import places
-from lab.nn.inputs import moved, to_torch
+from lab.data.batches import batch_for_step
+from lab.data.position_ids import position_ids
+from lab.nn.inputs import shift_positions, to_torch
 from lab.nn.model import make_model
 from tasks.copy import Copy
 
@@ -22,7 +22,7 @@ def experiment(position: str, offset: int = 6, tokens: int = 40) -> Experiment:
         name="x",
         task=Copy(),
         cot=False,
-        model=ModelConfig(width=16, position=position, tokens=tokens),  # type: ignore[arg-type]
+        model=ModelConfig(width=16, position=position, max_positions=tokens),  # type: ignore[arg-type]
         train=TrainConfig(steps=3, batch=256, lengths=(3, 5), offset=offset),
         probes=(Probe("held out", 5, {"split": "test"}, 8),),
     )
@@ -31,18 +31,18 @@ def experiment(position: str, offset: int = 6, tokens: int = 40) -> Experiment:
 @pytest.mark.parametrize("position", ["learned", "coupled", "predicted"])
 def test_each_row_moves_by_a_number_of_its_own(position: str) -> None:
     e = experiment(position)
-    batch = drawing(e)(0)
+    batch = batch_for_step(e)(0)
     inputs = to_torch(e.task, e.model, batch, CPU)
-    ids = moved(inputs, e.train, 0)
-    own = places(e.task, e.model, batch)
+    ids = shift_positions(inputs, e.train, 0)
+    own = position_ids(e.task, e.model, batch)
     start = torch.arange(ids.shape[1]) if own is None else torch.from_numpy(own)
     by = ids - start
     assert (by == by[:, :1]).all(), "all tokens of a row alike"
     assert sorted(set(by[:, 0].tolist())) == list(range(7)), "0 to 6, both in reach"
-    assert torch.equal(moved(inputs, e.train, 0), ids), "of seed and step alone"
-    assert not torch.equal(moved(inputs, e.train, 1), ids)
+    assert torch.equal(shift_positions(inputs, e.train, 0), ids), "of seed and step alone"
+    assert not torch.equal(shift_positions(inputs, e.train, 1), ids)
     other = replace(e.train, seed=1)
-    assert not torch.equal(moved(inputs, other, 0), ids)
+    assert not torch.equal(shift_positions(inputs, other, 0), ids)
 
 
 def test_learned_places_are_read_where_they_are_moved_to() -> None:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from lab import registry
 from lab.config import Experiment, ModelConfig
-from lab.nn.model import Model, State, keep, make_model
+from lab.nn.model import Model, State, make_model, select_rows
 from lab.training import checkpoint
 from lab.training.optim import build
 
@@ -166,7 +166,7 @@ def test_rows_can_be_dropped_from_a_state(layers: str, options: Options) -> None
     whole = model(x)
     _, state = model.prefill(x[:, :10])
     rows = torch.tensor([0, 2, 3])
-    state = keep(state, rows)
+    state = select_rows(state, rows)
     for t in range(10, 24):
         logits, state = model.step(x[rows, t], state)
         assert torch.allclose(logits, whole[rows, t], atol=1e-10)
@@ -281,11 +281,11 @@ def test_weights_depend_on_the_seed_alone() -> None:
 
 
 def test_a_row_longer_than_the_position_table_is_refused() -> None:
-    model = make("attention", tokens=8)
+    model = make("attention", max_positions=8)
     with pytest.raises(ValueError, match=r"model\.tokens = 8 cannot be used: at least 9"):
         model(tokens(1, 9))
 
 
 def test_tied_weights_are_one() -> None:
-    model = make("attention", tie=True, position="none").model
+    model = make("attention", tie_embeddings=True, position="none").model
     assert model.head.weight is model.embed.weight

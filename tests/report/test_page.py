@@ -21,7 +21,7 @@ from click.testing import CliRunner
 from click.testing import Result as Done
 from matplotlib.image import imread
 
-from lab.analysis.heads import maps, measure
+from lab.analysis.heads import attention_maps, measure
 from lab.analysis.subject import open_run
 from lab.cli.main import main
 from lab.config import ModelConfig
@@ -307,7 +307,7 @@ def test_a_model_without_attention(tmp_path: Path) -> None:
 
 def test_maps_show_the_weights(seeds: list[Result], page: Page) -> None:
     s = open_run(seeds[0].run, rows=DRAWN)
-    _, shown = maps(s)
+    _, shown = attention_maps(s)
     (image,) = page.find("image")
     drawn = imread(io.BytesIO(base64.b64decode(image["href"].partition(",")[2])))
     np.testing.assert_allclose(drawn[..., 3], np.sqrt(shown[0, 0]), atol=1 / 255)

@@ -89,7 +89,7 @@ def test_figures_do_not_round_to_what_is_not_so() -> None:
 
 
 def test_many_settings_get_letters() -> None:
-    results = [made(scored(0.5 + i / 100), lr=1e-3 / (i + 1), warmup=i, clip=i + 1, beta1=0.1 * i)
+    results = [made(scored(0.5 + i / 100), lr=1e-3 / (i + 1), warmup=i, grad_clip=i + 1, beta1=0.1 * i)
                for i in range(3)]  # fmt: skip
     page = Page(html(results, number=0))
     (compared,) = [e for e in page.find("dd") if e["text"].startswith("A: ")][:1]

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.config import Experiment, Probe
-from lab.errors import Stopped
+from lab.errors import RunStopped
 from lab.experiments.parity import experiment
 from lab.results.folder import Folder, load
 from lab.results.summary import samples_to
@@ -61,7 +61,7 @@ def small(**changes: Any) -> Experiment:
     options = {"steps": 150, "batch": 64, "lr": 0.01, "eval_every": 10, "schedule": "constant"}
     options |= {"eval_rows": 0, "eval_answers": True}
     train = dataclasses.replace(base.train, **(options | changes))
-    model = dataclasses.replace(base.model, width=16, tokens=10)
+    model = dataclasses.replace(base.model, width=16, max_positions=10)
     probes = tuple(Probe(split, 5, {"split": split}, n=32) for split in ("test", "train"))
     return dataclasses.replace(base, train=train, model=model, probes=probes)
 
@@ -125,7 +125,7 @@ def test_early_stop_ends_with_that_model(whole: Path, tmp_path: Path) -> None:
     assert result.learned[0] == every.learned[0]
     assert result.curves == every.curves[: len(result.curves)]
     assert result.scores[0].exact == 1.0
-    newest = checkpoint.found(Folder(tmp_path, e).checkpoints)[-1]
+    newest = checkpoint.list_checkpoints(Folder(tmp_path, e).checkpoints)[-1]
     assert newest.name == f"step-{stop:08d}"
     assert run(e, tmp_path) == result
 
@@ -149,7 +149,7 @@ def test_early_stop_goes_on_where_it_was_interrupted(tmp_path: Path) -> None:
                 signal.raise_signal(signal.SIGTERM)
 
         out = tmp_path / str(at)
-        with pytest.raises(Stopped, match=f"step {at};"):
+        with pytest.raises(RunStopped, match=f"step {at};"):
             run(e, out, watch=interrupt)
         again = run(e, out)
         assert dataclasses.replace(again, run=whole.run, seconds=whole.seconds) == whole

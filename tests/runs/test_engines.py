@@ -51,7 +51,7 @@ from lab.runs.engines import slurm
 from lab.runs.run import run
 from tests.processes import LINUX, children
 
-TINY = {"length": "6", "k": "2", "batch": "16", "width": "16", "clip": "0"}
+TINY = {"length": "6", "k": "2", "batch": "16", "width": "16", "grad_clip": "0"}
 NO_SUBMITIT = importlib.util.find_spec("submitit") is None
 
 

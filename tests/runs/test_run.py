@@ -17,7 +17,7 @@ from filelock import FileLock
 
 from lab.config import Experiment, Probe
 from lab.config.experiment import from_json
-from lab.errors import Failed, Stopped
+from lab.errors import RunFailed, RunStopped
 from lab.experiments.parity import experiment
 from lab.results.files import read_json
 from lab.results.folder import Folder, load, load_all
@@ -35,7 +35,7 @@ def small(**changes: object) -> Experiment:
 
 
 def weights(out: Path, e: Experiment) -> str:
-    newest = checkpoint.found(Folder(out, e).checkpoints)[-1]
+    newest = checkpoint.list_checkpoints(Folder(out, e).checkpoints)[-1]
     assert newest.name == f"step-{e.train.steps:08d}"
     return hashlib.sha256((newest / "weights.safetensors").read_bytes()).hexdigest()
 
@@ -70,7 +70,7 @@ def touched(folder: Folder) -> int:
 
 def test_killed_at_ten_moments_ends_with_the_same_bytes(tmp_path: Path) -> None:
     """SIGKILL through real processes, the moment drawn anew each time."""
-    e = small(steps=1000, eval_every=170, schedule="wsd", budgets=(300, 900), keep=(500,))
+    e = small(steps=1000, eval_every=170, schedule="wsd", budgets=(300, 900), keep_steps=(500,))
     began = time.monotonic()
     run(e, tmp_path / "unbroken", checkpoint_every=10)
     order = json.dumps(
@@ -127,10 +127,10 @@ def test_interrupted_run_saves_and_goes_on(tmp_path: Path) -> None:
         if row["step"] == 30:
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(Stopped) as caught:
+    with pytest.raises(RunStopped) as caught:
         run(e, tmp_path / "stopped", watch=interrupt, checkpoint_every=1000)
     assert caught.value.step == 30
-    assert [p.name for p in checkpoint.found(caught.value.folder / "checkpoint")] == [
+    assert [p.name for p in checkpoint.list_checkpoints(caught.value.folder / "checkpoint")] == [
         "step-00000030"
     ]
     run(e, tmp_path / "stopped", checkpoint_every=1000)
@@ -142,7 +142,7 @@ def test_locked_folder(tmp_path: Path) -> None:
     e = small()
     folder = Folder(tmp_path, e)
     folder.open()
-    with FileLock(folder.lock), pytest.raises(Failed, match="in use by another process"):
+    with FileLock(folder.lock), pytest.raises(RunFailed, match="in use by another process"):
         run(e, tmp_path)
 
 
@@ -153,7 +153,7 @@ def test_damage_is_named_and_the_checkpoint_before_is_used(tmp_path: Path, name:
     folder = Folder(tmp_path / "hurt", e)
     run(e, tmp_path / "hurt", checkpoint_every=20)
     folder.result.unlink()
-    newest = checkpoint.found(folder.checkpoints)[-1] / name
+    newest = checkpoint.list_checkpoints(folder.checkpoints)[-1] / name
     content = bytearray(newest.read_bytes())
     rng = random.Random(name)
     sound = bytes(content)
@@ -190,17 +190,17 @@ def test_no_sound_checkpoint_is_refused(tmp_path: Path) -> None:
     run(e, tmp_path)
     folder = Folder(tmp_path, e)
     folder.result.unlink()
-    for path in checkpoint.found(folder.checkpoints):
+    for path in checkpoint.list_checkpoints(folder.checkpoints):
         (path / "weights.safetensors").write_bytes(b"")
     with pytest.raises(ValueError, match="no sound checkpoint is left"):
         run(e, tmp_path)
 
 
 def test_diverged_loss_keeps_the_last_good_checkpoint(tmp_path: Path) -> None:
-    e = small(lr=1e18, clip=0.0)
-    with pytest.raises(Failed, match=r"the loss is (nan|inf) at step \d+; try a smaller"):
+    e = small(lr=1e18, grad_clip=0.0)
+    with pytest.raises(RunFailed, match=r"the loss is (nan|inf) at step \d+; try a smaller"):
         run(e, tmp_path, checkpoint_every=1)
-    kept = checkpoint.found(Folder(tmp_path, e).checkpoints)
+    kept = checkpoint.list_checkpoints(Folder(tmp_path, e).checkpoints)
     assert not Folder(tmp_path, e).result.exists()
     assert all((path / "state.json").exists() for path in kept)
 
@@ -213,7 +213,7 @@ def test_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     run(small(steps=20), tmp_path)
     monkeypatch.setattr("os.fsync", full)
-    with pytest.raises(Failed, match="No space left on device"):
+    with pytest.raises(RunFailed, match="No space left on device"):
         run(e, tmp_path)
 
 
@@ -236,8 +236,8 @@ def test_many_runs_are_the_same_as_one_by_one(tmp_path: Path) -> None:
 
 
 def test_many_runs_say_what_went_wrong(tmp_path: Path) -> None:
-    with pytest.raises(Failed, match="the loss is"):
-        run_many([small(), small(lr=1e18, clip=0.0)], tmp_path)
+    with pytest.raises(RunFailed, match="the loss is"):
+        run_many([small(), small(lr=1e18, grad_clip=0.0)], tmp_path)
     assert Folder(tmp_path, small()).result.exists()
 
 

@@ -29,16 +29,16 @@ from lab.cli.main import main
 from lab.cli.progress import _runs
 from lab.config import Experiment
 from lab.config.experiment import change
-from lab.errors import Stopped
+from lab.errors import RunStopped
 from lab.experiments.parity import experiment
 from lab.results.folder import Folder, load
 from lab.results.result import Result as LabResult
 from lab.results.result import Score
 from lab.runs.engines import local
-from lab.runs.sweep import How, State, sweep
+from lab.runs.sweep import State, SweepOptions, sweep
 from tests.processes import LINUX, children
 
-TINY = ["--length", "6", "--batch", "16", "--width", "16", "--set", "model.mlp=2"]
+TINY = ["--length", "6", "--batch", "16", "--width", "16", "--set", "model.mlp_ratio=2"]
 
 
 def grid(*texts: str, seeds: int = 1, **given: Any) -> dict[str, Any]:
@@ -164,7 +164,7 @@ def free(folder: Folder) -> bool:
 def test_killed_half_way_it_goes_on(tmp_path: Path, kind: signal.Signals) -> None:
     """Killed when its first run is complete and its second one under way."""
     given = grid("steps=40,800", length="6", k="2", batch="16", width="16")
-    given["sets"] = ("model.mlp=2",)
+    given["sets"] = ("model.mlp_ratio=2",)
     first, second = (Folder(tmp_path, c.experiments[0]) for c in combinations(experiment, given))
     process = subprocess.Popen(
         [sys.executable, "-m", "lab", *command(tmp_path)], stderr=subprocess.PIPE, text=True
@@ -259,7 +259,7 @@ def killing_once() -> tuple[Callable[[list[State]], None], list[int]]:
 def test_a_crashed_run_is_tried_again(tmp_path: Path) -> None:
     e = tiny(**{"train.steps": 500})
     poll, killed = killing_once()
-    (state,) = sweep([e], tmp_path, How(device="cpu", retries=1), poll)
+    (state,) = sweep([e], tmp_path, SweepOptions(device="cpu", retries=1), poll)
     assert len(killed) == 1 and state.status == "done" and load(Folder(tmp_path, e).path)
     assert steps_of(Folder(tmp_path, e)) == list(range(10, 501, 10))
 
@@ -275,7 +275,7 @@ def test_a_failed_run_is_named_not_tried_again_and_spoils_no_other(
         return start(order, device)
 
     monkeypatch.setattr(local, "_start", counted)
-    options = ["--grid", "lr=1e-3,1e18", "--clip", "0", "--steps", "30", "--device", "cpu"]
+    options = ["--grid", "lr=1e-3,1e18", "--grad-clip", "0", "--steps", "30", "--device", "cpu"]
     done = lab("sweep", "parity", *TINY, "--k", "2", *options, "--out", str(tmp_path), "--json")
     found = json.loads(done.stdout)
     assert done.exit_code == 1 and len(starts) == 2
@@ -392,6 +392,6 @@ def test_stopped_before_anything_started(tmp_path: Path) -> None:
     def interrupt(states: list[State]) -> None:
         signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(Stopped):
-        sweep([tiny()], tmp_path, How(device="cpu"), interrupt)
+    with pytest.raises(RunStopped):
+        sweep([tiny()], tmp_path, SweepOptions(device="cpu"), interrupt)
     assert not Folder(tmp_path, tiny()).result.exists()

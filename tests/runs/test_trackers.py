@@ -23,7 +23,7 @@ from click.testing import CliRunner
 from lab.cli.main import main
 from lab.config import Experiment
 from lab.config.experiment import change
-from lab.errors import Stopped
+from lab.errors import RunStopped
 from lab.experiments.parity import experiment
 from lab.results.folder import Folder
 from lab.runs import trackers
@@ -134,7 +134,7 @@ def stopped_and_gone_on(out: str, name: str) -> None:
         if row["step"] == 30:
             signal.raise_signal(signal.SIGTERM)
 
-    with pytest.raises(Stopped):
+    with pytest.raises(RunStopped):
         run(tiny(), out, "cpu", watch=interrupt, track=name, checkpoint_every=25)
     with Folder(Path(out), tiny()).metrics.open("a") as file:
         file.write('{"step": 40, "loss": 99.0}\n')

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.config import Experiment, ModelConfig, TrainConfig
-from lab.data.batches import drawing, open_lengths
+from lab.data.batches import batch_for_step, open_lengths
 from lab.data.rows import Rows
 from lab.experiments._any import for_task
 from lab.experiments.parity import experiment
@@ -45,7 +45,7 @@ def small(**changes: object) -> Experiment:
 
 @pytest.mark.parametrize("parts", [2, 3, 24])
 def test_accumulated_parts_are_one_step(parts: int) -> None:
-    for a, b in zip(trained(small()), trained(small(accumulate=parts)), strict=True):
+    for a, b in zip(trained(small()), trained(small(grad_accum=parts)), strict=True):
         assert torch.allclose(a, b, atol=2e-5)
 
 
@@ -83,7 +83,7 @@ def test_predicted_places_add_their_loss() -> None:
 
 def test_experts_add_their_balance_in_training_only() -> None:
     e = small()
-    e = dataclasses.replace(e, model=ModelConfig(experts=4, balance=0.5, width=16))
+    e = dataclasses.replace(e, model=ModelConfig(experts=4, aux_loss_weight=0.5, width=16))
     model, batch = make_model(e), Rows(e.task, 6, 0)[0:8]
     inputs = to_torch(e.task, e.model, batch, CPU)
     plain, _ = teacher_forced(model.eval(), inputs)
@@ -157,13 +157,13 @@ def test_a_curriculum_opens_the_shortest_lengths_first(
 
 def test_steps_draw_evenly_from_the_open_lengths_whatever_was_drawn_before() -> None:
     e = small(steps=400, batch=1, lengths=(9, 3, 6), curriculum=0.5)
-    draw = drawing(e)
+    draw = batch_for_step(e)
     sizes = {Rows(e.task, n, 0)[0:1].tokens.shape[1]: n for n in (3, 6, 9)}
     seen = [sizes[draw(step).tokens.shape[1]] for step in range(400)]
     assert set(seen[:66]) == {3} and set(seen[67:133]) == {3, 6} and set(seen[133:]) == {3, 6, 9}
     for n in (3, 6, 9):
         assert 70 <= seen[133:].count(n) <= 110  # 89 +- 2.7 deviations
-    back = drawing(e)
+    back = batch_for_step(e)
     assert [sizes[back(s).tokens.shape[1]] for s in reversed(range(400))] == seen[::-1]
 
 
@@ -197,7 +197,7 @@ def noise_of(config: TrainConfig, step: int) -> torch.Tensor:
 
 def test_gradient_noise_comes_after_clipping() -> None:
     """Gradients of norm 1e-9 leave the noise alone: sgd moves by lr x noise."""
-    e = small(steps=1, clip=1e-9, grad_noise=0.5, optimizer="sgd", lr=0.1, schedule="constant")
+    e = small(steps=1, grad_clip=1e-9, grad_noise=0.5, optimizer="sgd", lr=0.1, schedule="constant")
     before = [p.detach().clone() for p in make_model(e).parameters()]
     moved = torch.cat([(a - b).flatten() for a, b in zip(before, trained(e), strict=True)])
     used = moved[moved != 0] / 0.1

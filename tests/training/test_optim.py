@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.errors import Stopped
+from lab.errors import RunStopped
 from lab.experiments.parity import experiment
 from lab.nn.model import Model
 from lab.results.folder import Folder
@@ -116,7 +116,9 @@ def test_a_parameter_without_a_gradient_stays() -> None:
         assert not torch.equal(parts.matrix, Parts().float().matrix), name
 
 
-MIXED = ModelConfig(layers="mamba,attention,lstm", width=8, heads=1, tokens=12, state=4, norm="rms")
+MIXED = ModelConfig(
+    layers="mamba,attention,lstm", width=8, heads=1, max_positions=12, d_state=4, norm="rms"
+)
 MATRICES = {
     *(f"blocks.0.mixer.{name}" for name in ("in_proj.weight", "x_proj.weight", "dt_weight")),
     *(f"blocks.1.mixer.{name}" for name in ("qkv.weight",)),
@@ -179,7 +181,7 @@ def test_soap_without_its_package_is_one_sentence(
 def tiny(**changes: Any) -> Experiment:
     base = experiment(k=2, length=4)
     train = dataclasses.replace(base.train, **{"steps": 24, "batch": 8, **changes})
-    model = dataclasses.replace(base.model, width=16, heads=2, tokens=8, layers="attention")
+    model = dataclasses.replace(base.model, width=16, heads=2, max_positions=8, layers="attention")
     probes = (Probe("held out", 4, {"split": "test"}, n=16),)
     return dataclasses.replace(base, train=train, model=model, probes=probes)
 
@@ -187,7 +189,7 @@ def tiny(**changes: Any) -> Experiment:
 def contents(out: Path, e: Experiment) -> dict[str, bytes]:
     """The weights of the last checkpoint and of all branches, and the optimizer's tensors."""
     folder = Folder(out, e).checkpoints
-    kept = [checkpoint.found(folder)[-1], *folder.glob("branch-*")]
+    kept = [checkpoint.list_checkpoints(folder)[-1], *folder.glob("branch-*")]
     return {
         f"{path.name}/{name}": (path / f"{name}.safetensors").read_bytes()
         for path in kept
@@ -212,7 +214,7 @@ def test_resume_is_exact(name: str, schedule: str, tmp_path: Path) -> None:
         if row["step"] == 10:
             signal.raise_signal(signal.SIGINT)
 
-    with pytest.raises(Stopped):
+    with pytest.raises(RunStopped):
         run(e, tmp_path / "stopped", watch=interrupt)
     run(e, tmp_path / "stopped")
     assert contents(tmp_path / "stopped", e) == contents(tmp_path / "unbroken", e)

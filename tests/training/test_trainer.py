@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from lab.config import Experiment, Probe
-from lab.errors import Failed
+from lab.errors import RunFailed
 from lab.experiments.parity import experiment
 from lab.nn.model import make_model
 from lab.results.folder import Folder, load
@@ -28,7 +28,7 @@ CPU = torch.device("cpu")
 def tiny(**changes: Any) -> Experiment:
     base = experiment(k=2, length=4)
     train = dataclasses.replace(base.train, **{"steps": 12, "batch": 8, **changes})
-    model = dataclasses.replace(base.model, width=8, tokens=8, dropout=0.1)
+    model = dataclasses.replace(base.model, width=8, max_positions=8, dropout=0.1)
     probes = tuple(Probe(split, 4, {"split": split}, n=8) for split in ("train", "test"))
     return dataclasses.replace(base, train=train, model=model, probes=probes)
 
@@ -96,7 +96,7 @@ def killing(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Callable[[], int
 @pytest.mark.parametrize(
     "options",
     [
-        {**WSD, "eval_every": 4, "eval_answers": False, "keep": (3,)},
+        {**WSD, "eval_every": 4, "eval_answers": False, "keep_steps": (3,)},
         {**WSD_S, "eval_every": 3, "eval_rows": 4},
         {"eval_every": 2, "threshold": 0.2, "early_stop": True, "eval_answers": False},
     ],
@@ -165,7 +165,7 @@ def test_a_branch_is_the_run_that_was_asked_for_so_few_steps(budget: int, tmp_pa
 
 
 def test_wsd_s_is_evaluated_in_full_where_it_has_come_down(tmp_path: Path) -> None:
-    e = tiny(**WSD_S, eval_every=7, eval_rows=4, keep=(4, 7))
+    e = tiny(**WSD_S, eval_every=7, eval_rows=4, keep_steps=(4, 7))
     result = run(e, tmp_path)
     assert [(r["step"], r["budget"], r["scores"][0]["n"]) for r in result.curves] == [
         (4, 4, 8),
@@ -183,35 +183,37 @@ def test_wsd_s_is_evaluated_in_full_where_it_has_come_down(tmp_path: Path) -> No
 
 
 def test_kept_steps_outlive_the_others(tmp_path: Path) -> None:
-    e = tiny(keep=(1, 6))
+    e = tiny(keep_steps=(1, 6))
     run(e, tmp_path, checkpoint_every=2)
     folder = Folder(tmp_path, e).checkpoints
     steps = [1, 6, 10, 12]
-    assert [path.name for path in checkpoint.found(folder)] == [f"step-{s:08d}" for s in steps]
-    assert checkpoint.named(folder, "step-6") == folder / "step-00000006"
+    assert [path.name for path in checkpoint.list_checkpoints(folder)] == [
+        f"step-{s:08d}" for s in steps
+    ]
+    assert checkpoint.find_checkpoint(folder, "step-6") == folder / "step-00000006"
     model = make_model(e)
-    checkpoint.load_weights(checkpoint.named(folder, "step-6"), model)
+    checkpoint.load_weights(checkpoint.find_checkpoint(folder, "step-6"), model)
     again = make_model(e)
     for _ in itertools.islice(train(e, again, build(again, e.train), 0, CPU), 6):
         pass
     for (name, a), b in zip(model.named_parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b), name
     with pytest.raises(ValueError, match="step-1, step-6, step-10, step-12"):
-        checkpoint.named(folder, "step-7")
+        checkpoint.find_checkpoint(folder, "step-7")
 
 
 def test_branches_are_named_too(tmp_path: Path) -> None:
     e = tiny(**WSD)
     run(e, tmp_path)
     folder = Folder(tmp_path, e).checkpoints
-    assert checkpoint.named(folder, "branch-10") == folder / "branch-00000010"
+    assert checkpoint.find_checkpoint(folder, "branch-10") == folder / "branch-00000010"
     with pytest.raises(ValueError, match="branch-4, branch-5, branch-10"):
-        checkpoint.named(folder, "branch-0x4")
+        checkpoint.find_checkpoint(folder, "branch-0x4")
 
 
 def test_a_branch_that_diverges_is_one_sentence(tmp_path: Path) -> None:
-    e = tiny(**{**WSD, "lr": 1e18}, clip=0.0)
-    with pytest.raises(Failed, match=r"the loss is (nan|inf) at step \d+"):
+    e = tiny(**{**WSD, "lr": 1e18}, grad_clip=0.0)
+    with pytest.raises(RunFailed, match=r"the loss is (nan|inf) at step \d+"):
         run(e, tmp_path)
 
 
@@ -225,7 +227,7 @@ def test_a_branch_that_diverges_is_one_sentence(tmp_path: Path) -> None:
         ({"schedule": "wsd", "budgets": (12,)}, "budgets"),
         ({"schedule": "wsd", "budgets": (0,)}, "budgets"),
         ({"schedule": "linear", "budgets": (3,)}, "budgets"),
-        ({"keep": (12,)}, "keep"),
+        ({"keep_steps": (12,)}, "keep_steps"),
     ],
 )
 def test_what_cannot_be_carried_out_is_refused(options: dict[str, Any], name: str) -> None:

@@ -20,10 +20,10 @@ from lab.config import Experiment
 from lab.config.experiment import from_json
 from lab.runs.sweep import run_many
 from lab.stats import over_seeds
-from lab.verdicts.diagnosis import LEARNED, fault
+from lab.verdicts.diagnosis import LEARNED, diagnose
 from lab.verdicts.protocol import Claim, Control
 from lab.verdicts.records import file_name, markdown, records
-from lab.verdicts.verdict import decide, judge, record
+from lab.verdicts.verdict import decide, evaluate_claim, record
 from tests.claims.test_claims import NAMES, drawn_to, made, told
 
 numbers = st.floats(-3, 3) | st.sampled_from([math.inf, -math.inf])
@@ -70,8 +70,8 @@ def tiny(found: Claim, seeds: int = 2) -> Claim:
     """The same claim with sixteen steps of eight rows and a narrow model."""
 
     def arm(e: Experiment) -> Experiment:
-        keep = tuple(range(2, 2 + len(e.train.keep)))
-        short = replace(e.train, steps=16, batch=8, eval_every=1, eval_rows=16, keep=keep)
+        keep = tuple(range(2, 2 + len(e.train.keep_steps)))
+        short = replace(e.train, steps=16, batch=8, eval_every=1, eval_rows=16, keep_steps=keep)
         probes = tuple(replace(p, n=16) for p in e.probes)
         return replace(e, train=short, probes=probes, model=replace(e.model, width=16))
 
@@ -147,7 +147,7 @@ def test_mistakes(args: list[str], says: str, tmp_path: Path, monkeypatch: Any) 
 def test_a_story_told_twice_gives_one_record_a_run() -> None:
     found = replace(registry.load("claims", "rnn-gap")("cpu"), seeds=2)
     results = told(found, lambda arm: 0.9 if arm.startswith("mamba") else 0.7, lambda arm: 0.8)
-    judged = judge(found, results)
+    judged = evaluate_claim(found, results)
     assert judged["values"] == pytest.approx([-0.2, -0.2]) and judged["mean"] < 0
     other = judged["negative_control"]
     assert other["values"] == pytest.approx([-0.1, -0.1]), "mamba against mamba of other seeds"
@@ -187,10 +187,12 @@ def test_what_is_at_fault(
         ]
         stray = {"step": 740, "branch": 800, "scores": [{"exact": exact}]}
         results[e.slug] = replace(one, scores=(home, *one.scores[1:]), curves=[*curves, stray])
-    told = fault(found, results, verdict, [])
+    told = diagnose(found, results, verdict, [])
     assert told and told["at"] == at and f"accuracy {answer:.3f}" in told["why"]
-    assert fault(found, results, "holds", []) is None
-    bare = fault(replace(found, premise=lambda series: "nothing is there"), results, verdict, [])
+    assert diagnose(found, results, "holds", []) is None
+    bare = diagnose(
+        replace(found, precondition=lambda series: "nothing is there"), results, verdict, []
+    )
     assert bare and ("nothing is there" in bare["why"]) == (answer >= LEARNED)
     assert bare["at"] == ("scale" if answer >= LEARNED else at)
 
@@ -199,10 +201,10 @@ def test_the_subject_is_an_arm_and_asked_first_what_it_was_trained_on() -> None:
     for name in NAMES:
         for scale in ("cpu", "gpu"):
             found = registry.load("claims", name)(scale)  # type: ignore[arg-type]
-            subject = found.arms[found.subject]
+            subject = found.arms[found.treatment_arm]
             assert subject.probes[0].length in subject.train.lengths
-            with pytest.raises(ValueError, match="the subject"):
-                replace(found, subject="nobody")
+            with pytest.raises(ValueError, match="the treatment_arm"):
+                replace(found, treatment_arm="nobody")
 
 
 @pytest.mark.parametrize(("evaluations", "kept"), [(0, 0), (1, 1), (20, 20), (21, 11), (80, 20)])
@@ -212,6 +214,6 @@ def test_a_record_keeps_some_points_of_a_curve(evaluations: int, kept: int) -> N
     row = next(iter(results.values())).curves[0]
     many = [{**row, "rows": 64 * i} for i in range(evaluations)]
     results = {slug: replace(r, curves=many) for slug, r in results.items()}
-    curve = judge(found, results)["arms"]["mamba, n = 8"][0]["curve"]
+    curve = evaluate_claim(found, results)["arms"]["mamba, n = 8"][0]["curve"]
     assert len(curve) == kept and curve == sorted(curve)
     assert not kept or curve[0] == [0, [0.5]]

@@ -17,18 +17,18 @@ from typing import Any, Protocol
 from lab import registry
 from tasks import refuse
 
-Order = dict[str, Any]  # what lab.runs.worker.attempt takes
+Job = dict[str, Any]  # what lab.runs.worker.attempt takes
 
 
-Ended = tuple[int, str | None]  # the number of an order; what went wrong, None when complete
+JobResult = tuple[int, str | None]  # the number of an order; what went wrong, None when complete
 
 
-Events = Generator[list[Ended], None, None]
+Events = Generator[list[JobResult], None, None]
 
 
 class Engine(Protocol):
     def __call__(
-        self, orders: Sequence[Order], workers: int | None, retries: int, **own: Any
+        self, orders: Sequence[Job], workers: int | None, retries: int, **own: Any
     ) -> Events:
         """Carry out every order, at most `workers` at a time; one that crashes is tried again up to
         `retries` times. An engine's own options are keyword-only parameters in its signature."""

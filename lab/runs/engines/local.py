@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO
 
-from lab.runs.engines import Ended, Events, Order
+from lab.runs.engines import Events, Job, JobResult
 from lab.runs.worker import FINAL
 
 PATIENCE = 60  # seconds that a run waits for a lock: one orphaned by a killed sweep is saving
@@ -31,7 +31,7 @@ class _Worker:
     device: str | None
 
 
-def execute(orders: Sequence[Order], workers: int | None, retries: int) -> Events:
+def execute(orders: Sequence[Job], workers: int | None, retries: int) -> Events:
     """workers: by default one per core, or one per CUDA device where there are any."""
     waiting = deque(range(len(orders)))
     running: dict[int, _Worker] = {}
@@ -46,7 +46,7 @@ def execute(orders: Sequence[Order], workers: int | None, retries: int) -> Event
                 device = min(devices, key=lambda name: busy[name], default=None)
                 running[number] = _start(orders[number], device)
                 tries[number] += 1
-            ended: list[Ended] = []
+            ended: list[JobResult] = []
             for number, worker in list(running.items()):
                 code = worker.process.poll()
                 if code is None:
@@ -80,7 +80,7 @@ def cuda_devices(device: str) -> list[str]:
     return names[: torch.cuda.device_count()]
 
 
-def _start(order: Order, device: str | None) -> _Worker:
+def _start(order: Job, device: str | None) -> _Worker:
     complaint = tempfile.TemporaryFile("w+")  # noqa: SIM115 - closed when the process has ended
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     process = subprocess.Popen(

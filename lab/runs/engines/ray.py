@@ -17,8 +17,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.errors import Failed, Stopped
-from lab.runs.engines import Events, Order, need
+from lab.errors import RunFailed, RunStopped
+from lab.runs.engines import Events, Job, need
 from lab.runs.worker import attempt
 
 PATIENCE = (
@@ -34,7 +34,7 @@ QUIET = {
 
 
 def execute(
-    orders: Sequence[Order], workers: int | None, retries: int, *, address: str | None = None
+    orders: Sequence[Job], workers: int | None, retries: int, *, address: str | None = None
 ) -> Events:
     """Carry out the orders as Ray tasks; workers: by default as many as the cluster has room for.
 
@@ -53,7 +53,7 @@ def execute(
 
 
 def _drive(
-    ray: Any, orders: Sequence[Order], workers: int | None, retries: int, address: str | None
+    ray: Any, orders: Sequence[Job], workers: int | None, retries: int, address: str | None
 ) -> Events:
     _connect(ray, address, workers)
     waiting = list(range(len(orders)))
@@ -61,7 +61,7 @@ def _drive(
     try:
         cuda = orders[0]["device"] == "cuda"
         if cuda and not address and not ray.cluster_resources().get("GPU"):
-            raise Failed("--device cuda: Ray finds no GPU on this machine")
+            raise RunFailed("--device cuda: Ray finds no GPU on this machine")
         task = ray.remote(
             num_cpus=1,
             num_gpus=1 if cuda else 0,
@@ -95,15 +95,15 @@ def _connect(ray: Any, address: str | None, workers: int | None) -> None:
         )
     except Exception as error:
         says = str(error).strip().partition("\n")[0]
-        raise Failed(f"no Ray cluster answers at --address {address}: {says}") from None
+        raise RunFailed(f"no Ray cluster answers at --address {address}: {says}") from None
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, handler)  # Ray's own would end us before the runs have saved
 
 
-def _task(order: Order) -> str | None:
+def _task(order: Job) -> str | None:
     try:
         return attempt(order)
-    except Stopped as stopped:  # its node is shutting down
+    except RunStopped as stopped:  # its node is shutting down
         raise InterruptedError(str(stopped)) from None
 
 

@@ -19,8 +19,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lab.errors import Failed, Stopped
-from lab.runs.engines import Ended, Events, Order, need
+from lab.errors import RunFailed, RunStopped
+from lab.runs.engines import Events, Job, JobResult, need
 from lab.runs.worker import attempt
 from tasks import refuse
 
@@ -41,21 +41,21 @@ class Run:
     for what SLURM does: a job that ended by itself would not be put back. SIGUSR2 is submitit's: it
     puts the job back, with the order that `checkpoint` gives."""
 
-    def __call__(self, order: Order) -> str | None:
+    def __call__(self, order: Job) -> str | None:
         try:
             return attempt(order)
-        except (Stopped, KeyboardInterrupt):
+        except (RunStopped, KeyboardInterrupt):
             time.sleep(GRACE)
             raise SystemExit(1) from None
 
-    def checkpoint(self, order: Order) -> Any:
+    def checkpoint(self, order: Job) -> Any:
         from submitit.helpers import DelayedSubmission
 
         return DelayedSubmission(self, order)
 
 
 def execute(
-    orders: Sequence[Order],
+    orders: Sequence[Job],
     workers: int | None,
     retries: int,
     *,
@@ -71,13 +71,13 @@ def execute(
     if minutes < 1:
         raise refuse("--minutes", minutes, "at least 1")
     if shutil.which("sbatch") is None:
-        raise Failed("--engine slurm: there is no sbatch here")
+        raise RunFailed("--engine slurm: there is no sbatch here")
     yield from drive("slurm", orders, workers, retries, partition, minutes)
 
 
 def drive(
     cluster: str,
-    orders: Sequence[Order],
+    orders: Sequence[Job],
     workers: int | None,
     retries: int,
     partition: str | None = None,
@@ -110,10 +110,10 @@ def drive(
         try:
             running = dict(enumerate(executor.map_array(Run(), patient)))
         except submitit.core.utils.FailedJobError as error:
-            raise Failed(f"--engine slurm: {' '.join(str(error).split())}") from None
+            raise RunFailed(f"--engine slurm: {' '.join(str(error).split())}") from None
         ends = _ends(cluster)
         while running:
-            ended: list[Ended] = []
+            ended: list[JobResult] = []
             for number in ends(running):
                 job = running.pop(number)
                 crash, says = _answer(job)
