@@ -1,13 +1,14 @@
-"""The contract of every task generator, and how a task is found.
+"""What a task is, and how tasks are found by name.
 
-A row is two integer arrays of one shape: tokens and roles. The role says what a token is for, so
-one function drops the thought, one builds the loss mask and one decodes, whatever the task.
+A task generates rows. A row is two integer arrays of the same shape, tokens and roles. The role of
+a token says what it is for (prompt, thought, answer), so removing the thought, building the loss
+mask and decoding are each one function that works for every task.
 
     tokens   1  0  1  1  0   0  1  1      sparse parity of bits 0 and 2 (n = 5, k = 2)
     roles    P  P  P  P  P   T  T  A      P prompt, T thought, A answer
 
-The folder is the registry: tasks/parity.py is the task `parity`. Files that start with `_` help.
-Numbers that recur: `n` rows, `length` the size of the problem, `T` tokens in a row.
+The folder is the registry: tasks/parity.py defines the task `parity`. Files whose names start with
+`_` hold helpers. Letters used everywhere: `n` rows, `length` problem size, `T` tokens in a row.
 """
 
 from __future__ import annotations
@@ -28,20 +29,21 @@ import numpy as np
 
 __all__ = [
     "Batch",
+    "Corrupt",
     "Role",
     "Task",
-    "Write",
+    "left_align",
     "load",
     "load_file",
     "load_module",
     "names",
-    "pack",
     "refuse",
 ]
 
 
 class Role(IntEnum):
-    """What a token is for. Loss falls on THOUGHT and ANSWER; decoding forces PROMPT and TOOL."""
+    """What a token is for. The loss counts THOUGHT and ANSWER; the decoder copies PROMPT tokens
+    from the row and gets TOOL tokens from the task's tool."""
 
     PAD = 0
     PROMPT = 1
@@ -60,8 +62,9 @@ class Batch:
 
     tokens: int64 [n, T], 0 where the role is PAD; padding is always on the right.
     roles: uint8 [n, T], values of `Role`.
-    hidden: int64 [n, h], what a row does not show but its labels follow from (the secret tuple of
-        an in-context task, a flipped label). h = 0 where prompt and options decide everything.
+    hidden: int64 [n, h], values that determine the labels but are not in the row (the secret tuple
+        of an in-context task, whether a label was flipped). h = 0 where prompt and options
+        determine everything.
     """
 
     tokens: np.ndarray
@@ -76,64 +79,67 @@ class Batch:
         return len(self.tokens)
 
     def __getitem__(self, rows: slice | np.ndarray) -> Batch:
-        """Some of the rows, with the columns that only other rows needed cut off."""
+        """The selected rows, cut to the width of the longest of them."""
         tokens, roles = self.tokens[rows], self.roles[rows]
         T = int((roles != Role.PAD).sum(1).max(initial=0))
         return Batch(tokens[:, :T], roles[:, :T], self.hidden[rows])
 
-    def reread(self, times: int) -> Batch:
-        """The same rows with all their PROMPT tokens `times` - 1 times more in front."""
+    def repeat_prompt(self, times: int) -> Batch:
+        """The same rows with their PROMPT tokens `times` times: `times` - 1 copies in front."""
         if times == 1:
             return self
-        again = np.where(self.roles == Role.PROMPT, self.roles, Role.PAD)
+        prompt_roles = np.where(self.roles == Role.PROMPT, self.roles, Role.PAD)
         tokens = np.concatenate([self.tokens] * times, 1)
-        return pack(tokens, np.concatenate([again] * (times - 1) + [self.roles], 1), self.hidden)
+        roles = np.concatenate([prompt_roles] * (times - 1) + [self.roles], 1)
+        return left_align(tokens, roles, self.hidden)
 
     def without_thoughts(self) -> Batch:
         """The same rows with prompt and answer only: what a model without chain of thought sees."""
-        keep = (self.roles == Role.PROMPT) | (self.roles == Role.ANSWER)
-        if len(keep) and (keep == keep[0]).all():
-            return Batch(self.tokens[:, keep[0]], self.roles[:, keep[0]], self.hidden)
-        return pack(self.tokens, np.where(keep, self.roles, Role.PAD), self.hidden)
+        visible = (self.roles == Role.PROMPT) | (self.roles == Role.ANSWER)
+        if len(visible) and (visible == visible[0]).all():
+            return Batch(self.tokens[:, visible[0]], self.roles[:, visible[0]], self.hidden)
+        return left_align(self.tokens, np.where(visible, self.roles, Role.PAD), self.hidden)
 
 
-def pack(tokens: np.ndarray, roles: np.ndarray, hidden: np.ndarray | None = None) -> Batch:
-    """Close the gaps: move every PAD of a row to its right end, keep the order of the rest.
+def left_align(tokens: np.ndarray, roles: np.ndarray, hidden: np.ndarray | None = None) -> Batch:
+    """Move the PAD entries of every row to its right end; the other tokens keep their order.
 
     tokens int64 [n, W], roles [n, W]; the result is as wide as its longest row.
     """
-    keep = roles != Role.PAD
-    sizes = keep.sum(1)
+    not_pad = roles != Role.PAD
+    sizes = not_pad.sum(1)
     T = int(sizes.max(initial=0))
-    place = np.arange(T) < sizes[:, None]
+    filled = np.arange(T) < sizes[:, None]
     out = np.zeros((len(tokens), T), np.int64)
     out_roles = np.zeros((len(tokens), T), np.uint8)
-    out[place] = tokens[keep]
-    out_roles[place] = roles[keep]
+    out[filled] = tokens[not_pad]
+    out_roles[filled] = roles[not_pad]
     return Batch(out, out_roles, _nothing() if hidden is None else hidden)
 
 
-# What a thought token becomes when it is written: write(tokens, columns) takes the tokens of one
-# column (int, [n]) or of several (slice, [n, m]) of the row and returns as many.
-Write = Callable[[np.ndarray, int | slice], np.ndarray]
+# Replaces thought tokens by wrong ones: corrupt(tokens, columns) takes the correct tokens of one
+# column (int, tokens [n]) or of several (slice, tokens [n, m]) and returns an array of that shape.
+Corrupt = Callable[[np.ndarray, int | slice], np.ndarray]
 
 
 def refuse(option: str, value: object, allowed: str) -> ValueError:
-    """The one form in which a task, a model or a run turns down an option."""
+    """The error for a bad option of a task, a model or a run: option, value, what is allowed."""
     return ValueError(f"{option} = {value!r} cannot be used: {allowed}")
 
 
 class Task(ABC):
-    """A generator: a frozen dataclass whose fields are its options; `split` is always one of them.
+    """A generator of rows: a frozen dataclass whose fields are its options, `split` among them.
 
-    A subclass gives `words`, `sample` and `solve`; the rest has a default. `sample` is fast (whole
-    batches, no Python loop over rows, no unbounded rejection); `solve` is its slow, obvious twin.
+    A subclass defines `words`, `sample` and `solve`; everything else has a default. `sample` is
+    fast: whole batches, no Python loop over rows, no unbounded rejection. `solve` computes one row
+    in the slow and obvious way; tests compare the two. A field annotated
+    `Annotated[int, "number of hidden bits"]` carries its own help text.
     """
 
     split: str
 
     def __post_init__(self) -> None:
-        """Turn down bad options. Subclasses call this through super() and add their own checks."""
+        """Refuse bad options. A subclass calls super().__post_init__() and adds its own checks."""
         if self.split not in self.splits():
             raise refuse("split", self.split, f"it is one of {', '.join(self.splits())}")
 
@@ -144,103 +150,113 @@ class Task(ABC):
     @property
     @abstractmethod
     def words(self) -> tuple[str, ...]:
-        """The printed word of every token id; its length is the size of the vocabulary."""
+        """The printed word of every token id; its length is the vocabulary size."""
 
     @abstractmethod
     def sample(self, rng: np.random.Generator, n: int, length: int) -> Batch:
-        """n rows of one length from `split`. Raises ValueError for a length it cannot make."""
+        """n rows of one length from `split`. ValueError for a length that the task cannot make."""
 
     @abstractmethod
     def solve(
         self, prompt: Sequence[int], hidden: Sequence[int] = ()
     ) -> tuple[list[int], list[int]]:
-        """(thought, answer) of one row from all its PROMPT tokens, the slow and obvious way.
+        """(thought, answer) of one row, computed from its PROMPT tokens in the obvious way.
 
-        The thought holds the THOUGHT and TOOL tokens in their order. `hidden` is the row of
+        The thought contains the THOUGHT and TOOL tokens in order. `hidden` is the row's entry of
         `Batch.hidden`.
         """
 
     def splits(self) -> tuple[str, ...]:
-        """Names of the splits, the one to train on first. No unit is in two of them."""
+        """Names of the splits, the training split first. No unit is in two of them."""
         return ("train", "test")
 
     def unit(self, prompt: Sequence[int], hidden: Sequence[int]) -> Hashable:
-        """What the splits divide: the input itself, or the composition behind it."""
+        """What is assigned to a split: the input itself, or the composition behind it."""
         return tuple(prompt)
 
     @property
     def stop(self) -> tuple[int, ...]:
-        """Tokens that end a row. Each row ends with one and has no other among its supervised ones.
+        """Tokens that end a row. A row ends with one and has no other among its supervised tokens.
 
-        Empty: the roles of all rows of one length are the same, so a decoder knows where a row ends
+        Empty: all rows of one length have the same roles, so a decoder knows where a row ends
         without looking at the reference. Not empty: the prompt is a prefix of the row.
         """
         return ()
 
     @property
     def layout_given(self) -> bool:
-        """Whether the places of the answers are part of the question and differ from row to row.
+        """Whether a decoder is told the roles because answer positions differ from row to row.
 
-        True: a decoder is told the roles (it knows that an answer is due, never which), as in
-        multi-query recall, where each value follows its key. Without this and without `stop`
-        tokens, all rows of one length must share one layout.
+        True: the decoder knows where an answer is due, but never which one. Multi-query recall is
+        like this: each value follows its key. If False and there are no `stop` tokens, all rows of
+        one length must have the same roles.
         """
         return False
 
     def chance(self, length: int) -> float:
-        """How often the best fixed guess gets every `asked` ANSWER token (0.5: a fair bit)."""
+        """Accuracy of the best constant guess of all ANSWER tokens of `scored_part` (0.5: a fair
+        bit)."""
         return 0.0
 
-    def asked(self, batch: Batch) -> Batch:
-        """The rows as a probe asks them: what it gives instead of asking has role PROMPT.
+    def scored_part(self, batch: Batch) -> Batch:
+        """The rows as a probe scores them: tokens that are given, not scored, get role PROMPT.
 
-        In-context tasks ask the last example only, as the first ones can but be guessed.
+        In-context tasks score the last example only: earlier answers cannot be inferred yet.
         """
         return batch
 
     def no_shortcut(self, length: int) -> bool:
-        """Claim that no count, length or single token of the prompt tells more than chance.
+        """Whether no count, length or single token of the prompt predicts the answer above chance.
 
-        For tasks whose answer has few values; `lab check` holds a task to it.
+        For tasks whose answer has few values; `lab check` tests the claim.
         """
         return False
 
     def picture(self, tokens: Sequence[int]) -> list[str]:
-        """Lines that let a person check a row by eye; none where its words alone do."""
+        """Lines that help a person check a row by eye; empty where the words are enough."""
         return []
 
-    def needle(self, batch: Batch, length: int) -> np.ndarray | None:
-        """What a supervised token follows from besides its predecessor, for lab.analysis: bool
-        [n, T, T], true at [row, i, j] where the token after i is made from the one at j. None where
-        the task does not say. The batch may be without thoughts, but not read twice."""
+    def dependencies(self, batch: Batch, length: int) -> np.ndarray | None:
+        """Which earlier tokens each supervised token is computed from, besides its predecessor.
+
+        bool [n, T, T], true at [row, i, j] where the token after i is computed from the token at j;
+        None where the task does not define it. `lab analyze` compares attention with it. The batch
+        may be without thoughts, but its prompts must not be repeated.
+        """
         return None
 
     def tool(self, prefix: Sequence[int]) -> int | None:
-        """The token that a retrieval tool appends to this prefix, or None when it was not asked."""
+        """The token that a retrieval tool appends to this prefix; None where it is not called."""
         return None
 
-    def kinds(self, length: int) -> tuple[Sequence[int], ...]:
-        """Tokens that can stand for one another in a thought, as digits for digits; those of no
-        kind are its form. Damage (lab.thoughts) turns a token into another of its kind."""
+    def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:
+        """Groups of interchangeable thought tokens, such as the digits.
+
+        Noise replaces a token by another one of its group. Tokens in no group are structural and
+        are never corrupted.
+        """
         return (tuple(token for token in range(len(self.words)) if token not in self.stop),)
 
-    def rerun(self, batch: Batch, write: Write) -> Batch:
-        """The rows worked out once more from their prompts, with what `write` makes of each thought
-        token: all that follows from it, the answer too, goes on from what was written."""
-        raise ValueError(f"the task {self.name} cannot go on from an error in its thought")
+    def recompute(self, batch: Batch, corrupt: Corrupt) -> Batch:
+        """The rows computed again from their prompts, each thought token passed through `corrupt`.
+
+        Everything that follows from a corrupted token, the answer too, is computed from it.
+        ValueError where the task does not support this.
+        """
+        raise ValueError(f"the task {self.name} cannot continue from an error in its thought")
 
     def positions(self, batch: Batch) -> np.ndarray | None:
-        """Coupled position ids int64 [n, T] (PAD: 0), or None where the task has none."""
+        """Coupled position ids int64 [n, T], 0 for PAD; None where the task defines none."""
         return None
 
 
 def names() -> list[str]:
-    """Every task of the lab, in alphabetical order."""
+    """The names of all tasks in this package, in alphabetical order."""
     return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
 
 
 def load(name: str) -> type[Task]:
-    """The class of the task `name`. KeyError when there is no such file."""
+    """The class of the task `name`. KeyError if there is no such file."""
     if name not in names():
         raise KeyError(name)
     return _only_task(importlib.import_module(f"{__name__}.{name}"), name)
@@ -252,19 +268,20 @@ def load_file(path: str | Path) -> type[Task]:
 
 
 def load_module(path: str | Path) -> ModuleType:
-    """A user's own file as a module. This executes the file, once in a process.
+    """A user's own file as a module. This executes the file, once for the same content.
 
     FileNotFoundError when there is no such file.
     """
     path = Path(path).resolve()
-    unique = f"user_file_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}.{path.stem}"
+    key = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:8]
+    unique = f"user_file_{key}.{path.stem}"
+    if unique in sys.modules:
+        return sys.modules[unique]
     spec = importlib.util.spec_from_file_location(unique, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is not a Python file")
-    if unique in sys.modules:
-        return sys.modules[unique]
     module = importlib.util.module_from_spec(spec)
-    sys.modules[unique] = module  # dataclasses look their module up while they are made
+    sys.modules[unique] = module  # dataclass() looks up the module of the class it decorates
     try:
         spec.loader.exec_module(module)
     except BaseException:
@@ -274,7 +291,7 @@ def load_module(path: str | Path) -> ModuleType:
 
 
 def _only_task(module: object, where: str) -> type[Task]:
-    found = [
+    classes = [
         value
         for name, value in vars(module).items()
         if isinstance(value, type)
@@ -282,6 +299,9 @@ def _only_task(module: object, where: str) -> type[Task]:
         and value.__module__ == module.__name__  # type: ignore[attr-defined]
         and not name.startswith("_")
     ]
-    if len(found) != 1:
-        raise ValueError(f"{where} must define one public subclass of tasks.Task, has {len(found)}")
-    return found[0]
+    if len(classes) != 1:
+        raise ValueError(
+            f"{where} must define exactly one public subclass of tasks.Task, it defines"
+            f" {len(classes)}"
+        )
+    return classes[0]

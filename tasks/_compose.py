@@ -1,9 +1,10 @@
-"""Which compositions are seen in training: an exact choice of ranks, keyed and never enumerated.
+"""Helper of the compose tasks: which compositions are seen in training, chosen without a full list.
 
-The compositions of a task (k indices out of d, T operations out of D) are numbered from 0 to
-total - 1 and a rank is unfolded only for the rows that need it. The seen ones are `wanted` distinct
-ranks; all others are unseen. An unseen rank is drawn exactly and without rejection: draw u among
-total - wanted numbers and step over the seen ranks that lie below it.
+A composition (k of d indices, or T operations out of D) is identified by its rank, a number from 0
+to total - 1. A rank is turned into its composition only for the rows that need it. `choose` draws
+`wanted` distinct ranks from a fixed key; these are the seen compositions and all others are unseen.
+`draw` picks an unseen rank exactly, without rejection: it draws u below total - wanted and adds one
+for every seen rank that u passes.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ import numpy as np
 
 from tasks import Batch, Role, refuse
 
-MOST = 2**62  # compositions, so that a rank and every step of its arithmetic fit in int64
-_WIDEST = 2**20  # seen compositions; the choice never holds more than some 50 times as many
+MOST = 2**62  # compositions at most, so that all arithmetic on ranks fits in int64
+_WIDEST = 2**20  # candidate ranks drawn at most, which bounds the memory of `choose`
 
 
 def choose(
@@ -26,9 +27,14 @@ def choose(
     key: Sequence[int],
     allowed: Callable[[np.ndarray], np.ndarray] | None = None,
 ) -> np.ndarray:
-    """The seen ranks int64 [wanted], ascending; `allowed` tells bool [m] for ranks [m]."""
+    """The seen ranks, int64 [wanted], ascending. allowed(ranks [m]) -> bool [m] restricts them.
+
+    ValueError where `length` has too many compositions, or too few for `wanted`.
+    """
     if total > MOST:
-        raise refuse("length", length, "it gives more than 2^62 compositions, too many to number")
+        raise refuse(
+            "length", length, "it gives more than 2^62 compositions, the most that can be numbered"
+        )
     if wanted >= total:
         raise refuse(
             "train_tasks",
@@ -55,7 +61,7 @@ def choose(
 def draw(
     rng: np.random.Generator, n: int, total: int, seen: np.ndarray, unseen: bool
 ) -> np.ndarray:
-    """Ranks int64 [n], uniform over the seen ones or over all that are not."""
+    """Ranks int64 [n], uniform over the seen ones or over all unseen ones below `total`."""
     if not unseen:
         return seen[rng.integers(0, len(seen), n)]
     u = rng.integers(0, total - len(seen), n)
@@ -63,10 +69,10 @@ def draw(
 
 
 def combinations(ranks: np.ndarray, d: int, k: int) -> np.ndarray:
-    """k of d indices, ascending, int64 [n, k]: the combinatorial number system.
+    """Ranks [n] to combinations of k of d indices, ascending, int64 [n, k].
 
-    Rank C(c_k, k) + ... + C(c_1, 1) stands for c_1 < ... < c_k, so the largest index is found
-    first, by binary search among the binomials below the rest of the rank.
+    This is the combinatorial number system: rank C(c_k, k) + ... + C(c_1, 1) is the combination
+    c_1 < ... < c_k. The largest index comes first, by binary search among the binomials.
     """
     left = ranks.astype(np.int64)
     out = np.empty((len(ranks), k), np.int64)
@@ -78,30 +84,35 @@ def combinations(ranks: np.ndarray, d: int, k: int) -> np.ndarray:
 
 
 def arrangements(ranks: np.ndarray, d: int, k: int) -> np.ndarray:
-    """k of d indices in any order, int64 [n, k]: digit j picks among the d - j not used before."""
+    """Ranks [n] to k distinct indices of d in any order, int64 [n, k].
+
+    Digit j of the rank selects one of the d - j indices that are not used yet.
+    """
     out = np.empty((len(ranks), k), np.int64)
     left = ranks.astype(np.int64)
     for j in range(k):
         left, out[:, j] = np.divmod(left, d - j)
-    for j in range(k - 2, -1, -1):  # what was chosen later skips over what was chosen at j
+    for j in range(k - 2, -1, -1):  # later choices skip the index chosen at j
         out[:, j + 1 :] += out[:, j + 1 :] >= out[:, j : j + 1]
     return out
 
 
 def digits(ranks: np.ndarray, base: int, T: int) -> np.ndarray:
-    """T choices out of `base` with repetition, int64 [n, T]: the digits of the rank."""
+    """Ranks [n] to T choices out of `base` with repetition, int64 [n, T]: the rank's digits."""
     powers = np.array([base**t for t in range(T)], np.int64)
     return ranks[:, None] // powers % base
 
 
 def last_example(batch: Batch) -> Batch:
-    """The rows with all before their last example turned into PROMPT: up to the last but one
-    ANSWER, one token in each example."""
+    """The rows with everything before their last example given the role PROMPT.
+
+    Each example has one ANSWER token, so this is everything up to the last but one ANSWER.
+    """
     left = (batch.roles == Role.ANSWER)[:, ::-1].cumsum(1)[:, ::-1]
     return Batch(batch.tokens, np.where(left > 1, np.uint8(Role.PROMPT), batch.roles), batch.hidden)
 
 
 def place_in_example(batch: Batch, contexts: int) -> np.ndarray:
-    """The same ids int64 [n, T] for every example: 0, 1, ... in each of the `contexts` of a row."""
+    """Position ids int64 [n, T] that start at 0 in each of the `contexts` examples of a row."""
     n, T = batch.tokens.shape
     return np.tile(np.arange(T) % (T // contexts), (n, 1))

@@ -1,7 +1,7 @@
-"""Finite groups as pairs of a permutation and a residue: S3, S5, A5, Z60 = {()} x Z60, A4 x Z5.
+"""Helper of word_problem: the finite groups S3, S5, A5, Z60 = {()} x Z60 and A4 x Z5.
 
-An element is (images of the points 0, 1, ..., residue). Products read from left to right: a, then
-b. Permutations print as cycles on the points from 1, so (123)(124) = (14)(23).
+An element is a pair (images of the points 0, 1, ..., residue). Products read from left to right:
+first a, then b. Permutations are printed as cycles on the points from 1: (123)(124) = (14)(23).
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ import numpy as np
 
 Element = tuple[tuple[int, ...], int]
 
-# points, even permutations only, modulus of the residue, generators as (cycle, residue)
+# Of each group: number of points, whether only even permutations belong to it, modulus of the
+# residue, generators as (cycle, residue).
 _THREES = (("123", 0), ("132", 0), ("124", 0), ("142", 0), ("125", 0), ("152", 0))
-_KINDS: dict[str, tuple[int, bool, int, tuple[tuple[str, int], ...]]] = {
+_DEFINITIONS: dict[str, tuple[int, bool, int, tuple[tuple[str, int], ...]]] = {
     "S3": (3, False, 1, (*_THREES[:2], ("12", 0))),
     "S5": (5, False, 1, (*_THREES, ("12", 0))),
     "A5": (5, True, 1, _THREES),
@@ -26,9 +27,11 @@ _KINDS: dict[str, tuple[int, bool, int, tuple[tuple[str, int], ...]]] = {
 
 
 class Group(NamedTuple):
-    """Element i is elements[i], printed names[i]; 0 is the identity. table[i, j] = i times j.
+    """A finite group. Element i is elements[i] and is printed as names[i]; 0 is the identity.
 
-    modulus is that of the residues, 1 in groups of permutations."""
+    number: from element to i. modulus: of the residues, 1 in groups of permutations.
+    generators: numbers of the generators. table[i, j]: number of i times j, uint8 [order, order].
+    inverse: number of the inverse of each element, int64 [order]."""
 
     elements: tuple[Element, ...]
     number: dict[Element, int]
@@ -40,21 +43,21 @@ class Group(NamedTuple):
 
 
 def compose(a: Element, b: Element, modulus: int) -> Element:
-    """a, then b."""
+    """The product: first a, then b."""
     return tuple(b[0][x] for x in a[0]), (a[1] + b[1]) % modulus
 
 
 @lru_cache
 def group(name: str) -> Group:
-    """The group of that name, with table uint8 [order, order] and inverse uint8 [order]."""
-    points, even, modulus, wanted = _KINDS[name]
-    orders = [p for p in permutations(range(points)) if not even or _sign(p) == 1]
-    elements = tuple((p, z) for p in orders for z in range(modulus))
+    """The group of that name: S3, S5, A5, Z60 or A4xZ5."""
+    points, even, modulus, cycles = _DEFINITIONS[name]
+    images = [p for p in permutations(range(points)) if not even or _sign(p) == 1]
+    elements = tuple((p, z) for p in images for z in range(modulus))
     number = {element: i for i, element in enumerate(elements)}
     table = np.array(
         [[number[compose(a, b, modulus)] for b in elements] for a in elements], np.uint8
     )
-    generators = tuple(number[_cycle(cycle, points), z] for cycle, z in wanted)
+    generators = tuple(number[_cycle(cycle, points), z] for cycle, z in cycles)
     names = tuple(_name(p, z, modulus) for p, z in elements)
     return Group(elements, number, modulus, names, generators, table, (table == 0).argmax(1))
 
@@ -65,7 +68,7 @@ def _sign(p: tuple[int, ...]) -> int:
 
 
 def _cycle(digits: str, points: int) -> tuple[int, ...]:
-    """The permutation of one cycle, as "123": 1 to 2 to 3 to 1."""
+    """The permutation of one cycle: "123" maps 1 to 2, 2 to 3 and 3 to 1."""
     images = list(range(points))
     for a, b in zip(digits, digits[1:] + digits[:1], strict=True):
         images[int(a) - 1] = int(b) - 1

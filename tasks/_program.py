@@ -1,20 +1,20 @@
-"""Turing Programs: a row is the history of a tape, and each tape is a local edit of the one before.
+"""Helper for Turing Programs: a row is the history of a tape, each tape a local edit of the last.
 
     BOS 43+09 SEP   4d+0j+b2 SEP e+a+a52 SEP   052 EOS       43 + 9 = 52 (tasks/addition.py)
     prompt          thought                    answer
 
-The first tape is the input, the last one the result. A step depends on the tape before it and on
-nothing else: whatever it needs to know (where the head is, a carry, a clock) is written there. It
-changes a number of places that does not grow with the tape and copies the rest.
+The first tape is the input and the last one the result. A step depends on the tape before it and on
+nothing else: the position of the head, a carry or a clock must be written on the tape. A step
+changes a number of tokens that does not grow with the tape, and copies the rest.
 
-A new program is a step function and a tape: `glyphs`, what a tape is made of; `step`, the scalar
-definition; `start` and `run`, the first tapes of a batch and the same steps on whole arrays. The
-layout, the roles, the end of a row and `solve` follow; `follow`, one step of a batch from any tape,
-lets it go on from an error. `replay` is the plain simulator: it checks
-the printed history of any of them against any statement of its rule.
+A new program defines `glyphs`, the words on a tape; `step`, the scalar definition; `start` and
+`run`, the first tapes of a batch and the same steps on whole arrays. Layout, roles, the end of a
+row and `solve` are inherited. A program that also defines `follow`, one step of a batch from any
+tape, can continue from an error. `replay` is a plain simulator: it checks a printed history against
+any statement of the rule.
 
-Source: 2407.03310 (Turing Programs). The idea, a separator between the copies and the marks BOS,
-EOS and SEP are the paper's; its literal formats were not found, so every tape here is our choice.
+Source: 2407.03310 (Turing Programs). From the paper: the idea, a separator between the tapes and
+the marks BOS, EOS and SEP. Its exact formats were not found, so every tape format here is ours.
 """
 
 from __future__ import annotations
@@ -26,45 +26,49 @@ from itertools import pairwise
 
 import numpy as np
 
-from tasks import Batch, Role, Task, Write, refuse
+from tasks import Batch, Corrupt, Role, Task, refuse
 
 BOS, EOS, SEP = "BOS", "EOS", "SEP"
 DIGITS = tuple("0123456789")
-LETTERS = tuple("abcdefghij")  # the digits once more, for those under the head
+LETTERS = tuple("abcdefghij")  # the digits again, for the cells under the head
 MEASURED_ROWS = 2**16
 
 
 class TuringProgram(Task):
-    """A task whose thought is a tape history. Token ids: the glyphs, then BOS, EOS and SEP."""
+    """A task whose thought is a history of tapes. Token ids: the glyphs, then BOS, EOS and SEP."""
 
     @property
     @abstractmethod
     def glyphs(self) -> tuple[str, ...]:
-        """The printed word of everything that can stand on a tape."""
+        """The printed word of every token that can be on a tape."""
 
     @abstractmethod
     def step(self, tape: list[int]) -> list[int] | None:
-        """The tape after this one, or None where the program halts. The obvious way.
+        """The next tape, or None where the program halts; the obvious definition.
 
-        A first tape does not halt.
+        The program must not halt on a first tape.
         """
 
     @abstractmethod
     def start(self, rng: np.random.Generator, n: int, length: int) -> np.ndarray:
-        """First tapes [n, W] from the split, in a small integer type that fits every glyph."""
+        """First tapes [n, W] of the split, in a small integer dtype that fits every glyph."""
 
     @abstractmethod
     def run(self, tape: np.ndarray) -> tuple[list[np.ndarray], np.ndarray | None]:
-        """All tapes after these, each [n, its width], and the steps of each row, int [n].
+        """All later tapes, each [n, its width], and the number of steps of each row, int [n].
 
-        None: all rows take every step. Tapes after the last one of a row are not used; where all
-        are as wide, a row that has halted should keep its last tape, which `most_common` reads.
+        None instead of the numbers: all rows take every step. Tapes after a row's last one are not
+        used. If all tapes have the same width, a row that has halted must repeat its last tape,
+        because `most_common` reads it there.
         """
 
     def follow(self, tape: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The tapes after these [n, W] of one number of steps, whatever errors are on them, and
-        whether the program halts there, bool [n]. Of rows that had halted before, anything."""
-        raise ValueError(f"the task {self.name} cannot go on from an error in its thought")
+        """The next tapes of tapes [n, W] that may have errors, and which are final, bool [n].
+
+        All rows have taken the same number of steps. Rows that had halted before may get any tape.
+        ValueError where the program does not support this.
+        """
+        raise ValueError(f"the task {self.name} cannot continue from an error in its thought")
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -88,40 +92,40 @@ class TuringProgram(Task):
         thought = [token for tape in tapes for token in (*tape, len(self.glyphs) + 2)]
         return thought, [*last, *self.stop]
 
-    def kinds(self, length: int) -> tuple[Sequence[int], ...]:
+    def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:
         return (range(len(self.glyphs)),)
 
-    def rerun(self, batch: Batch, write: Write) -> Batch:
-        """Each tape follows from the one before as that was written, errors and all."""
+    def recompute(self, batch: Batch, corrupt: Corrupt) -> Batch:
+        """Each tape is computed from the one before it, errors included."""
         t = int((batch.roles[0] == Role.PROMPT).sum())
-        tapes, going = [batch.tokens[:, 1 : t - 1]], np.ones(len(batch), np.bool_)
+        tapes, running = [batch.tokens[:, 1 : t - 1]], np.ones(len(batch), np.bool_)
         steps = np.zeros(len(batch), np.int64)
-        while going.any():
+        while running.any():
             tape, halts = self.follow(tapes[-1])
             stop = t + tape.shape[1]
             if not halts.all():  # the last tape is the answer
-                tape = np.where(halts[:, None], tape, write(tape, slice(t, stop)))
+                tape = np.where(halts[:, None], tape, corrupt(tape, slice(t, stop)))
             tapes.append(tape)
-            steps += going
-            going &= ~halts
+            steps += running
+            running &= ~halts
             t = stop + 1
         return history(tapes, steps, len(self.glyphs))
 
     def picture(self, tokens: Sequence[int]) -> list[str]:
-        """One tape a line, so that each can be held against the one above it."""
+        """One tape a line, so that each can be compared with the one above it."""
         words = self.words
         text = " ".join(words[t] for t in tokens)
         return text.removeprefix(f"{BOS} ").removesuffix(f" {EOS}").split(f" {SEP} ")
 
     def most_common(self, first: np.ndarray) -> float:
-        """The share of the most common result among those of these first tapes."""
+        """The fraction of these first tapes [n, W] that have the most common result."""
         last = np.ascontiguousarray(self.run(first)[0][-1])
         whole = last.view(f"V{last.itemsize * last.shape[1]}").ravel()
         return float(np.unique(whole, return_counts=True)[1].max() / len(last))
 
 
 def trace(tape: list[int], step: Callable[[list[int]], list[int] | None]) -> list[list[int]]:
-    """Step until the program halts: the tapes after the first one."""
+    """The tapes after the first one, stepping until the program halts."""
     tapes = []
     after = step(tape)
     while after is not None:
@@ -131,9 +135,9 @@ def trace(tape: list[int], step: Callable[[list[int]], list[int] | None]) -> lis
 
 
 def replay(row: Sequence[str], step: Callable[[list[str]], list[str] | None]) -> int | None:
-    """The number of the first tape of a printed row that does not follow from the one before.
+    """The number of the first tape in a printed row that does not follow from the tape before.
 
-    Tapes count from 0, the input. `step` works on printed tapes. None: the whole history is right.
+    Tapes are numbered from 0, the input. `step` works on printed tapes. None: the history is right.
     """
     if not row or row[0] != BOS:
         return 0
@@ -152,14 +156,17 @@ def replay(row: Sequence[str], step: Callable[[list[str]], list[str] | None]) ->
 
 
 def history(tapes: list[np.ndarray], steps: np.ndarray | None, bos: int) -> Batch:
-    """Rows `BOS tape SEP tape ... SEP tape EOS` of tapes [n, their width]; bos: its token id.
+    """Rows `BOS tape SEP tape ... SEP tape EOS` made of tapes [n, their width].
 
-    steps: how many tapes after the first belong to each row, from 1, int [n]; None: all of them.
+    steps: number of tapes after the first in each row, at least 1, int [n]; None: all of them.
+    bos: the token id of BOS; EOS and SEP follow it.
     """
     if steps is not None:
         tapes = tapes[: int(steps.max(initial=1)) + 1]
     n, count = len(tapes[0]), len(tapes) - 1
-    ends = np.cumsum([tape.shape[1] + 1 for tape in tapes])  # the column of the mark behind each
+    ends = np.cumsum(
+        [tape.shape[1] + 1 for tape in tapes]
+    )  # the column of the mark after each tape
     tokens = np.full((n, ends[-1] + 1), bos + 2, np.int64)
     tokens[:, 0] = bos
     for tape, end in zip(tapes, ends, strict=True):
@@ -181,5 +188,5 @@ def history(tapes: list[np.ndarray], steps: np.ndarray | None, bos: int) -> Batc
 
 @lru_cache(256)
 def measured_chance(task: TuringProgram, length: int) -> float:
-    """The most common result's share, for a space too large to enumerate: of 65,536 fixed rows."""
+    """Chance where the inputs are too many to enumerate: measured on 65,536 fixed rows."""
     return task.most_common(task.start(np.random.default_rng(0), MEASURED_ROWS, length))

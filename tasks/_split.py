@@ -1,10 +1,11 @@
-"""Splits that are disjoint by construction: one free digit of a row decides where it belongs.
+"""Helper for splits that are disjoint by construction: one digit of a row decides its split.
 
-A row is cut into a free digit z in [0, size) and the rest. With F = fingerprint(rest) mod size the
-row is held out when (z - F) mod size < held. Every rest allows `held` held-out digits and
-`size - held` training digits, so a sampler draws the rest as it likes, draws c from the range of
-its split and sets z = (c + F) mod size: exact, without rejection, and no row is in both splits.
-What does not depend on z (the label, when z is chosen so) has the same distribution in both.
+A row is divided into a digit z in [0, size) and the rest. With F = fingerprint(rest) mod size the
+row is held out if (z - F) mod size < held. So every rest has exactly `held` held-out digits and
+`size - held` training digits. A sampler draws the rest freely, draws c from the range of its split
+and sets z = (c + F) mod size: this is exact, needs no rejection, and no row is in both splits.
+Whatever does not depend on z (choose z so that the label does not) has the same distribution in
+both splits.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 def fingerprint(columns: np.ndarray, key: int = 0) -> np.ndarray:
     """A keyed hash of each row: integers [n, m] -> uint64 [n].
 
-    Multiply-add with one odd 64-bit key per column, then the finaliser of SplitMix64 (Steele et al.
+    Multiply-add with one odd 64-bit key per column, then the finalizer of SplitMix64 (Steele et al.
     2014), so that the low bits depend on every column.
     """
     n, m = columns.shape
@@ -30,14 +31,14 @@ def fingerprint(columns: np.ndarray, key: int = 0) -> np.ndarray:
 def draw_digit(
     rng: np.random.Generator, rest: np.ndarray, size: int, held: int, test: bool, key: int = 0
 ) -> np.ndarray:
-    """The free digit int64 [n] that puts each row into the training or the held-out part."""
+    """Digits int64 [n] that put each row, with its rest [n, m], into the wanted split."""
     low, high = (0, held) if test else (held, size)
     c = rng.integers(low, high, len(rest))
     return (c + (fingerprint(rest, key) % np.uint64(size)).astype(np.int64)) % size
 
 
 def held_out(digit: np.ndarray, rest: np.ndarray, size: int, held: int, key: int = 0) -> np.ndarray:
-    """Whether each row, given as digit [n] and rest [n, m], is held out: bool [n]."""
+    """Whether each row, given by its digit [n] and its rest [n, m], is held out: bool [n]."""
     return (digit - (fingerprint(rest, key) % np.uint64(size)).astype(np.int64)) % size < held
 
 

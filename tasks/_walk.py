@@ -1,12 +1,13 @@
-"""Depth-first search in many graphs at once: all rows advance by one visit a step.
+"""Helper of istree: depth-first search in many graphs at once, one visit of every row per step.
 
-A row has N nodes and N - 1 edges, which order the neighbours of a node. Its W slots in the tables:
+A row has N nodes and N - 1 edges; the order of the edges is the order of a node's neighbours. Each
+row has W slots in the tables:
 
     0 .. 2N-3    arcs: arc 2j leaves the first end of edge j, arc 2j + 1 the second one
     2N-2, 2N-1   the end of a list of arcs, and the node `over` where a finished walk stays
     2N + v       node v
 
-Slots are numbered through all rows, so a step is a few `take` on flat tables.
+Slots are numbered through all rows, so each step is a few `take` calls on flat tables.
 """
 
 from __future__ import annotations
@@ -19,21 +20,21 @@ _NEW = -1
 
 
 class Facts(NamedTuple):
-    """What a search sees at each visit: int16 and bool [T, n], a node or -1 for none."""
+    """What a search reads at each visit: int16 and bool [T, n]; a node, or -1 for none."""
 
     father: np.ndarray
-    child: np.ndarray  # that the search comes back from; -1 on the first visit
-    neighbour: np.ndarray  # the first one, or the one behind `child`; it may be the father
-    other: np.ndarray  # the same, but behind the father if that came up
-    fresh: np.ndarray  # bool: `other` is a node that was not seen before
-    above: np.ndarray  # the father of `other` if it was seen; -1 for the root
+    child: np.ndarray  # the child that the search returns from; -1 on the first visit
+    neighbour: np.ndarray  # the first neighbour, or the one after `child`; may be the father
+    other: np.ndarray  # the same, but the one after it if that is the father
+    fresh: np.ndarray  # bool: `other` is a node that was not visited before
+    above: np.ndarray  # the father of `other` if it was visited before; -1 for the root
 
 
 class Walk(NamedTuple):
-    """A search from node 0 that stops at a visited neighbour other than the father."""
+    """A search from node 0 that stops when it meets a visited neighbour other than the father."""
 
     node: np.ndarray  # int64 [T + 1, n] slot of the visited node; T = 2N - 1 visits at most
-    ask: np.ndarray  # int64 [T, n] the slot before the next arc: the node, or the last arc
+    ask: np.ndarray  # int64 [T, n] the slot before the next arc: the node or its last arc
     after: np.ndarray  # int64 [n * W] the next arc from the same node (of a node: its first arc)
     to: np.ndarray  # int64 [n * W] the node an arc leads to (of a node: the arc to its father)
     label: np.ndarray  # int16 [n * W] label of the node an arc leads to (of a node: its own)
@@ -43,6 +44,7 @@ class Walk(NamedTuple):
         return self.label.take(self.node[:-1])
 
     def facts(self) -> Facts:
+        """What the search reads at each visit."""
         node, label = self.node[:-1], self.label
         home, arc = self.to.take(node), self.after.take(self.ask)
         behind = np.where(arc == home, self.after.take(arc), arc)
@@ -59,7 +61,7 @@ class Walk(NamedTuple):
 
 
 def walk(ends: np.ndarray) -> Walk:
-    """Search the graphs given as edges [n, N - 1, 2]."""
+    """Search graphs given as edges [n, N - 1, 2]."""
     n, m = ends.shape[:2]
     N = m + 1
     W = 3 * N + N % 2  # even, so that the two arcs of an edge differ in the last bit
@@ -74,13 +76,13 @@ def walk(ends: np.ndarray) -> Walk:
     np.add(label[:, : 2 * m], row[:, None] + 2 * N, out=to[:, : 2 * m])
     to[:, 2 * N - 2], to[:, 2 * N - 1], to[:, 2 * N] = over, end, end
 
-    # Arcs sorted by (tail, number) lie behind each other; before the first one is the node itself.
+    # Sorted by (tail, number), the arcs of a node follow each other; the node itself comes first.
     bits = (2 * m).bit_length()
-    kind = np.uint16 if 2 ** (16 - bits) >= N else np.uint32
-    keys = tail.astype(kind) << bits | np.arange(2 * m, dtype=kind)
+    dtype = np.uint16 if 2 ** (16 - bits) >= N else np.uint32
+    keys = tail.astype(dtype) << bits | np.arange(2 * m, dtype=dtype)
     keys.sort(1)
-    arcs, tails = keys & kind(2**bits - 1), keys >> bits
-    before = tails + kind(2 * N)
+    arcs, tails = keys & dtype(2**bits - 1), keys >> bits
+    before = tails + dtype(2 * N)
     before[:, 1:] = np.where(tails[:, 1:] == tails[:, :-1], arcs[:, :-1], before[:, 1:])
     after = np.repeat(end, W)
     after[before + row[:, None]] = arcs + row[:, None]
@@ -95,7 +97,7 @@ def walk(ends: np.ndarray) -> Walk:
         v = to.take(arc)
         back, seen = arc == end, to.take(v) != _NEW
         np.copyto(v, over, where=seen)
-        arc ^= 1  # of a new node, the arc to its father
+        arc ^= 1  # the arc from a new node to its father
         np.copyto(arc, end, where=seen)
         to[v] = arc
         node[t + 1] = np.where(back, to.take(home), v)

@@ -6,32 +6,33 @@ Row for 4324 + 139 (length 4), without the spaces between tokens:
     432e+013j+b3 SEP 43c+01d+a63 SEP 4d+0b+a463 SEP e+a+a4463 SEP   04463 EOS
     thought                                                         answer
 
-A step shows the digits of both numbers that are not added yet, the two under the head as letters
-(a = 0 ... j = 9), and after the second + the carry out of them, a letter, and the result so far.
-It takes at most 6 edits (insertions, deletions, replacements) of the tape before: the two letters
-go, two digits and the carry change, a digit of the result appears. The last tape is the last carry
-and the result; leading zeros stay.
+A tape has the digits of both numbers that are not added yet, the two under the head as letters
+(a = 0 ... j = 9), and after the second + the carry out of them, as a letter, and the result so far.
+A step takes at most 6 edits (insertions, deletions, replacements) of the tape before: the two
+letters are removed, two digits and the carry change, a digit of the result is added. The last tape
+is the last carry and the result; leading zeros stay.
 
-Source: 2407.03310 (Turing Programs). The paper's: n + n digits, drawn uniformly, and a vocabulary
-of 24 tokens, 0 to 9, +, a to j, BOS, EOS and SEP. Our choice: the form of a tape and what a letter
-means (not found), and both numbers of exactly `length` digits.
+Source: 2407.03310 (Turing Programs). From the paper: n + n digits, drawn uniformly, and a
+vocabulary of 24 tokens, 0 to 9, +, a to j, BOS, EOS and SEP. Ours: the format of a tape and the
+meaning of the letters (not found), and both numbers of exactly `length` digits.
 
-Coupled position ids couple digits of one significance (position coupling, 2405.20671; the exact ids
-are our choice): units have 2, tens 3 and so on, in both numbers and in the result, and +, BOS, SEP
-and EOS have 1. The same in the thought, so a copied token keeps the id of its source, and a carry
-has the id of the place it goes to:
+Coupled position ids couple digits of equal significance (position coupling, 2405.20671; the exact
+ids are ours): units have 2, tens 3 and so on, in both numbers and in the result, and +, BOS, SEP
+and EOS have 1. The thought uses the same ids, so a copied token keeps the id of its source, and a
+carry has the id of the digit it is added to:
 
     tokens   BOS 4 3 + 0 9 SEP  4 d + 0 j + b 2 SEP  e + a + a 5 2 SEP  0 5 2 EOS
     ids      1   3 2 1 3 2 1    3 2 1 3 2 1 3 2 1    3 1 3 1 4 3 2 1    4 3 2 1
 
-Held out: 1/10 of the pairs, by the leading digit of the first number against all other digits. The
-others are uniform in both splits, and a hash of them says which leading digits remain.
+Held out: 1/10 of the pairs. The leading digit of the first number decides against a hash of all
+other digits, which are uniform in both splits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -44,16 +45,16 @@ _PLUS, _A, _BOS, _SEP = 10, 11, 21, 23
 
 @dataclass(frozen=True)
 class Addition(TuringProgram):
-    """`length` is the number of digits of each number. No options but the split."""
+    """`length` is the number of digits of each number."""
 
-    split: str = "train"
+    split: Annotated[str, "rows to draw: train, or test for held-out inputs"] = "train"
 
     @property
     def glyphs(self) -> tuple[str, ...]:
         return (*DIGITS, "+", *LETTERS)
 
     def chance(self, length: int) -> float:
-        """10^n pairs have the sum 10^n - 1; two digits and less are enumerated, to be exact."""
+        """10^n pairs have the sum 10^n - 1; exact by enumeration for one and two digits."""
         if length > 2:
             return 10.0**-length
         every = np.indices((10,) * (2 * length), np.uint8).reshape(2 * length, -1).T
@@ -89,7 +90,7 @@ class Addition(TuringProgram):
         a, b = tape[:, : plus[0]], tape[:, plus[0] + 1 :]
         carry, result = np.zeros((n, 1), tape.dtype), tape[:, :0]
         if len(plus) == 2:
-            a, b = a[:, :-1], tape[:, plus[0] + 1 : plus[1] - 1]  # letters are spent
+            a, b = a[:, :-1], tape[:, plus[0] + 1 : plus[1] - 1]  # letters are added already
             carry, result = tape[:, plus[1] + 1 : plus[1] + 2] - _A, tape[:, plus[1] + 2 :]
         if not a.shape[1]:
             return np.concatenate([carry, result], 1), np.ones(n, np.bool_)
@@ -98,7 +99,7 @@ class Addition(TuringProgram):
         parts = [left, mark, right, mark, total // 10 + _A, total % 10, result]
         return np.concatenate(parts, 1), np.zeros(n, np.bool_)
 
-    def kinds(self, length: int) -> tuple[Sequence[int], ...]:
+    def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:
         return range(10), range(_A, _A + 10)
 
     def step(self, tape: list[int]) -> list[int] | None:
@@ -107,7 +108,7 @@ class Addition(TuringProgram):
         plus = tape.index(_PLUS)
         a, b, out = tape[:plus], tape[plus + 1 :], [_A]  # the carry into the units is 0
         if _PLUS in b:
-            a, b, out = a[:-1], b[:plus][:-1], b[plus + 1 :]  # letters are spent
+            a, b, out = a[:-1], b[:plus][:-1], b[plus + 1 :]  # letters are added already
         carry, result = out[0] - _A, out[1:]
         if not a:
             return [carry, *result]
@@ -119,8 +120,10 @@ class Addition(TuringProgram):
         tokens, t = batch.tokens, np.arange(batch.tokens.shape[1])
         mark = (tokens == _PLUS) | (tokens >= _BOS)
         behind = np.where(mark, t, len(t) - 1)[:, ::-1]
-        behind = np.minimum.accumulate(behind, axis=1)[:, ::-1]  # the next mark, or this one
-        # In a step, digits that end at a + are of the numbers; each step before has spent one.
+        behind = np.minimum.accumulate(behind, axis=1)[
+            :, ::-1
+        ]  # position of the next mark, or of this one
+        # In a step, digits before a + belong to the numbers; each earlier step has removed one.
         thought = batch.roles == Role.THOUGHT
         number = thought & (np.take_along_axis(tokens, behind, 1) == _PLUS)
         spent = np.where(number, ((tokens == _SEP) & thought).cumsum(1), 0)

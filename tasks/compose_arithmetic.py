@@ -1,23 +1,24 @@
-"""Arithmetic in context: the row's examples share one secret tuple of T operations.
+"""Arithmetic in context: all examples of a row apply the same secret sequence of T operations.
 
-Two example blocks for T = 2, modulo 7, with the secret operations (r - x, r * x):
+Two examples for T = 2, modulo 7, with the secret operations (r - x, r * x):
 
     5 6 3 | 6 | 4     0 2 6 | 5 | 2
     x_0 x_1 x_2, running result, answer
 
-Each block is x_0 .. x_T, then r_1 .. r_T, where r_0 = x_0, r_t = r_(t-1) op_t x_t and r_T is the
-answer: 5 - 6 = 6, 6 * 3 = 4 modulo 7. One token per residue, no separators, every block is
-supervised; probes ask the last one. 2502.08991 (Task Generalization with AutoRegressive
+Each example is x_0 .. x_T, then r_1 .. r_T, where r_0 = x_0, r_t = r_(t-1) op_t x_t and r_T is the
+answer: 5 - 6 = 6, 6 * 3 = 4 modulo 7. One token per residue, no separators. Every example is
+supervised; probes score the last one. 2502.08991 (Task Generalization with AutoRegressive
 Compositional Structure) has an arithmetic task; its format was not found, so layout, operations and
-sizes here are all our choice.
+sizes here are ours.
 
 The D operations are the first of: r + x, r - x, r * x, r / x, r + 2x, r - 2x, r * x^2, r / x^2, ...
 Operands x_1 .. x_T are never 0, so every operation is a bijection of r and, x_0 being uniform, the
 answers are uniform and independent of the operations: no answer is more common than another.
-Different tuples are different functions of x_0 .. x_T, so the blocks tell the tuple apart even
-without the thought. With it, step t alone shows op_t.
+Different sequences are different functions of x_0 .. x_T, so the examples identify the sequence
+even without the thought. With the thought, step t alone identifies op_t.
 
-Held out: tuples of operations, in `Batch.hidden` (ids from 0). Operands are fresh in both splits.
+Held out: sequences of operations, in `Batch.hidden` (ids from 0). Operands are drawn anew for every
+row of both splits.
 """
 
 from __future__ import annotations
@@ -26,26 +27,24 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import floor, log
+from typing import Annotated
 
 import numpy as np
 
-from tasks import Batch, Role, Task, Write, refuse
+from tasks import Batch, Corrupt, Role, Task, refuse
 from tasks._compose import choose, digits, draw, last_example, place_in_example
 
 
 @dataclass(frozen=True)
 class ComposeArithmetic(Task):
-    """length: operations in a tuple, T. operations: how many there are to choose from, D.
+    """`length` is the number of operations in a sequence, T."""
 
-    modulus: a prime from 5 to 251. contexts: examples in a row. train_tasks: number of seen tuples;
-    0 means floor(D T ln(D T)). secret: names the seen tuples."""
-
-    operations: int = 4
-    modulus: int = 11
-    contexts: int = 16
-    train_tasks: int = 0
-    secret: int = 0
-    split: str = "seen"
+    operations: Annotated[int, "D: number of operations to choose from, 2 to 2 (modulus - 3)"] = 4
+    modulus: Annotated[int, "a prime from 5 to 251"] = 11
+    contexts: Annotated[int, "number of examples in a row, at least 1"] = 16
+    train_tasks: Annotated[int, "number of seen sequences; 0: floor(D T ln(D T))"] = 0
+    secret: Annotated[int, "number that determines the seen sequences, from 0"] = 0
+    split: Annotated[str, "rows to draw: sequences, seen in training or unseen"] = "seen"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -73,15 +72,15 @@ class ComposeArithmetic(Task):
     def chance(self, length: int) -> float:
         return 1 / self.modulus
 
-    def asked(self, batch: Batch) -> Batch:
+    def scored_part(self, batch: Batch) -> Batch:
         return last_example(batch)
 
     def positions(self, batch: Batch) -> np.ndarray:
-        """The place within the example, from 0."""
+        """Position within the example, from 0: int64 [n, T]."""
         return place_in_example(batch, self.contexts)
 
     def seen(self, length: int) -> np.ndarray:
-        """The training tuples of this length: int64 [train_tasks, T]."""
+        """The training sequences of this length: int64 [train_tasks, T]."""
         return digits(_seen(self, length), self.operations, length)
 
     def sample(self, rng: np.random.Generator, n: int, length: int) -> Batch:
@@ -89,7 +88,7 @@ class ComposeArithmetic(Task):
         ranks = draw(rng, n, D**T, _seen(self, T), self.split == "unseen")
         hidden = digits(ranks, D, T)
         table = _table(D, p)
-        # Blocks side by side, [n, place, block], so that a step works on whole runs of memory.
+        # Layout [n, position, example], so that a step works on contiguous memory.
         blocks = np.empty((n, 2 * T + 1, N), np.uint8)
         blocks[:, 0] = rng.integers(0, p, (n, N), np.uint8)
         blocks[:, 1 : T + 1] = rng.integers(1, p, (n, T, N), np.uint8)
@@ -125,7 +124,7 @@ class ComposeArithmetic(Task):
             answer += results[-1:]
         return thought, answer
 
-    def rerun(self, batch: Batch, write: Write) -> Batch:
+    def recompute(self, batch: Batch, corrupt: Corrupt) -> Batch:
         T, p = batch.hidden.shape[1], self.modulus
         table, size = _table(self.operations, p), 2 * T + 1
         tokens = batch.tokens.copy()
@@ -134,13 +133,13 @@ class ComposeArithmetic(Task):
             cell = (batch.hidden[:, t, None] * p + r) * p + tokens[:, t + 1 :: size]
             columns = slice(T + 1 + t, None, size)
             r = table.take(cell).astype(np.int64)
-            r = tokens[:, columns] = r if t == T - 1 else write(r, columns)
+            r = tokens[:, columns] = r if t == T - 1 else corrupt(r, columns)
         return Batch(tokens, batch.roles, batch.hidden)
 
 
 @lru_cache(maxsize=64)
 def _seen(task: ComposeArithmetic, length: int) -> np.ndarray:
-    """The ranks of the seen tuples, ascending."""
+    """The ranks of the seen sequences, ascending."""
     if length < 1:
         raise refuse("length", length, "at least 1")
     places = task.operations * length
@@ -150,7 +149,7 @@ def _seen(task: ComposeArithmetic, length: int) -> np.ndarray:
 
 @lru_cache(maxsize=8)
 def _table(D: int, p: int) -> np.ndarray:
-    """What each operation makes of r and x: uint8 [D * p * p], flat; the column x = 0 is unused."""
+    """The result of each operation on r and x: uint8 [D * p * p]; entries of x = 0 are not used."""
     r, x = np.arange(p)[:, None], np.arange(p)
     inverse = np.array([pow(v, p - 2, p) for v in range(p)])
     table = np.zeros((D, p, p), np.uint8)

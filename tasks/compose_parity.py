@@ -1,23 +1,23 @@
-"""Sparse parity in context: the row's examples share one secret tuple of k indices out of d.
+"""Sparse parity in context: all examples of a row share one secret tuple of k indices out of d.
 
-Two example blocks for d = 4 and the secret tuple (1, 3), counted from 0:
+Two examples for d = 4 and the secret tuple (1, 3), counted from 0:
 
     1 0 0 1 | 0 0 | 1     0 1 1 1 | 0 1 | 0
     x         thought  answer
 
-Each block is x_1 .. x_d, the constant 0 (the parity of no bits), p_1 .. p_k, where p_j is the
-parity of the first j secret bits and p_k the answer. No separators, vocabulary {0, 1}, every block
-is supervised, so the first blocks can only be guessed; probes ask the last one, as there. Source:
-2502.08991 (Task Generalization with AutoRegressive Compositional Structure), its published data
-code, with 40 blocks and ascending or ordered tuples. There, rows without thought keep the constant
-0 (x, 0, y); here `without_thoughts` leaves x, y.
+Each example is x_1 .. x_d, the constant 0 (the parity of no bits), p_1 .. p_k, where p_j is the
+parity of the first j secret bits and p_k the answer. No separators, vocabulary {0, 1}. Every
+example is supervised, although the first answers can only be guessed; probes score the last one, as
+in the source: 2502.08991 (Task Generalization with AutoRegressive Compositional Structure), its
+published data code, with 40 examples and ascending or ordered tuples. There, rows without thought
+keep the constant 0 (x, 0, y); here `without_thoughts` leaves x, y.
 
 Seen tuples: the published numbers are floor(3 d ln d) for d = 10, 15, 25, 30 (69, 121, 241, 306)
-and one more for d = 20 (180). Which ones is drawn from `secret` (our choice). `drop_coordinate` and
-`drop_pair` are its restricted selections of Section 5.1: excluded tuples are never seen and belong
-to the unseen split, where all tuples that are not seen are equally likely.
+and one more for d = 20 (180). `secret` determines which tuples are seen (ours). `drop_coordinate`
+and `drop_pair` are the restricted selections of Section 5.1: excluded tuples are never seen and
+belong to the unseen split, where all tuples that are not seen are equally likely.
 
-Held out: tuples, in `Batch.hidden`. Inputs are fresh fair bits in both splits, so every answer is a
+Held out: tuples, in `Batch.hidden`. Inputs are new fair bits in both splits, so every answer is a
 fair coin, independent of the tuple and of the other answers.
 """
 
@@ -27,30 +27,33 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import comb, floor, log, perm
+from typing import Annotated
 
 import numpy as np
 
-from tasks import Batch, Role, Task, Write, refuse
+from tasks import Batch, Corrupt, Role, Task, refuse
 from tasks._compose import arrangements, choose, combinations, draw, last_example, place_in_example
 
 
 @dataclass(frozen=True)
 class ComposeParity(Task):
-    """length: bits of an example, d. k: indices in the secret tuple. contexts: examples in a row.
+    """`length` is the number of input bits of an example, d."""
 
-    ordered: tuples in any order, which the thought follows, instead of ascending ones.
-    train_tasks: number of seen tuples; 0 means floor(3 d ln d). secret: names them.
-    drop_coordinate: (c, v), seen tuples never have index v (from 0) at their c-th place (from 1).
-    drop_pair: (a, b), seen tuples never contain both indices (from 0)."""
-
-    k: int = 5
-    contexts: int = 40
-    ordered: bool = False
-    train_tasks: int = 0
-    secret: int = 0
-    drop_coordinate: tuple[int, int] | None = None
-    drop_pair: tuple[int, int] | None = None
-    split: str = "seen"
+    k: Annotated[int, "number of indices in the secret tuple, at least 1"] = 5
+    contexts: Annotated[int, "number of examples in a row, at least 1"] = 40
+    ordered: Annotated[bool, "tuples in any order, which the thought follows, not ascending"] = (
+        False
+    )
+    train_tasks: Annotated[int, "number of seen tuples; 0: floor(3 d ln d)"] = 0
+    secret: Annotated[int, "number that determines the seen tuples, from 0"] = 0
+    drop_coordinate: Annotated[
+        tuple[int, int] | None,
+        "(c, v): no seen tuple has index v (from 0) at its c-th place (from 1)",
+    ] = None
+    drop_pair: Annotated[
+        tuple[int, int] | None, "(a, b): no seen tuple contains both indices (from 0)"
+    ] = None
+    split: Annotated[str, "rows to draw: tuples, seen in training or unseen"] = "seen"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -63,7 +66,9 @@ class ComposeParity(Task):
                 continue
             if len(value) != 2 or min(value) < 0:
                 raise refuse(option, value, "two whole numbers from 0, or None")
-            object.__setattr__(self, option, tuple(value))  # JSON has lists, which do not hash
+            object.__setattr__(
+                self, option, tuple(value)
+            )  # JSON gives lists, which cannot be hashed
         if self.drop_coordinate and not 1 <= self.drop_coordinate[0] <= self.k:
             raise refuse("drop_coordinate", self.drop_coordinate, f"a place from 1 to k = {self.k}")
         if self.drop_pair and self.drop_pair[0] == self.drop_pair[1]:
@@ -82,11 +87,11 @@ class ComposeParity(Task):
     def chance(self, length: int) -> float:
         return 0.5
 
-    def asked(self, batch: Batch) -> Batch:
+    def scored_part(self, batch: Batch) -> Batch:
         return last_example(batch)
 
     def positions(self, batch: Batch) -> np.ndarray:
-        """The place within the example, from 0."""
+        """Position within the example, from 0: int64 [n, T]."""
         return place_in_example(batch, self.contexts)
 
     def seen(self, length: int) -> np.ndarray:
@@ -105,7 +110,7 @@ class ComposeParity(Task):
         d, k, N = length, self.k, self.contexts
         ranks = draw(rng, n, self.total(d), _seen(self, d), self.split == "unseen")
         hidden = self._tuples(ranks, d)
-        # Blocks side by side, [n, place, block], so that one secret bit of all blocks is one copy.
+        # Layout [n, position, example]: one copy reads a secret bit of all examples.
         blocks = np.zeros((n, d + k + 1, N), np.uint8)
         random = np.frombuffer(rng.bytes(-(-n * d * N // 8)), np.uint8)
         blocks[:, :d] = np.unpackbits(random, count=n * d * N).reshape(n, d, N)
@@ -129,7 +134,7 @@ class ComposeParity(Task):
             answer.append(parity)
         return thought, answer
 
-    def rerun(self, batch: Batch, write: Write) -> Batch:
+    def recompute(self, batch: Batch, corrupt: Corrupt) -> Batch:
         n, N = len(batch), self.contexts
         tokens, row = batch.tokens.copy(), np.arange(n)
         size = tokens.shape[1] // N
@@ -137,22 +142,22 @@ class ComposeParity(Task):
         parity = np.zeros((n, N), np.int64)
         for j in range(self.k):
             columns = slice(size - self.k - 1 + j, None, size)
-            tokens[:, columns] = write(parity, columns)
+            tokens[:, columns] = corrupt(parity, columns)
             parity = tokens[:, columns] ^ blocks[row, :, batch.hidden[:, j]]
         tokens[:, size - 1 :: size] = parity
         return Batch(tokens, batch.roles, batch.hidden)
 
-    def needle(self, batch: Batch, length: int) -> np.ndarray:
-        """A running parity follows from one secret bit of its example, an answer without thought
-        from all of them."""
+    def dependencies(self, batch: Batch, length: int) -> np.ndarray:
+        """A running parity depends on one secret bit of its example; an answer without thought
+        depends on all of them."""
         n, T = batch.tokens.shape
-        found = np.zeros((n, T, T), np.bool_)
+        depends = np.zeros((n, T, T), np.bool_)
         row, thought = np.arange(n)[:, None], self.contexts * (length + self.k + 1) == T
         for start in range(0, T, T // self.contexts):
             last = start + length - 1
             query = last + 1 + np.arange(self.k) if thought else np.array([last])
-            found[row, query, start + batch.hidden] = True
-        return found
+            depends[row, query, start + batch.hidden] = True
+        return depends
 
     def _tuples(self, ranks: np.ndarray, length: int) -> np.ndarray:
         return (arrangements if self.ordered else combinations)(ranks, length, self.k)
@@ -170,14 +175,14 @@ def _seen(task: ComposeParity, length: int) -> np.ndarray:
 
     def allowed(ranks: np.ndarray) -> np.ndarray:
         tuples = task._tuples(ranks, length)
-        keep = np.ones(len(ranks), np.bool_)
+        permitted = np.ones(len(ranks), np.bool_)
         if task.drop_coordinate:
             c, v = task.drop_coordinate
-            keep &= tuples[:, c - 1] != v
+            permitted &= tuples[:, c - 1] != v
         if task.drop_pair:
             a, b = task.drop_pair
-            keep &= ~((tuples == a).any(1) & (tuples == b).any(1))
-        return keep
+            permitted &= ~((tuples == a).any(1) & (tuples == b).any(1))
+        return permitted
 
     wanted = task.train_tasks or max(1, floor(3 * length * log(length)))
     restricted = task.drop_coordinate or task.drop_pair

@@ -1,4 +1,4 @@
-"""Chained translation: a row's lines go through the same list of T languages.
+"""Chained translation in context: all lines of a row go through the same list of T languages.
 
 Row for T = 3, languages C, A, B out of three, five meanings, seed 0 and one example line before
 the question (the default has three):
@@ -6,18 +6,18 @@ the question (the default has three):
     C c4 , A a0 , B b0 \\n C c1 , ( | A a1 , B | b3     | )
     prompt                           thought    answer   prompt
 
-An example line shows one meaning as a word of each language in turn, "language word" with commas
-between; the question line gives the first word, the rest stands inside the parentheses and only
-that is supervised, language names included. The closing parenthesis is given.
+An example line gives one meaning as a word of each language in turn, "language word" with commas
+between. The question line gives the first word; the rest is inside the parentheses, and only that
+is supervised, language names included. The closing parenthesis is given.
 Source: 2502.08991 (Task Generalization with AutoRegressive Compositional Structure), its published
 translation code: the line format, 6 languages, 6 steps, 20 meanings, four lines with one random
-meaning each, 10 training lists. Our choice: made-up words, one token per word, with their meanings
-dealt out by `seed`; the answer is the last word, so without its thought the question line is
-"C c1 , ( b3 )". The example lines still tell that B is the last language.
+meaning each, 10 training lists. Ours: made-up words, one token per word, assigned to their meanings
+by `seed`; the answer is the last word, so without its thought the question line is "C c1 , ( b3 )".
+The example lines still show that B is the last language.
 
-Held out: lists of languages, with repetition; a list is read from the first line, so `Batch.hidden`
-is empty. Meanings are fresh and uniform in both splits. Seen lists may end in one language more
-often than in another; `chance` counts that.
+Held out: lists of languages, with repetition. A list can be read from the first line, so
+`Batch.hidden` is empty. Meanings are drawn anew, uniformly, in both splits. Seen lists may end in
+one language more often than in another; `chance` accounts for that.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ from __future__ import annotations
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Annotated
 
 import numpy as np
 
-from tasks import Batch, Role, Task, Write, refuse
+from tasks import Batch, Corrupt, Role, Task, refuse
 from tasks._compose import choose, digits, draw
 
 _COMMA, _OPEN, _CLOSE, _NEWLINE = range(4)
@@ -37,17 +38,14 @@ _FIRST = 4  # tokens of the language names, then of their words
 
 @dataclass(frozen=True)
 class ComposeTranslation(Task):
-    """length: languages in a list, T, at least 2. languages: how many there are, D, at most 26.
+    """`length` is the number of languages in a list, T, at least 2."""
 
-    meanings: words of each language. contexts: example lines before the question.
-    train_tasks: number of seen lists. seed: names the seen lists and the word tables."""
-
-    languages: int = 6
-    meanings: int = 20
-    contexts: int = 3
-    train_tasks: int = 10
-    seed: int = 0
-    split: str = "seen"
+    languages: Annotated[int, "D: number of languages, 2 to 26"] = 6
+    meanings: Annotated[int, "number of words of each language, 1 to 1000"] = 20
+    contexts: Annotated[int, "number of example lines before the question, at least 1"] = 3
+    train_tasks: Annotated[int, "number of seen lists, at least 1"] = 10
+    seed: Annotated[int, "number that determines the seen lists and the word tables, from 0"] = 0
+    split: Annotated[str, "rows to draw: lists, seen in training or unseen"] = "seen"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -94,7 +92,7 @@ class ComposeTranslation(Task):
         lines[:, :C, -1, 2] = _NEWLINE
         lines[:, C, -1, 2] = _CLOSE
         size = 3 * T * (C + 1)
-        opening = size - 3 * (T - 1)  # where the parenthesis opens
+        opening = size - 3 * (T - 1)  # column of the opening parenthesis
         tokens = np.empty((n, size + 1), np.int64)
         flat = lines.reshape(n, size)
         tokens[:, :opening] = flat[:, :opening]
@@ -117,13 +115,13 @@ class ComposeTranslation(Task):
             inside += [_FIRST + language, table[language][meaning], _COMMA]
         return inside[:-2], [inside[-2]]
 
-    def kinds(self, length: int) -> tuple[Sequence[int], ...]:
-        """A language stands for a language, a word for a word of any language."""
+    def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:
+        """The language names, and the words of all languages."""
         D, words = self.languages, self.languages * self.meanings
         return range(_FIRST, _FIRST + D), range(_FIRST + D, _FIRST + D + words)
 
-    def rerun(self, batch: Batch, write: Write) -> Batch:
-        """A word is what the word before it means, in the language that is named before it."""
+    def recompute(self, batch: Batch, corrupt: Corrupt) -> Batch:
+        """A word translates the word before it into the language named in front of it."""
         tokens, table = batch.tokens.copy(), _words(self)
         T = self._steps(tokens[0, batch.roles[0] == Role.PROMPT].tolist())
         meaning_of = np.argsort(table.ravel()) % self.meanings
@@ -132,15 +130,15 @@ class ComposeTranslation(Task):
         t = 3 * T * self.contexts + 4  # the first language inside the parentheses
         meaning = meaning_of[tokens[:, t - 3] - words]
         for step in range(1, T):
-            tokens[:, t] = write(named[:, step], t)
+            tokens[:, t] = corrupt(named[:, step], t)
             word = table[tokens[:, t] - _FIRST, meaning]
-            tokens[:, t + 1] = word if step == T - 1 else write(word, t + 1)
+            tokens[:, t + 1] = word if step == T - 1 else corrupt(word, t + 1)
             meaning = meaning_of[tokens[:, t + 1] - words]
             t += 3
         return Batch(tokens, batch.roles)
 
     def _steps(self, prompt: Sequence[int]) -> int:
-        """T, from a prompt of example lines of 3T tokens and 5 tokens of the question."""
+        """T, from a prompt of `contexts` example lines of 3T tokens and a question of 5 tokens."""
         return (len(prompt) - 5) // (3 * self.contexts)
 
 

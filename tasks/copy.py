@@ -6,20 +6,20 @@ Row for the string "b a d" (length 3):
     prompt       answer
 
 One token per symbol; `$` begins, `|` separates, `.` ends. Source of the format: the published code
-of 2402.01032 (Repeat After Me), which packs several examples into a context. Here a row is one
-string of exactly `length` symbols and a run mixes lengths (our choice). No thought.
+of 2402.01032 (Repeat After Me), which puts several examples into one context. Here a row is one
+string of exactly `length` symbols, and a run mixes lengths (our choice). There is no thought.
 
 Coupled position ids pair each copied symbol with its source (position coupling, 2405.20671); the
-exact ids are our choice. The string counts 2, 3, ... and so does its copy; `$` and `|`, each in
-front of a string, have 1, and `.` comes after the last symbol:
+exact ids are ours. The string has ids 2, 3, ... and so has its copy; `$` and `|`, each in front of
+a string, have 1, and `.` has the id after the last symbol:
 
     tokens   $  b  a  d  |  b  a  d  .
     ids      1  2  3  4  1  2  3  4  5
 
-so the source of the next token is always the one whose id is one higher.
+So the source of the next token is always the token whose id is one higher.
 
 Held out: about 1/16 of the strings, or one where a length has fewer than 16. The first symbols, as
-few as have 256 values together, form the digit that decides, against all the others.
+few as have 256 values together, are the digit of tasks/_split.py; the other symbols are the rest.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Annotated
 
 import numpy as np
 
@@ -36,11 +37,11 @@ from tasks._split import draw_digit
 
 @dataclass(frozen=True)
 class Copy(Task):
-    """symbols: how many there are. unique: no symbol is repeated within a string."""
+    """`length` is the number of symbols in the string."""
 
-    symbols: int = 26
-    unique: bool = False
-    split: str = "train"
+    symbols: Annotated[int, "number of symbols in the alphabet, 2 to 10000"] = 26
+    unique: Annotated[bool, "no symbol appears twice in a string"] = False
+    split: Annotated[str, "rows to draw: train, or test for held-out inputs"] = "train"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -86,16 +87,16 @@ class Copy(Task):
         ids = np.where(t < bar, t, t - bar) + 1
         return np.where(batch.roles == Role.PAD, 0, ids)
 
-    def needle(self, batch: Batch, length: int) -> np.ndarray:
-        """A copied symbol follows from its source."""
+    def dependencies(self, batch: Batch, length: int) -> np.ndarray:
+        """A copied symbol depends on its source."""
         n, T = batch.tokens.shape
-        found = np.zeros((n, T, T), np.bool_)
+        depends = np.zeros((n, T, T), np.bool_)
         copied = np.arange(length)
-        found[:, length + 1 + copied, 1 + copied] = True
-        return found
+        depends[:, length + 1 + copied, 1 + copied] = True
+        return depends
 
     def _radix(self, length: int) -> list[int]:
-        """The choices for each symbol after those before it."""
+        """The number of choices for each symbol, given the symbols before it."""
         if length < 1:
             raise refuse("length", length, "at least 1")
         if self.unique and length > self.symbols:
@@ -103,7 +104,7 @@ class Copy(Task):
         return [self.symbols - i if self.unique else self.symbols for i in range(length)]
 
     def _strings(self, rng: np.random.Generator, n: int, length: int) -> np.ndarray:
-        """Strings uint16 [n, length] from the split."""
+        """Strings uint16 [n, length] of the split."""
         S, radix = self.symbols, self._radix(length)
         if self.unique:
             code = np.empty((length, n), np.uint16)
@@ -118,7 +119,7 @@ class Copy(Task):
             z, code[:, i] = np.divmod(z, values)
         if not self.unique:
             return code
-        # Fisher-Yates: place i takes one of the symbols that places before it have left.
+        # Fisher-Yates: position i takes one of the symbols that are not used yet.
         left = np.repeat(np.arange(S, dtype=np.uint16)[:, None], n, axis=1)
         row = np.arange(n)
         for i in range(length):
@@ -130,7 +131,7 @@ class Copy(Task):
 
 
 def _digit(radix: list[int]) -> tuple[int, int, int]:
-    """How many leading symbols decide about the split, their values, and how many are held out."""
+    """The leading symbols that decide the split, their number of values, and of held-out ones."""
     leading, size = 0, 1
     while size < 256 and leading < len(radix):
         size *= radix[leading]

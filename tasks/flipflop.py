@@ -1,26 +1,27 @@
-"""Flip-flop language modelling: one bit of memory among instructions to write, read and ignore.
+"""Flip-flop language modelling: remember one bit through instructions to write, read and ignore.
 
-Row for 5 instructions; every instruction has a bit, the bit of a read is the last one written:
+Row for 5 instructions; each instruction has a bit, and the bit of a read is the last one written:
 
-    w 1  i 0  r [1]  w 0  r [0]        answers in brackets, all else is prompt
+    w 1  i 0  r [1]  w 0  r [0]        answers in brackets, the rest is prompt
 
-Source: 2306.00946 (Exposing Attention Glitches), as used by PaTH attention (2505.16381, FFLM), in
-the numbers of the data card synthseq/flipflop: 256 instructions (512 tokens), of them 80% ignore
-and the rest reads and writes in equal parts (sparse: 98% ignore, dense: 10%), token ids w 0, r 1,
-i 2, 0 3, 1 4. The first instruction is a write. Our choice: the last is a read, those between are
-independent of each other, and only the bits of reads are supervised (the others are coins).
+Source: 2306.00946 (Exposing Attention Glitches), as used by PaTH attention (2505.16381, FFLM), with
+the numbers of the data card synthseq/flipflop: 256 instructions (512 tokens), 80% of them ignores,
+the rest half reads and half writes (sparse: 98% ignores, dense: 10%), token ids w 0, r 1, i 2, 0 3,
+1 4. The first instruction is a write. Ours: the last one is a read, those between are independent
+of each other, and only the bits of reads are supervised (all other bits are random).
 
-Held out: 1/16 of the rows, chosen by the first 4 bits that nobody reads (of ignores, and of writes
-that are overwritten unread; fewer where a row has fewer) against a hash of the rest, so answers
-have the same distribution in both splits. Rows without such a bit are all in `train`: next to none
-from 16 instructions on, or 40 if none is ignored. Where `test` would draw one, its second
-instruction becomes a write or an ignore.
+Held out: 1/16 of the rows. The first 4 unread bits (of ignores, and of writes that are overwritten
+before a read; fewer where a row has fewer) decide against a hash of the rest of the row, so answers
+have the same distribution in both splits. Rows without an unread bit are all in `train`: almost
+none from 16 instructions on, or from 40 if none is an ignore. Where `test` would draw such a row,
+its second instruction becomes a write or an ignore.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -32,10 +33,10 @@ _WRITE, _READ, _IGNORE, _ZERO = range(4)
 
 @dataclass(frozen=True)
 class FlipFlop(Task):
-    """`length` is the number of instructions, of two tokens each. ignore: the share of ignores."""
+    """`length` is the number of instructions, of two tokens each."""
 
-    ignore: float = 0.8
-    split: str = "train"
+    ignore: Annotated[float, "fraction of instructions that are ignores, 0 to 1"] = 0.8
+    split: Annotated[str, "rows to draw: train, or test for held-out inputs"] = "train"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,10 +52,10 @@ class FlipFlop(Task):
         return True
 
     def chance(self, length: int) -> float:
-        """Of all tuples of answers, one of nothing but zeros (or ones) is the most common.
+        """The most common tuple of answers is all zeros (or all ones).
 
-        zero[r], one[r]: r reads so far, all of them 0, and that bit in memory. Exact in `train`; in
-        `test` up to the rows that cannot be held out.
+        zero[r], one[r]: probability of r reads so far, all of them 0, with 0 or 1 in memory. Exact
+        in `train`; in `test` exact up to the rows that cannot be held out.
         """
         read = (1 - self.ignore) / 2
         zero, one = np.zeros(length), np.zeros(length)
@@ -100,19 +101,19 @@ class FlipFlop(Task):
             t += 2
         return [], answers
 
-    def needle(self, batch: Batch, length: int) -> np.ndarray:
-        """The bit of a read follows from the last one written."""
+    def dependencies(self, batch: Batch, length: int) -> np.ndarray:
+        """The bit of a read depends on the last bit written."""
         n, T = batch.tokens.shape
-        found = np.zeros((n, T, T), np.bool_)
+        depends = np.zeros((n, T, T), np.bool_)
         written = np.zeros(n, np.int64)
         for t in range(0, T, 2):
             written = np.where(batch.tokens[:, t] == _WRITE, t + 1, written)
             read = np.flatnonzero(batch.tokens[:, t] == _READ)
-            found[read, t, written[read]] = True
-        return found
+            depends[read, t, written[read]] = True
+        return depends
 
     def _instructions(self, rng: np.random.Generator, n: int, length: int) -> np.ndarray:
-        """uint8 [length, n]: a write, any of the three by their rates, a read."""
+        """Instructions uint8 [length, n]: first a write, last a read, between them by the rates."""
         read = (1 - self.ignore) / 2
         what = np.empty((length, n), np.uint8)
         what[0], what[-1] = _WRITE, _READ
@@ -125,7 +126,7 @@ class FlipFlop(Task):
         return what
 
     def _bits(self, rng: np.random.Generator, what: np.ndarray) -> np.ndarray:
-        """The bits of writes and ignores, uint8 as `what`, by the split; reads have 0."""
+        """Bits of writes and ignores for the split, uint8 [length, n] like `what`; 0 at reads."""
         bits = rng.integers(0, 2, what.shape, np.uint8)
         bits *= what != _READ
         unread = _unread(what)
@@ -146,10 +147,12 @@ class FlipFlop(Task):
 
 
 def _unread(what: np.ndarray) -> np.ndarray:
-    """Whether nobody reads the bit of an instruction: bool, as `what`; False for reads."""
+    """Whether an instruction's bit is never read: bool [length, n] like `what`; False at reads."""
     unread = what == _IGNORE
     write = what == _WRITE
-    overwritten = np.zeros(what.shape[1], bool)  # the next that is no ignore is a write
+    overwritten = np.zeros(
+        what.shape[1], bool
+    )  # the next instruction that is not an ignore is a write
     for t in reversed(range(len(what))):
         now = write[t] & overwritten
         np.copyto(overwritten, write[t], where=~unread[t])

@@ -1,58 +1,58 @@
-"""Is this graph a tree? An edge list in, yes or no out; the thought is a depth-first search.
+"""Is this graph a tree? The input is an edge list; the thought is a depth-first search.
 
 Row for the edges 5-1 4-0 4-2 5-3 2-1 (the worked figure of the paper, its nodes counted from 0):
 
     [BOS] 5 - 1 4 - 0 4 - 2 5 - 3 2 - 1 [EOS] | 0 4 2 1 5 3 5 1 2 4 0 [EOS] | [TRUE]
     prompt                                      thought                       answer
 
-`trace = "tour"`: the Euler tour from node 0. Neighbours are taken in the order of the edge list, a
-node is written again on the way back, and the tour stops at once on meeting a visited neighbour
-other than the parent. n nodes have n - 1 edges always, so a graph is a tree unless the tour meets
-such a neighbour or ends with less than 2n - 1 nodes. Without its thought this is the paper's
-vanilla row. `trace = "retrieval"`: the same walk with a search for every fact. A visit of v reads
+`trace = "tour"`: the Euler tour from node 0. Neighbours are visited in the order of the edge list,
+a node is written again on the way back, and the tour stops when it meets a visited neighbour other
+than the parent. n nodes always have n - 1 edges, so a graph is a tree unless the tour meets such a
+neighbour or ends with fewer than 2n - 1 nodes. Without its thought this is the paper's vanilla row.
+`trace = "retrieval"`: the same walk with a search for every fact. A visit of v reads
 
     v [STARTSEARCH] v ~ [ENDSEARCH] f      its father f ([FAILED]: it is the root)
     [STARTSEARCH] v - [ENDSEARCH] u        its first neighbour, or, back from its child p,
     [STARTSEARCH] v - p [ENDSEARCH] u      the one after p; the same again after u where u is f
-    [STARTSEARCH] u ~ [ENDSEARCH] [FAILED] u ~ v    was u seen? No: note its father and go there
+    [STARTSEARCH] u ~ [ENDSEARCH] [FAILED] u ~ v    was u visited? No: note its father, go there
 
 No neighbour left ([FAILED]): back to f. u has a father (or is the root): a cycle, the walk ends.
 The token after [ENDSEARCH] has role TOOL; `tool` finds it in the text before.
 
 Source: 2402.18510 (RNNs are not Transformers (Yet)), section 4.2.2, appendix B and data code.
 `two-hub`, the graph of the lower bound: n - 2 leaves, each on one of two hubs by a fair coin, and a
-link between two leaves; a tree if these hang off different hubs, so P(tree) = 1/2. `random` is our
+link between two leaves; a tree if these are on different hubs, so P(tree) = 1/2. `random` is our
 reading of the code's other type: a random recursive tree, or (half the rows) such a tree on n - 1
-nodes with one edge too many, and an isolated node, so a missing label gives the answer away.
-Our choice: marks that the paper defines and no row needs are left out, and the number of node
-labels is an option, so that all lengths share a vocabulary.
+nodes with one extra edge, and an isolated node, so a missing label reveals the answer. Ours: marks
+that the paper defines and no row needs are left out, and the number of node labels is an option, so
+that all lengths share a vocabulary.
 
-A weak cue in `two-hub` is the paper's own: hubs of equal size are linked a little more often than
-not. Who knows both hub sizes is right with probability 1/2 + 0.48 / (n - 3), nearly (n = 16: 0.536,
-32: 0.517); the count of one label gives 1/2 + 1 / (n (n - 3)).
+`two-hub` has a weak cue, as in the paper: hubs of equal size are linked a little more often. A
+guess from both hub sizes is right with probability of about 1/2 + 0.48 / (n - 3) (n = 16: 0.536,
+32: 0.517); a guess from the count of one label with 1/2 + 1 / (n (n - 3)).
 
-Held out: graphs, whatever the order of their edges. Shifting all labels modulo n turns a graph into
-a graph of the same shape, and the sum of all endpoints moves along; the shift is the free digit of
-tasks/_split.py. The answer does not depend on it, so it stays a fair coin in both splits. Of about
-n / 2 (n even) or n (n odd) shifts of a graph 1/16 are held out, and at least one.
+Held out: graphs, whatever the order of their edges. Shifting all labels modulo n gives a graph of
+the same shape and changes the sum of all endpoints; the shift is the digit of tasks/_split.py. The
+answer does not depend on it, so it stays a fair coin in both splits. Of about n / 2 (n even) or n
+(n odd) shifts of a graph 1/16 are held out, and at least one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
-from tasks import Batch, Role, Task, pack, refuse
+from tasks import Batch, Role, Task, left_align, refuse
 from tasks._split import draw_digit, fingerprint
 from tasks._walk import Walk, walk
 
 _MARKS = "[BOS] - [EOS] [TRUE] [FALSE] [STARTSEARCH] [ENDSEARCH] ~ [FAILED]"
 _BOS, _EDGE, _EOS, _TRUE, _FALSE, _SEARCH, _FOUND, _FATHER, _FAILED, _ZERO = range(10)
 
-# Every place that a visit of a retrieval trace can fill: facts of tasks/_walk.py between marks.
+# All tokens that a visit of a retrieval trace may write: facts of tasks/_walk.py between marks.
 _VISIT = (
     "node S node ~ F father S node - child F neighbour"
     " S node - neighbour F other S other ~ F above other ~ node"
@@ -62,13 +62,12 @@ _PLACES = _VISIT.split()
 
 @dataclass(frozen=True)
 class IsTree(Task):
-    """graph: how it is drawn. trace: the form of the thought. most: labels in the vocabulary, the
-    largest number of nodes. `length` is the number of nodes, labelled from 0."""
+    """`length` is the number of nodes, labelled from 0; 4 to `most`."""
 
-    graph: Literal["two-hub", "random"] = "two-hub"
-    trace: Literal["tour", "retrieval"] = "tour"
-    most: int = 64
-    split: str = "train"
+    graph: Annotated[Literal["two-hub", "random"], "how the graph is drawn"] = "two-hub"
+    trace: Annotated[Literal["tour", "retrieval"], "form of the thought"] = "tour"
+    most: Annotated[int, "labels in the vocabulary, the most nodes of a graph, 4 to 1024"] = 64
+    split: Annotated[str, "rows to draw: train, or test for held-out inputs"] = "train"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,10 +111,10 @@ class IsTree(Task):
         tokens[:, 1 : p - 1 : 3], tokens[:, 3:p:3] = ends[:, :, 0] + _ZERO, ends[:, :, 1] + _ZERO
         tokens[:, T - 2], tokens[:, T - 1] = _EOS, np.where(tree, _TRUE, _FALSE)
         roles[:, :p], roles[:, T - 2], roles[:, T - 1] = Role.PROMPT, Role.THOUGHT, Role.ANSWER
-        for start in range(0, n, 1024):  # the tables of a walk should fit into a cache
+        for start in range(0, n, 1024):  # so that the tables of a walk fit into the cache
             part = slice(start, start + 1024)
             tokens[part, p : T - 2], roles[part, p : T - 2] = trace(walk(ends[part]))
-        return pack(tokens, roles)
+        return left_align(tokens, roles)
 
     def solve(
         self, prompt: Sequence[int], hidden: Sequence[int] = ()
@@ -147,7 +146,7 @@ class IsTree(Task):
         tree = not cycle and len(father) == len(edges) + 1
         return [*thought, _EOS], [_TRUE if tree else _FALSE]
 
-    def kinds(self, length: int) -> tuple[Sequence[int], ...]:
+    def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:
         return (range(_ZERO, _ZERO + length),)
 
     def picture(self, tokens: Sequence[int]) -> list[str]:
@@ -182,7 +181,7 @@ def _edges(prompt: Sequence[int]) -> list[tuple[int, int]]:
 
 
 def _neighbour(edges: list[tuple[int, int]], v: int, after: int | None = None) -> int:
-    """The other end of the first edge at v (of those behind the edge to `after`), or [FAILED]."""
+    """The other end of the first edge at v (after the edge to `after`, if given), or [FAILED]."""
     near = [b if a == v else a for a, b in edges if v in (a, b)]
     if after is not None:
         near = near[near.index(after) + 1 :] if after in near else []
@@ -190,21 +189,21 @@ def _neighbour(edges: list[tuple[int, int]], v: int, after: int | None = None) -
 
 
 def _tour(walked: Walk) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens int16 and roles uint8 [n, T] of the thought but its last token."""
+    """Tokens int16 and roles uint8 [n, T] of the thought without its last token."""
     nodes = walked.nodes().T
     return nodes + np.int16(_ZERO), np.uint8(Role.THOUGHT) * (nodes >= 0)
 
 
 def _retrieval(walked: Walk) -> tuple[np.ndarray, np.ndarray]:
-    """The same: a visit takes all the places of _VISIT, those it does not need have role PAD."""
+    """The same for retrieval: a visit has all tokens of _VISIT; those not needed have role PAD."""
     facts = walked.facts()
     node = walked.nodes()
-    says = {name: (values + np.int16(_ZERO)).T for name, values in facts._asdict().items()}
-    says["node"] = (node + np.int16(_ZERO)).T
+    tokens_of = {name: (fact + np.int16(_ZERO)).T for name, fact in facts._asdict().items()}
+    tokens_of["node"] = (node + np.int16(_ZERO)).T
     marks = {"S": _SEARCH, "F": _FOUND, "~": _FATHER, "-": _EDGE}
-    tokens = np.empty((*says["node"].shape, len(_PLACES)), np.int16)
+    tokens = np.empty((*tokens_of["node"].shape, len(_PLACES)), np.int16)
     for place, word in enumerate(_PLACES):
-        tokens[:, :, place] = marks[word] if word in marks else says[word]
+        tokens[:, :, place] = marks[word] if word in marks else tokens_of[word]
 
     back, twice = facts.child >= 0, (facts.neighbour == facts.father) & (facts.father >= 0)
     more = (facts.other >= 0) + facts.fresh.astype(np.int8)
@@ -215,10 +214,10 @@ def _retrieval(walked: Walk) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _visit_roles() -> np.ndarray:
-    """Roles uint8 [13, 26] of the places of _VISIT for every kind of visit.
+    """Roles uint8 [13, 26] of the tokens of _VISIT for every kind of visit; kind 0: none.
 
-    back: from a child; twice: the father came up and was passed over; more: 0 no neighbour is left,
-    1 one that was seen, 2 a new one.
+    back: returned from a child; twice: the father was found and skipped; more: 0 no neighbour is
+    left, 1 one that was visited before, 2 a new one.
     """
     roles = np.full((13, len(_PLACES)), Role.THOUGHT, np.uint8)
     roles[:, 1:][:, [word == "F" for word in _PLACES[:-1]]] = Role.TOOL
@@ -242,14 +241,14 @@ def _orders(rng: np.random.Generator, n: int, size: int) -> np.ndarray:
 
 
 def _by_row(values: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """values [n, m, ...] at places [n, k], each row its own."""
+    """values [n, m, ...] at places [n, k] of each row."""
     n, m = values.shape[:2]
     flat = values.reshape(n * m, *values.shape[2:])
     return flat.take(places + np.arange(0, n * m, m)[:, None], axis=0)
 
 
 def _two_hub(rng: np.random.Generator, n: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Endpoints [n, length - 1, 2] of the edges, in no particular order, and bool [n]: a tree."""
+    """Endpoints [n, length - 1, 2] of the edges, in no particular order; bool [n]: is a tree."""
     label = _orders(rng, n, length).astype(np.int16)
     side = rng.integers(0, 2, (n, length - 2), np.uint8)
     ends = np.empty((n, length - 1, 2), np.int16)
@@ -260,13 +259,13 @@ def _two_hub(rng: np.random.Generator, n: int, length: int) -> tuple[np.ndarray,
 
 
 def _random(rng: np.random.Generator, n: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same of a random recursive tree, or of one with an edge too many and a node alone."""
+    """The same for a random recursive tree, or one with an extra edge and an isolated node."""
     ends = np.empty((n, length - 1, 2), np.int64)
     ends[:, :, 0] = child = np.arange(1, length)
     ends[:, :, 1] = rng.random((n, length - 1)) * child
     tree = rng.integers(0, 2, n) == 1
     rows = np.flatnonzero(~tree)
-    a, b = np.tril_indices(length - 3)  # below node a + 2 are a + 2 nodes, one of them its father
+    a, b = np.tril_indices(length - 3)  # a + 2 nodes precede node a + 2; one is its father
     pair = rng.integers(0, len(a), len(rows))
     a, b = a[pair] + 2, b[pair]
     ends[rows, -1, 0], ends[rows, -1, 1] = a, b + (b >= ends[rows, a - 1, 1])
@@ -278,7 +277,7 @@ def _hold_out(rng: np.random.Generator, ends: np.ndarray, test: bool) -> np.ndar
     """Shift the labels of each row [n, m, 2] so that its graph falls into the split."""
     nodes = ends.shape[1] + 1
     size = nodes if nodes % 2 else nodes // 2
-    # A shift by s adds 2s(n - 1), that is -2s modulo n, to the sum: halved, it counts shifts down.
+    # A shift by s adds 2s(n - 1), that is -2s modulo n, to the sum; half of it is -s.
     total = ends.sum((1, 2), dtype=np.int64) % nodes
     z = -(total * (nodes + 1) if nodes % 2 else total) // 2 % size
     around = np.arange(2 * nodes) % nodes

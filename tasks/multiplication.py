@@ -6,25 +6,26 @@ Row for 4324 * 7 (length 4, digits 1), without the spaces between tokens:
     432e*7+c8 SEP 43c*7+b68 SEP 4d*7+c268 SEP e*7+d0268 SEP   30268 EOS
     thought                                                   answer
 
-A step multiplies one digit of the first number, the last that is left, by the whole second number
-and adds the carry. It shows the digits that are left, the one under the head as a letter (a = 0 ...
-j = 9), then the second number, the carry as m letters, and the result so far. The carry stays below
-10^m, so its m places are enough. A step takes at most m + 3 edits (insertions, deletions,
-replacements) of the tape before, whatever n is, the last one 2m + 3. The last tape is the last
-carry and the result, n + m digits; leading zeros stay.
+A step multiplies the last remaining digit of the first number by the whole second number and adds
+the carry. A tape has the remaining digits, the one under the head as a letter (a = 0 ... j = 9),
+then the second number, the carry as m letters, and the result so far. The carry stays below 10^m,
+so m letters are enough. A step takes at most m + 3 edits (insertions, deletions, replacements) of
+the tape before, whatever n is; the last step takes 2m + 3. The last tape is the last carry and the
+result, n + m digits; leading zeros stay.
 
-Source: 2407.03310 (Turing Programs). The paper's: n x 1 and n x 3 digits, drawn uniformly. Our
-choice: the form of a tape (not found), any m, and one step for m digit products at once; a step for
-each of them would make rows m times as long.
+Source: 2407.03310 (Turing Programs). From the paper: n x 1 and n x 3 digits, drawn uniformly. Ours:
+the format of a tape (not found), any m, and one step for m digit products at once; a step for each
+product would make rows m times as long.
 
-Held out: 1/10 of the pairs, by the leading digit of the first number against all other digits. The
-others are uniform in both splits, and a hash of them says which leading digits remain.
+Held out: 1/10 of the pairs. The leading digit of the first number decides against a hash of all
+other digits, which are uniform in both splits.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -37,10 +38,10 @@ _TIMES, _PLUS, _A = 10, 11, 12
 
 @dataclass(frozen=True)
 class Multiplication(TuringProgram):
-    """`length` is the number of digits of the first number. digits: those of the second."""
+    """`length` is the number of digits of the first number."""
 
-    digits: int = 1
-    split: str = "train"
+    digits: Annotated[int, "number of digits of the second number, 1 to 16"] = 1
+    split: Annotated[str, "rows to draw: train, or test for held-out inputs"] = "train"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -52,7 +53,7 @@ class Multiplication(TuringProgram):
         return (*DIGITS, "*", "+", *LETTERS)
 
     def chance(self, length: int) -> float:
-        """Zero is the most common product; small spaces are enumerated, to be exact."""
+        """Zero is the most common product; exact by enumeration for up to four digits together."""
         both = length + self.digits
         if both > 4:
             return 10.0**-self.digits + 10.0**-length - 10.0**-both
@@ -101,7 +102,7 @@ class Multiplication(TuringProgram):
         left = [a[:, :-1], a[:, -1:] + _A, mark, b, mark + _PLUS - _TIMES]
         return np.concatenate([*left, carry, total[:, None] % 10, result], 1), np.zeros(n, np.bool_)
 
-    def kinds(self, length: int) -> tuple[Sequence[int], ...]:
+    def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:
         return range(10), range(_A, _A + 10)
 
     def step(self, tape: list[int]) -> list[int] | None:
@@ -110,7 +111,7 @@ class Multiplication(TuringProgram):
         m, times = self.digits, tape.index(_TIMES)
         a, b, out = tape[:times], tape[times + 1 : times + 1 + m], tape[times + 2 + m :]
         if out:
-            a = a[:-1]  # the letter is spent
+            a = a[:-1]  # the letter is used already
         else:
             out = [_A] * m
         carry, result = [letter - _A for letter in out[:m]], out[m:]

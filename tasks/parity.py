@@ -1,43 +1,45 @@
 """Sparse parity: the XOR of k hidden bits out of n.
 
-Row for n = 5, hidden set {1, 2, 4} (the paper counts from 1):
+Row for n = 5 and the hidden set {1, 2, 4} (the paper counts from 1):
 
     b1 b2 b3 b4 b5 | 0 | b1 | b1^b2 | b1^b2^b4
     prompt           thought           answer
 
-The thought starts with the constant 0 (the parity of no bits) and goes on with the running parity
-in ascending order of index. Vocabulary {0, 1}, no separators. The last bit is never hidden unless
-k = n. Source: 2410.05459 (From Sparse Dependence to Sparse Attention), its published data code.
+The thought starts with the constant 0 (the parity of no bits) and continues with the running parity
+of the hidden bits in ascending order of index. Vocabulary {0, 1}, no separators. The last bit is
+hidden only if k = n. Source: 2410.05459 (From Sparse Dependence to Sparse Attention), its published
+data code.
 
-Dense parity: give k as a share of the length, e.g. k = 0.5. Learning parity with noise (2303.07987;
-default there d = 20, rate 0.2): `noise` flips the answer of that share of rows; the thought stays
-right and the flip is in `Batch.hidden`.
+Dense parity: give k as a fraction of the length, for example k = 0.5. Learning parity with noise
+(2303.07987; there d = 20 and rate 0.2 by default): `noise` flips the answer of that fraction of the
+rows; the thought stays correct and the flip is in `Batch.hidden`.
 
-Held out: 1/16 of the inputs (less than 5 bits: 1/2^(n-1)). One hidden bit never takes part in the
-choice, so in both splits it is a fair coin and the label is balanced and independent of the others.
+Held out: 1/16 of the inputs (below 5 bits: 1/2^(n-1)). The choice never depends on the first hidden
+bit, so in both splits that bit is a fair coin and the label is balanced and independent of the
+others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
-from tasks import Batch, Role, Task, Write, refuse
+from tasks import Batch, Corrupt, Role, Task, refuse
 from tasks._split import draw_digit
 
 
 @dataclass(frozen=True)
 class Parity(Task):
-    """k: hidden bits, or their share of the length when below 1. secret: names the hidden set.
-    noise: share of rows with a flipped answer. noisy_test: flip held-out answers too."""
+    """`length` is the number of bits, n."""
 
-    k: int | float = 6
-    secret: int = 0
-    noise: float = 0.0
-    noisy_test: bool = False
-    split: str = "train"
+    k: Annotated[int | float, "number of hidden bits; below 1, their fraction of the length"] = 6
+    secret: Annotated[int, "number that determines the hidden set, from 0"] = 0
+    noise: Annotated[float, "fraction of rows with a flipped answer, 0 to 0.5"] = 0.0
+    noisy_test: Annotated[bool, "flip answers in the test split too"] = False
+    split: Annotated[str, "rows to draw: train, or test for held-out inputs"] = "train"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -59,7 +61,7 @@ class Parity(Task):
         return length >= 16 and len(self.support(length)) <= length // 2 and not self.noise
 
     def support(self, length: int) -> np.ndarray:
-        """The hidden set for inputs of this length: ascending indices int64 [k], from 0."""
+        """The hidden set for inputs of this length: ascending indices from 0, int64 [k]."""
         k = int(self.k) if self.k >= 1 else max(1, round(self.k * length))
         if length < 1:
             raise refuse("length", length, "at least 1")
@@ -98,26 +100,26 @@ class Parity(Task):
         flip = hidden[0] if len(hidden) else 0
         return thought, [(parity + flip) % 2]
 
-    def rerun(self, batch: Batch, write: Write) -> Batch:
+    def recompute(self, batch: Batch, corrupt: Corrupt) -> Batch:
         length = int((batch.roles[0] == Role.PROMPT).sum())
         tokens = batch.tokens.copy()
         parity = np.zeros(len(batch), np.int64)
         for t, i in enumerate(self.support(length), length):
-            tokens[:, t] = write(parity, t)
+            tokens[:, t] = corrupt(parity, t)
             parity = tokens[:, t] ^ tokens[:, i]
         tokens[:, -1] = parity ^ batch.hidden.sum(1)
         return Batch(tokens, batch.roles, batch.hidden)
 
-    def needle(self, batch: Batch, length: int) -> np.ndarray:
-        """A running parity follows from one hidden bit, an answer without thought from all."""
+    def dependencies(self, batch: Batch, length: int) -> np.ndarray:
+        """A running parity depends on one hidden bit; an answer without thought on all of them."""
         support, (n, T) = self.support(length), batch.tokens.shape
-        found = np.zeros((n, T, T), np.bool_)
+        depends = np.zeros((n, T, T), np.bool_)
         thought = length + len(support) + 1 == T
-        found[:, length + np.arange(len(support)) if thought else length - 1, support] = True
-        return found
+        depends[:, length + np.arange(len(support)) if thought else length - 1, support] = True
+        return depends
 
     def _inputs(self, rng: np.random.Generator, n: int, length: int, fair: int) -> np.ndarray:
-        """Bits uint8 [n, length] from the split; bit `fair` does not take part in the choice."""
+        """Bits uint8 [n, length] of the split; the split does not depend on bit `fair`."""
         bits = rng.integers(0, 2, (n, length), np.uint8)
         others = np.delete(np.arange(length), fair)
         digit, rest = others[:4], others[4:]

@@ -1,7 +1,7 @@
-"""Associative recall: read key-value pairs, then give the value of the keys that are asked.
+"""Associative recall: read key-value pairs, then give the value of each queried key.
 
 Row for 2 keys, tokens = 16, vocabulary = 12 (keys 0-5, values 6-11). `?` is filler, answers are
-in brackets, all else is prompt:
+in brackets, the rest is prompt:
 
     2 8  4 7   ? ?  4 [7]  ? ?  ? ?  2 [8]  ? ?        queries = "multi"
     pairs      slots of two tokens, a query in two of them
@@ -10,26 +10,27 @@ in brackets, all else is prompt:
 multi is MQAR (2312.04927, Zoology) in the layout of its published data code: the slots of the
 queries are drawn without replacement, slot i (from 1) with weight i^(power - 1), power = 0.01, each
 key once; its first setting is 4 pairs in 64 tokens at vocabulary 8192, half of it keys. Ours: the
-answer stands in the row, after its key; values are drawn independently; filler is any token that is
-not a key of the row (there it may be one, an unlabelled decoy). single is the task that 2402.18510
+answer is in the row, after its key; values are drawn independently; filler is any token that is not
+a key of the row (there it may be one, an unlabelled decoy). single is the task that 2402.18510
 (RNNs are not Transformers, Defs. 4.2-4.5) defines without an experiment, in our layout.
 
-`overwrite` is last-write-wins, `repeats` = N asks for the N-th last value (MQRAR-N in PaTH,
-2505.16381; 32 keys, 768 tokens, N to 4; its layout is unknown to us, this one is ours): each key is
-written N + 1 times on average and at least N times, in random order. Row for N = 2 and 1 key:
+With `overwrite` a key is written more than once and the last value counts. `repeats` = N queries
+the N-th last value (MQRAR-N in PaTH, 2505.16381; 32 keys, 768 tokens, N to 4; its layout is unknown
+to us, this one is ours): each key is written N + 1 times on average and at least N times, in random
+order. Row for N = 2 and 1 key:
 
     4 7  4 9  4 6   4 [9]
 
-Held out: 1/16 of the contexts (less than 32 keys: 1 key), chosen by the first key against a hash of
-the values and of the distances of the other keys from it. Moving all keys of a row by the same
-amount changes no answer, so the values are uniform and independent of the choice.
+Held out: 1/16 of the contexts (below 32 keys: 1 key). The first key decides against a hash of the
+values and of the distances of the other keys from it. Shifting all keys of a row by the same amount
+changes no answer, so the values are uniform and independent of the choice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import numpy as np
 
@@ -39,20 +40,21 @@ from tasks._split import draw_digit
 
 @dataclass(frozen=True)
 class Recall(Task):
-    """`length` is the number of keys, the same as the number of pairs if keys are written once.
+    """`length` is the number of keys; it is the number of pairs too if keys are written once."""
 
-    queries: multi asks every key once, single asks one. repeats: N, the N-th last value is asked.
-    overwrite: keys are written again (always so when repeats > 1). tokens: of a row with multi;
-    0 makes room for 7 slots a key, so 16 tokens a pair. vocabulary: half keys, half values. power:
-    of the law of the slots; 1 is uniform, below 1 prefers early slots."""
-
-    queries: Literal["multi", "single"] = "multi"
-    repeats: int = 1
-    overwrite: bool = False
-    tokens: int = 0
-    vocabulary: int = 8192
-    power: float = 0.01
-    split: str = "train"
+    queries: Annotated[Literal["multi", "single"], "query every key once, or one key"] = "multi"
+    repeats: Annotated[int, "N: the N-th last value of a key is the answer, from 1"] = 1
+    overwrite: Annotated[bool, "write keys again; always so if repeats > 1"] = False
+    tokens: Annotated[
+        int, "tokens in a row of multi, even; 0: 7 slots per key, 16 tokens per pair"
+    ] = 0
+    vocabulary: Annotated[int, "number of tokens, half keys and half values, even, 4 to 65536"] = (
+        8192
+    )
+    power: Annotated[float, "power law of the query slots, from 0; 1: uniform, below 1: early"] = (
+        0.01
+    )
+    split: Annotated[str, "rows to draw: train, or test for held-out inputs"] = "train"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -97,9 +99,9 @@ class Recall(Task):
         if self.queries == "multi":
             return self._scattered(rng, context, keys, answers, T)
 
-        asked = rng.integers(0, length, (n, 1))
-        asked, answers = np.take_along_axis(keys, asked, 1), np.take_along_axis(answers, asked, 1)
-        tokens = np.concatenate([context, asked, answers], 1)
+        which = rng.integers(0, length, (n, 1))
+        query, answer = np.take_along_axis(keys, which, 1), np.take_along_axis(answers, which, 1)
+        tokens = np.concatenate([context, query, answer], 1)
         roles = np.full(T, Role.PROMPT, np.uint8)
         roles[-1] = Role.ANSWER
         return Batch(tokens, np.broadcast_to(roles, tokens.shape))
@@ -111,31 +113,31 @@ class Recall(Task):
         values: dict[int, list[int]] = {}
         for i in range(pairs):
             values.setdefault(prompt[2 * i], []).append(prompt[2 * i + 1])
-        asked = [token for token in prompt[2 * pairs :] if token in values]
-        return [], [values[key][-self.repeats] for key in asked]
+        queries = [token for token in prompt[2 * pairs :] if token in values]
+        return [], [values[key][-self.repeats] for key in queries]
 
-    def needle(self, batch: Batch, length: int) -> np.ndarray:
-        """An answer follows from the value that is recalled."""
+    def dependencies(self, batch: Batch, length: int) -> np.ndarray:
+        """An answer depends on the value that it recalls."""
         n, T = batch.tokens.shape
-        found = np.zeros((n, T, T), np.bool_)
+        depends = np.zeros((n, T, T), np.bool_)
         context = 2 * self._size(length)[0]
         written, values = batch.tokens[:, 0:context:2], np.arange(1, context, 2)
         for row, t in np.argwhere(batch.roles == Role.ANSWER):
             of_key = values[written[row] == batch.tokens[row, t - 1]]
-            found[row, t - 1, of_key[-self.repeats]] = True
-        return found
+            depends[row, t - 1, of_key[-self.repeats]] = True
+        return depends
 
     def unit(self, prompt: Sequence[int], hidden: Sequence[int]) -> Hashable:
-        """The context: it is held out with all its queries and filler."""
+        """The context; all its queries and filler are in the same split."""
         return tuple(prompt[: 2 * self._pairs(len(prompt))])
 
     @property
     def _writes(self) -> int:
-        """How often a key is written, on average."""
+        """How many times a key is written, on average."""
         return self.repeats + 1 if self.overwrite or self.repeats > 1 else 1
 
     def _size(self, length: int) -> tuple[int, int]:
-        """Pairs and tokens of a row."""
+        """The numbers of pairs and of tokens in a row."""
         most = self.vocabulary // 2
         if self.tokens:
             most = min(most, self.tokens // (2 * self._writes + 2))
@@ -147,7 +149,7 @@ class Recall(Task):
         return pairs, self.tokens or 2 * pairs + 14 * length
 
     def _pairs(self, prompt: int) -> int:
-        """Pairs of a row whose prompt has that many tokens."""
+        """The number of pairs in a row whose prompt has that many tokens."""
         if self.queries == "single":
             return prompt // 2
         if self.tokens:  # each key takes one answer out of the prompt
@@ -155,7 +157,7 @@ class Recall(Task):
         return prompt // (2 * self._writes + 13) * self._writes
 
     def _order(self, rng: np.random.Generator, n: int, length: int) -> np.ndarray:
-        """Which key each pair writes, int64 [n, pairs]: each at least `repeats` times."""
+        """Which key each pair writes, int64 [n, pairs]: each key at least `repeats` times."""
         each = np.broadcast_to(np.arange(length), (n, length))
         any_key = rng.integers(0, length, (n, length))
         return _shuffle(rng, np.concatenate([each] * self.repeats + [any_key], 1))
@@ -167,8 +169,10 @@ class Recall(Task):
         length: int,
         writer: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Different keys int64 [n, length] in random order. Key i writes pair i without `writer`;
-        the split decides where the first key written is, the others keep their distance."""
+        """Distinct keys int64 [n, length] in random order. Without `writer`, pair i writes key i.
+
+        The split determines the first key written; the others follow at their random distances.
+        """
         n, size = len(values), self.vocabulary // 2
         apart = np.zeros((n, length), np.int64)  # from the first key written
         apart[:, 1:] = 1 + _distinct(rng, n, size - 1, length - 1)
@@ -189,7 +193,7 @@ class Recall(Task):
         answers: np.ndarray,
         T: int,
     ) -> Batch:
-        """The context, then every key with its answer in a slot of its own among filler."""
+        """Rows of the context, then every key with its answer in its own slot, the rest filler."""
         n, length = keys.shape
         start = context.shape[1]
         tokens = _filler(rng, keys, T, self.vocabulary)
@@ -204,14 +208,14 @@ class Recall(Task):
 
 
 def _shuffle(rng: np.random.Generator, columns: np.ndarray) -> np.ndarray:
-    """Each row of numbers below 2^16 in random order: sorted behind 47 random bits each."""
+    """Each row of numbers below 2^16 in random order, by sorting on 47 random bits in front."""
     return np.sort(rng.integers(0, 2**47, columns.shape) << 16 | columns, axis=1) & 0xFFFF
 
 
 def _distinct(rng: np.random.Generator, n: int, size: int, k: int) -> np.ndarray:
-    """k different numbers below `size` in random order, int64 [n, k].
+    """k distinct numbers below `size` in random order, int64 [n, k].
 
-    Floyd's algorithm (Bentley and Floyd 1987): k draws a row, whatever the size.
+    Floyd's algorithm (Bentley and Floyd 1987): k draws per row, for every size.
     """
     chosen = np.empty((k, n), np.int64)
     for i in range(k):
@@ -224,8 +228,8 @@ def _distinct(rng: np.random.Generator, n: int, size: int, k: int) -> np.ndarray
 def _filler(rng: np.random.Generator, keys: np.ndarray, width: int, vocabulary: int) -> np.ndarray:
     """Tokens int64 [n, width], uniform over the vocabulary without the keys of the row.
 
-    Drawn from all but the last `length` tokens, which are values; a draw that hits key j becomes
-    the j-th of those.
+    Drawn from all but the last `length` tokens, which are values; a draw equal to key j is
+    replaced by the j-th of those.
     """
     n, length = keys.shape
     tokens = rng.integers(0, vocabulary - length, (n, width))
@@ -240,10 +244,10 @@ def _filler(rng: np.random.Generator, keys: np.ndarray, width: int, vocabulary: 
 
 
 def _slots(rng: np.random.Generator, n: int, space: int, length: int, power: float) -> np.ndarray:
-    """`length` different slots below `space`, in the order of their draws, int64 [n, length].
+    """`length` distinct slots below `space`, in the order of their draws, int64 [n, length].
 
-    A race: the first arrivals of exponential clocks with the weights as rates are successive draws
-    without replacement. The low bits of each time give way to its slot, so one sort does both.
+    Exponential times with the weights as rates, in ascending order, are successive draws without
+    replacement. The low bits of each time are replaced by its slot, so one sort gives the slots.
     """
     times = rng.standard_exponential((n, space))
     times *= np.arange(1, space + 1) ** (1 - power)
@@ -256,14 +260,14 @@ def _slots(rng: np.random.Generator, n: int, space: int, length: int, power: flo
 
 
 def _nth_last(values: np.ndarray, writer: np.ndarray, length: int, nth: int) -> np.ndarray:
-    """The nth value from the end that each key was given, int64 [n, length]."""
+    """The nth last value written to each key, int64 [n, length]."""
     n, pairs = values.shape
     cell = np.arange(n)[:, None] * length + writer
     wait = np.full(n * length, nth)
-    found = np.empty(n * length, np.int64)
+    result = np.empty(n * length, np.int64)
     for i in reversed(range(pairs)):
         here = cell[:, i]
         wait[here] -= 1
         hit = wait[here] == 0
-        found[here[hit]] = values[hit, i]
-    return found.reshape(n, length)
+        result[here[hit]] = values[hit, i]
+    return result.reshape(n, length)

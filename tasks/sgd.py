@@ -1,4 +1,4 @@
-"""Stochastic gradient descent for a linear model on the samples of the row, as a Turing Program.
+"""Stochastic gradient descent for a linear model on the samples in the row, as a Turing Program.
 
 Row for two samples of two inputs (length 2), at the default options:
 
@@ -6,13 +6,13 @@ Row for two samples of two inputs (length 2), at the default options:
     0 +2 : -4 ; +9 > +9 -5 SEP   -1 > +9 -6 SEP   +9 -6 EOS
     thought                                       answer
 
-A tape holds the samples `inputs : label ;` that are left, then the weights. A step takes the first
-sample away and writes, after the other samples, the residual, > and the new weights; the last tape
-is the weights alone. It takes at most 2 * dimension + 5 edits (insertions, deletions, replacements)
-of the tape before, however many samples there are.
+A tape has the remaining samples `inputs : label ;`, then the weights. A step removes the first
+sample and writes, after the other samples, the residual, > and the new weights; the last tape is
+the weights alone. A step takes at most 2 * dimension + 5 edits (insertions, deletions,
+replacements) of the tape before, however many samples there are.
 
-All numbers are whole and exact, one token each, from -limit to +limit. Weights count 2^-fraction,
-the learning rate is 2^-rate:
+All numbers are exact integers, one token each, from -limit to +limit. Weights are in units of
+2^-fraction, the learning rate is 2^-rate:
 
     residual = label - round(weights . inputs / 2^fraction)
     weights += round(residual * inputs * 2^(fraction - rate))
@@ -21,20 +21,21 @@ round takes halves away from zero; residual and weights are then clipped to the 
 first residual is +9 - 0 and the weights gain 9/8 of the inputs, in quarters +9 and -4.5, so -5.
 Then the product is -10 quarters = -2.5, rounded -3, and the residual is -4 + 3.
 
-Source: 2407.03310 (Turing Programs) has in-context SGD; its dimension, quantisation and format were
-not found, so all of this is our choice. So are the data: inputs uniform from -inputs to +inputs,
-true weights uniform on the whole grid, hidden from the row; a label is the rounded product of both
-plus noise, uniform from -noise to +noise, clipped to the limit.
+Source: 2407.03310 (Turing Programs) has in-context SGD; its dimension, quantization and format were
+not found, so all of this is ours, the data too: inputs uniform from -inputs to +inputs, true
+weights uniform on the whole grid and not in the row; a label is their rounded product plus noise,
+uniform from -noise to +noise, clipped to the limit.
 
-Held out: of the inputs of the first sample, together one digit, 1/16 (at least one value), against
-all other samples and their labels; the label of the first follows. So a hash of the other samples
-says which first inputs remain. Rows of one sample have no others: all of them are training rows.
+Held out: 1/16 of the inputs of the first sample (at least one value), which decide against a hash
+of all other samples and their labels; the label of the first sample follows from its inputs. Rows
+of one sample have no other samples: all of them are training rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
@@ -45,19 +46,15 @@ from tasks._split import draw_digit
 
 @dataclass(frozen=True)
 class Sgd(TuringProgram):
-    """`length` is the number of samples.
+    """`length` is the number of samples."""
 
-    dimension: inputs of a sample, as many as weights. inputs: the largest. limit: the largest
-    number that has a token. fraction: weights count 2^-fraction. rate: learning rate 2^-rate.
-    noise: the largest error of a label, before it is clipped."""
-
-    dimension: int = 2
-    inputs: int = 2
-    limit: int = 16
-    fraction: int = 2
-    rate: int = 3
-    noise: int = 1
-    split: str = "train"
+    dimension: Annotated[int, "number of inputs of a sample, and of weights, 1 to 8"] = 2
+    inputs: Annotated[int, "largest input, 1 to limit"] = 2
+    limit: Annotated[int, "largest number that has a token, 2 to 1000"] = 16
+    fraction: Annotated[int, "weights are in units of 2^-fraction, 0 to 8 bits"] = 2
+    rate: Annotated[int, "the learning rate is 2^-rate, 0 to 8 bits"] = 3
+    noise: Annotated[int, "largest error of a label before clipping, 0 to limit"] = 1
+    split: Annotated[str, "rows to draw: train, or test for held-out inputs"] = "train"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -79,7 +76,7 @@ class Sgd(TuringProgram):
         return (*numbers, ":", ";", ">")
 
     def chance(self, length: int) -> float:
-        """Measured, but for one sample: there all rows are enumerated."""
+        """Measured on fixed rows; for one sample all rows are enumerated if they are few enough."""
         d, R = self.dimension, self.limit
         sides = (2 * R + 1,) * d + (2 * self.inputs + 1,) * d + (2 * self.noise + 1,)
         if length > 1 or np.prod(sides, dtype=float) > 2 * MEASURED_ROWS:
@@ -145,7 +142,7 @@ class Sgd(TuringProgram):
         left, arrow = tape[:, d + 3 : ends[-1] + 1], np.full_like(residual, 2 * R + 3)
         return np.concatenate([left, residual + R, arrow, weights], 1), np.zeros(n, np.bool_)
 
-    def kinds(self, length: int) -> tuple[Sequence[int], ...]:
+    def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:
         return (range(2 * self.limit + 1),)
 
     def step(self, tape: list[int]) -> list[int] | None:
@@ -175,7 +172,7 @@ class Sgd(TuringProgram):
         return np.clip(y, -self.limit, self.limit).astype(np.int16)
 
     def _tape(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """First tapes [n, length * (d + 3) + d]: the samples, and weights 0."""
+        """First tapes [n, length * (d + 3) + d]: the samples, then weights 0."""
         (n, length, d), R = x.shape, self.limit
         tape = np.full((n, length * (d + 3) + d), R, np.uint8 if R <= 120 else np.int16)
         samples = np.empty((n, length, d + 3), tape.dtype)

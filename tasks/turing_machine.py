@@ -1,4 +1,4 @@
-"""Random Turing machines: the history of a tape until the machine halts or its clock runs out.
+"""Random Turing machines: the history of a tape until the machine halts or its clock reaches 0.
 
 Row for the cells 2 0 1 1 0 with the head on the third (length 5), the machine of secret = 0:
 
@@ -7,25 +7,25 @@ Row for the cells 2 0 1 1 0 with the head on the third (length 5), the machine o
     thought                                                    answer
 
 A tape is the clock, then the cells; the token of the cell under the head is its state and symbol.
-Here A on 1 writes 0, moves left and goes to B, and C on 0 writes 2, moves right and halts (!). The
-clock counts the steps that are left, and t0 ends the row too, so the last tape alone says whether
-it is the last. A step replaces at most 3 tokens: the clock, the cell left and the cell reached. At
-an end of the tape a head that should leave it stays. With several machines a token in front, the
-same on all tapes, says which one runs.
+Here A on 1 writes 0, moves left and changes to state B, and C on 0 writes 2, moves right and halts
+(!). The clock counts the remaining steps; t0 ends the row too, so the last tape alone shows that it
+is the last. A step replaces at most 3 tokens: the clock, the cell left and the cell reached. A head
+at an end of the tape that should move beyond it stays. With several machines, a first token, the
+same on all tapes, names the machine.
 
 Source: 2407.03310 (Turing Programs) has random machines; sizes, rules and format were not found, so
-all of this is our choice. Cells and the place of the head are uniform, the first state is A. Rules
-are uniform but for three things. One rule of each state leads to the next in a random ring of all
-states, so each can be reached. `halting` of the rules, none of these and none of state A, halt, so
-no run halts in its first step. And of 16 such machines the first is taken that is lively: of 32
-trial runs, 16 cells and 16 steps each, at most 8 come back to an earlier tape and, where rules can
-halt, 8 to 24 halt. At the default sizes the median machine over 300 secrets halts in 56% of its
-runs (80% of machines: 33% to 73%), and a run has 10.9 of 16 steps in the mean (8.8 to 13.0).
+all of this is ours. Cells and the position of the head are uniform, the first state is A. Rules are
+uniform except for three things. One rule of each state leads to the next state in a random ring of
+all states, so every state can be reached. A fraction `halting` of the rules halts, none of these
+and none of state A, so no run halts in its first step. And of 16 such machines the first one that
+is lively is taken: of 32 trial runs with 16 cells and 16 steps each, at most 8 return to an earlier
+tape and, if rules can halt, 8 to 24 halt. At the default sizes the median machine of 300 secrets
+halts in 56% of its runs (80% of machines: 33% to 73%), and its runs have 10.9 of 16 steps on
+average (8.8 to 13.0).
 
 Held out: about 1/16 of the tapes. The cells from the left, as few as have 256 values together, are
-the digit that decides (of fewer values than 16, one is held out), against the other cells, the
-place of the head and the machine. These are uniform in both splits, and a hash of them says which
-values of the digit remain.
+the digit of tasks/_split.py (one value is held out where there are fewer than 16); the other cells,
+the position of the head and the machine are the rest, and uniform in both splits.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -44,8 +44,8 @@ from tasks._split import draw_digit, held_out
 
 
 class _Rule(NamedTuple):
-    """What a machine does in a state on a symbol. move: -1 or +1; state: the number of states
-    stands for halted."""
+    """What a machine does in a state on a symbol. move: -1 or +1; state: the next state, from 0;
+    the number of states means that the machine has halted."""
 
     write: int
     move: int
@@ -57,19 +57,15 @@ _Rules = tuple[tuple[_Rule, ...], ...]
 
 @dataclass(frozen=True)
 class TuringMachine(TuringProgram):
-    """`length` is the number of cells of the tape.
+    """`length` is the number of cells of the tape, at least 2."""
 
-    states, symbols: of every machine. steps: the most of a run, the clock of the first tape.
-    machines: how many; where there are several, the tape names one. secret: draws their rules.
-    halting: share of the rules that halt, rounded, as far as there are rules that may."""
-
-    states: int = 4
-    symbols: int = 3
-    steps: int = 16
-    machines: int = 1
-    halting: float = 0.1
-    secret: int = 0
-    split: str = "train"
+    states: Annotated[int, "number of states of every machine, 1 to 26"] = 4
+    symbols: Annotated[int, "number of symbols of every machine, 2 to 26"] = 3
+    steps: Annotated[int, "largest number of steps of a run, the first clock, 1 to 10000"] = 16
+    machines: Annotated[int, "number of machines, 1 to 1000; from 2 on the tape names one"] = 1
+    halting: Annotated[float, "fraction of the rules that halt, as far as they may, 0 to 1"] = 0.1
+    secret: Annotated[int, "number that determines the rules, from 0"] = 0
+    split: Annotated[str, "rows to draw: train, or test for held-out inputs"] = "train"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,11 +91,11 @@ class TuringMachine(TuringProgram):
         return (*cells, *heads, *clock, *machines)
 
     def rules(self, machine: int = 0) -> _Rules:
-        """rules(machine)[state][symbol]: the definition of a machine."""
+        """The rules of a machine: rules(machine)[state][symbol]."""
         return _rules(self.states, self.symbols, self.halting, (self.secret, machine))
 
     def chance(self, length: int) -> float:
-        """Small spaces are enumerated, to be exact; in larger ones it is measured."""
+        """Exact by enumeration where there are at most 65,536 first tapes, else measured."""
         if length < 2 or self.symbols**length * length * self.machines > MEASURED_ROWS:
             return measured_chance(self, length)
         sides = (self.symbols,) * length + (length, self.machines)
@@ -166,9 +162,9 @@ class TuringMachine(TuringProgram):
         clock -= 1
         return tape, (head[rule] == (S + 1) * K) | (clock <= self._clock_0)
 
-    def kinds(self, length: int) -> tuple[Sequence[int], ...]:
-        """Symbols and, for the cell under the head, a state that goes on with a symbol. The clock
-        is form: it ends the row."""
+    def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:
+        """The symbols, and for the cell under the head the pairs of a running state and a symbol.
+        The clock is structural: it ends the row."""
         K = self.symbols
         return range(K), range(K, K + K * self.states)
 
@@ -187,7 +183,7 @@ class TuringMachine(TuringProgram):
 
     @property
     def _front(self) -> int:
-        """Tokens of a tape before its cells: the machine, where it is named, and the clock."""
+        """Number of tokens before the cells: the machine, if there are several, and the clock."""
         return 2 if self.machines > 1 else 1
 
     @property
@@ -199,7 +195,7 @@ class TuringMachine(TuringProgram):
         return self._clock_0 + self.steps + 1
 
     def _digit(self, length: int) -> tuple[int, int, int]:
-        """How many leading cells decide about the split, their values, how many are held out."""
+        """The leading cells that decide the split, their number of values, and of held-out ones."""
         leading = 1
         while leading < length and self.symbols**leading < 256:
             leading += 1
@@ -207,7 +203,7 @@ class TuringMachine(TuringProgram):
         return leading, size, max(1, size // 16)
 
     def _tape(self, cells: np.ndarray, place: np.ndarray, machine: np.ndarray) -> np.ndarray:
-        """First tapes: state A on the symbol at `place`, the whole clock left."""
+        """First tapes: state A on the symbol at `place`, the clock at its largest value."""
         n, length = cells.shape
         tape = np.empty((n, self._front + length), np.min_scalar_type(len(self.glyphs) + 3))
         tape[:, 0] = self._machine_0 + machine
@@ -217,9 +213,9 @@ class TuringMachine(TuringProgram):
         return tape
 
     def _tables(self, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """What is written, the move and what marks the next cell, by (machine, state, symbol).
+        """By (machine, state, symbol): what is written, the move, what is added to the next cell.
 
-        A machine that has halted writes what it reads, stays and marks it as before.
+        A machine that has halted writes what it reads and stays, so its tape does not change.
         """
         K, S = self.symbols, self.states
         halted = [_Rule(symbol, 0, S) for symbol in range(K)]
@@ -229,7 +225,7 @@ class TuringMachine(TuringProgram):
 
 
 def _move(rules: _Rules, cells: list[int], place: int, state: int) -> tuple[int, int]:
-    """One step: change the cell under the head, return the new place and state."""
+    """One step: writes the cell under the head and returns the new position and state."""
     rule = rules[state][cells[place]]
     cells[place] = rule.write
     return max(0, min(len(cells) - 1, place + rule.move)), rule.state
@@ -237,7 +233,7 @@ def _move(rules: _Rules, cells: list[int], place: int, state: int) -> tuple[int,
 
 @lru_cache(4096)
 def _rules(states: int, symbols: int, halting: float, key: tuple[int, int]) -> _Rules:
-    """The first of 16 drawn machines that is lively, or the last of them."""
+    """The first lively machine of 16 random ones, or the last of them."""
     rng = np.random.default_rng(np.random.SeedSequence(key))
     for _ in range(16):
         rules = _draw(rng, states, symbols, halting)
@@ -260,11 +256,11 @@ def _draw(rng: np.random.Generator, states: int, symbols: int, halting: float) -
 
 
 def _lively(rng: np.random.Generator, rules: _Rules) -> bool:
-    """Whether few runs come back to where they were and, if they can halt, about half of them do.
+    """Whether few runs return to an earlier tape and, if rules can halt, about half of them halt.
 
-    32 runs on 16 random cells for 16 steps: at most 8 come back, and from 8 to 24 halt.
+    32 runs on 16 random cells for 16 steps: at most 8 return, and from 8 to 24 halt.
     """
-    symbols, halted, back = len(rules[0]), 0, 0
+    symbols, halted, returned = len(rules[0]), 0, 0
     for cells in rng.integers(0, symbols, (32, 16)).tolist():
         place, state = int(rng.integers(16)), 0
         seen: set[tuple[int, ...]] = set()
@@ -275,6 +271,6 @@ def _lively(rng: np.random.Generator, rules: _Rules) -> bool:
                 break
             seen.add(now)
         halted += state == len(rules)
-        back += state != len(rules) and len(seen) < 16
+        returned += state != len(rules) and len(seen) < 16
     can_halt = any(rule.state == len(rules) for row in rules for rule in row)
-    return back <= 8 and (8 <= halted <= 24 or not can_halt)
+    return returned <= 8 and (8 <= halted <= 24 or not can_halt)

@@ -8,23 +8,24 @@ Row in A5 for 3 elements; permutations as cycles, multiplied from left to right:
     (123) [(123)]  (124) [(14)(23)]  (345) [(15324)]   layout = "interleaved", answers in brackets
 
 The thought is the running product. interleaved is the tagging of 2404.08819 (The Illusion of State)
-in its public code: the target at each place is the product so far; there it labels the element,
-here it follows it in the row. Elements are drawn uniformly (ours). A5, Z60 and A4 x Z5 have 60
-elements each: as many answers, from not solvable to commutative.
+in its public code: the target at each position is the product so far. There the target labels the
+element; here it follows the element in the row. Elements are drawn uniformly (ours). A5, Z60 and
+A4 x Z5 have 60 elements each: equally many answers, from not solvable to commutative.
 
 `identity` is the task in the text of PaTH attention (2505.16381): does a word over the generators
 (123), (124), (125) and their inverses equal the identity of A5? Row:
 
     (123) (124) (142)   (123) (14)(23) (123)   no
 
-Ours: generators of the other groups (_groups.py), equal shares of yes and no, and uniform words of
-a length among those with each answer. They are drawn letter by letter, each in proportion to the
-number of ways to finish the word, without rejection.
+Ours: generators of the other groups (_groups.py), equally many rows of yes and of no, and words
+that are uniform among those of their length and answer. They are drawn letter by letter, each in
+proportion to the number of ways to finish the word, without rejection.
 
-Held out. Products: 1/16 of the rows (rounded down to whole elements, at least one), chosen by the
-first element against a hash of the others but the last; the last stays uniform, so the answer is
-uniform and independent of the choice. Identity: words with checksum 0 (each place gives each
-generator a fixed number from 0 to 7; their sum modulo 8), drawn after the answer: 1/8 of the words.
+Held out. Products: 1/16 of the rows (rounded down to whole elements, at least one). The first
+element decides against a hash of the others except the last; the last one stays uniform, so the
+answer is uniform and independent of the choice. Identity: words with checksum 0 (each position
+gives each generator a fixed number from 0 to 7; their sum modulo 8), drawn after the answer: 1/8 of
+the words.
 """
 
 from __future__ import annotations
@@ -32,11 +33,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 
-from tasks import Batch, Role, Task, Write, refuse
+from tasks import Batch, Corrupt, Role, Task, refuse
 from tasks._groups import compose, group
 from tasks._split import draw_digit, fingerprint
 
@@ -45,15 +46,17 @@ _CHECKSUMS = 8
 
 @dataclass(frozen=True)
 class WordProblem(Task):
-    """`length` is the number of elements to multiply.
+    """`length` is the number of elements to multiply."""
 
-    group: the elements. identity: words over the generators, is the product the identity? layout:
-    the final product after all elements, or the product so far after each (not with identity)."""
-
-    group: Literal["S3", "S5", "A5", "Z60", "A4xZ5"] = "A5"
-    identity: bool = False
-    layout: Literal["after", "interleaved"] = "after"
-    split: str = "train"
+    group: Annotated[Literal["S3", "S5", "A5", "Z60", "A4xZ5"], "group of the elements"] = "A5"
+    identity: Annotated[
+        bool, "words over the generators; the answer is whether the product is the identity"
+    ] = False
+    layout: Annotated[
+        Literal["after", "interleaved"],
+        "the product after all elements, or the product so far after each (not with identity)",
+    ] = "after"
+    split: Annotated[str, "rows to draw: train, or test for held-out inputs"] = "train"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -69,7 +72,7 @@ class WordProblem(Task):
         return group(self.group).names + (("no", "yes") if self.identity else ())
 
     def chance(self, length: int) -> float:
-        """The running products tell the whole word, so each word of the split has its own."""
+        """Interleaved answers determine the whole word, so each word of the split has its own."""
         order = len(group(self.group).elements)
         if self.identity or not self._tags:
             return 0.5 if self.identity else 1 / order
@@ -78,7 +81,7 @@ class WordProblem(Task):
 
     def no_shortcut(self, length: int) -> bool:
         """One uniform element makes the product uniform. Words over generators: A5 is perfect, so
-        no count tells what its product is; in the other groups counts do."""
+        counts do not predict the product; in the other groups they do."""
         return length >= 16 and not self._tags and (self.group == "A5" or not self.identity)
 
     def sample(self, rng: np.random.Generator, n: int, length: int) -> Batch:
@@ -118,17 +121,17 @@ class WordProblem(Task):
             return products, [len(elements) + (products[-1] == 0)]
         return products[:-1], products[-1:]
 
-    def kinds(self, length: int) -> tuple[Sequence[int], ...]:
+    def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:
         return (range(len(group(self.group).elements)),)
 
-    def rerun(self, batch: Batch, write: Write) -> Batch:
+    def recompute(self, batch: Batch, corrupt: Corrupt) -> Batch:
         length = int((batch.roles[0] == Role.PROMPT).sum())
         tokens, table = batch.tokens.copy(), group(self.group).table
         product = np.zeros(len(batch), np.int64)
         for i in range(0 if self._tags else length):
             product = table[product, tokens[:, i]].astype(np.int64)
             if batch.roles[0, length + i] == Role.THOUGHT:
-                product = write(product, length + i)
+                product = corrupt(product, length + i)
             tokens[:, length + i] = product
         if self.identity:
             tokens[:, -1] = len(table) + (product == 0)
@@ -140,7 +143,7 @@ class WordProblem(Task):
 
     @property
     def _held(self) -> int:
-        """First elements that are held out, for each rest of a word."""
+        """Number of first elements that are held out for each rest of a word."""
         return max(1, len(group(self.group).elements) // 16)
 
     def _uniform(self, rng: np.random.Generator, n: int, length: int) -> np.ndarray:
@@ -164,7 +167,9 @@ class WordProblem(Task):
         if not yes.any() or not no.any():
             raise refuse("length", length, f"longer: no {self.split} word has one of the answers")
         total = np.concatenate([yes.ravel() / yes.sum(), no.ravel() / no.sum()]).cumsum() / 2
-        total[np.flatnonzero(total == total[-1])[0] :] = 1  # let no rounding reach past the end
+        total[np.flatnonzero(total == total[-1])[0] :] = (
+            1  # so that rounding cannot select an entry beyond the end
+        )
         state = np.searchsorted(total, rng.random(n), "right") % ways.size
         generators = np.array(group(self.group).generators, np.uint8)
         word = np.empty((length, n), np.uint8)
@@ -179,11 +184,11 @@ class WordProblem(Task):
 
 
 class _Step(NamedTuple):
-    """How to go on with m letters left, by state = product still to come * 8 + checksum to come.
+    """How to draw the next of m remaining letters, by state = remaining product * 8 + checksum.
 
-    ways: the share of all words of m letters that do it, float64 [states]. limits: a letter's
-    number is the count of limits not above a uniform draw, float64 [letters - 1, states]. rest:
-    the state after each letter, int64 [letters * states].
+    ways: fraction of all words of m letters with that product and checksum, float64 [states].
+    limits: the drawn letter is the number of limits that a uniform draw reaches, float64
+    [letters - 1, states]. rest: the state after each letter, int64 [letters * states].
     """
 
     ways: np.ndarray
@@ -193,7 +198,7 @@ class _Step(NamedTuple):
 
 @lru_cache(None)
 def _step(name: str, m: int) -> _Step:
-    """The step with m letters left. Ask for m - 1 first: this one is made from that."""
+    """The step with m remaining letters. It calls itself for m - 1, so call in ascending order."""
     order, letters = len(group(name).elements), np.array(group(name).generators)
     states = np.arange(order * _CHECKSUMS)
     if m == 0:

@@ -117,7 +117,7 @@ def dependency_mask(subject: Subject, columns: tuple[int, ...] = ()) -> np.ndarr
     batch = subject.batch
     n, T = batch.tokens.shape
     once = subject.experiment.prompt_repeats == 1
-    found = subject.task.needle(batch, subject.probe.length) if once else None
+    found = subject.task.dependencies(batch, subject.probe.length) if once else None
     if columns:
         outside = [c for c in columns if not 0 <= c < T]
         if outside:

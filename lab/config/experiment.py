@@ -95,7 +95,7 @@ class Experiment:
             raise refuse(option, value, f"the rows of the task {self.task.name} have no thought")
         if value == "dynamic":
             try:
-                self.task.rerun(rows, lambda tokens, columns: tokens)
+                self.task.recompute(rows, lambda tokens, columns: tokens)
             except ValueError as error:
                 raise refuse(option, value, str(error)) from None
 

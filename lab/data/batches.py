@@ -57,7 +57,7 @@ def visible(experiment: Experiment, batch: Batch, step: int | None = None) -> Ba
     """What the model sees of a task's rows: without thoughts if so asked, prompts repeated, the
     thoughts given away as far as step (of training, from 0; None: a probe) has it."""
     seen = batch if experiment.cot else batch.without_thoughts()
-    seen, shares = seen.reread(experiment.prompt_repeats), experiment.train.reveal
+    seen, shares = seen.repeat_prompt(experiment.prompt_repeats), experiment.train.reveal
     if not shares:
         return seen
     part = len(shares) - 1

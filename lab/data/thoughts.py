@@ -12,7 +12,7 @@ it is the first tokens of each maximal run of THOUGHT and TOOL tokens, rounded d
 
 static and dynamic are the two kinds of noise of TInt (2402.04004), with its two knobs, the share of
 rows and the rate within a row. Our choice: the unit is a token; a hit one becomes, uniformly,
-another of its kind (`Task.kinds`: a digit becomes a digit), so roles, marks and stop tokens stay,
+another of its kind (`Task.noise_groups`: a digit becomes a digit), so roles, marks and stop tokens stay,
 and TOOL tokens stay as well. Dynamic errors sit where the thought is written, so a row may get
 longer or shorter where its length follows from what is written. Prompts are never altered.
 
@@ -28,7 +28,7 @@ import numpy as np
 
 from lab.config import TrainConfig
 from lab.data.rows import Rows, stream
-from tasks import Batch, Role, Task, Write
+from tasks import Batch, Corrupt, Role, Task
 
 
 def reveal(batch: Batch, share: float) -> Batch:
@@ -60,29 +60,31 @@ class _Damaged(Rows):
     def _make(self, number: int) -> Batch:
         config, batch = self.config, super()._make(number)
         rng = np.random.default_rng(stream(self.seed, "cot_noise", self.length, number))
-        slips = draw_slips(rng, batch.tokens.shape, config.cot_noise_rows, config.cot_noise_rate)
-        return damage(self.task, self.length, batch, slips, config.cot_noise == "dynamic")
+        corruptions = draw_corruptions(
+            rng, batch.tokens.shape, config.cot_noise_rows, config.cot_noise_rate
+        )
+        return damage(self.task, self.length, batch, corruptions, config.cot_noise == "dynamic")
 
 
-def draw_slips(
+def draw_corruptions(
     rng: np.random.Generator, shape: tuple[int, ...], rows: float, rate: float
 ) -> np.ndarray:
     """Where errors fall in rows [n, T]: int64 [n, T], -1 for none, else which other token."""
     hit = rng.random(shape, np.float32) < rate
     hit &= rng.random((shape[0], 1)) < rows
-    slips = np.full(shape, -1)
-    slips[hit] = rng.integers(0, 2**31, int(hit.sum()))
-    return slips
+    corruptions = np.full(shape, -1)
+    corruptions[hit] = rng.integers(0, 2**31, int(hit.sum()))
+    return corruptions
 
 
-def damage(task: Task, length: int, batch: Batch, slips: np.ndarray, dynamic: bool) -> Batch:
-    """The rows with their thoughts altered where slips [n, T] says so, dynamic or static.
+def damage(task: Task, length: int, batch: Batch, corruptions: np.ndarray, dynamic: bool) -> Batch:
+    """The rows with their thoughts altered where corruptions [n, T] says so, dynamic or static.
 
     ValueError for a dynamic error in a task that cannot go on from it.
     """
-    write = writer(task.kinds(length), slips)
+    write = writer(task.noise_groups(length), corruptions)
     if dynamic:
-        return task.rerun(batch, write)
+        return task.recompute(batch, write)
     altered = write(batch.tokens, slice(0, batch.tokens.shape[1]))
     thought = batch.roles == Role.THOUGHT
     if task.stop:  # its last token says that the answer begins
@@ -90,10 +92,10 @@ def damage(task: Task, length: int, batch: Batch, slips: np.ndarray, dynamic: bo
     return Batch(np.where(thought, altered, batch.tokens), batch.roles, batch.hidden)
 
 
-def writer(kinds: Sequence[Sequence[int]], slips: np.ndarray) -> Write:
-    """What `Task.rerun` writes with: a token, or another of its kind where slips [n, T] has one.
+def writer(kinds: Sequence[Sequence[int]], corruptions: np.ndarray) -> Corrupt:
+    """What `Task.recompute` writes with: a token, or another of its kind where corruptions [n, T] has one.
 
-    Of a kind of s tokens, slip i puts the one 1 + i % (s - 1) places on. No slips beyond T.
+    Of a kind of s tokens, slip i puts the one 1 + i % (s - 1) places on. No corruptions beyond T.
     """
     order = np.array([token for kind in kinds for token in kind], np.int64)
     size, first, place = np.zeros((3, int(order.max(initial=-1)) + 2), np.int64)
@@ -103,7 +105,7 @@ def writer(kinds: Sequence[Sequence[int]], slips: np.ndarray) -> Write:
         first[members] = np.flatnonzero(order == members[0])[0]
 
     def write(tokens: np.ndarray, columns: int | slice) -> np.ndarray:
-        slip = slips[:, columns]
+        slip = corruptions[:, columns]
         if slip.shape != tokens.shape:  # a row that errors have made longer
             missing = tokens.shape[1] - slip.shape[1]
             slip = np.pad(slip, ((0, 0), (0, missing)), constant_values=-1)

@@ -51,7 +51,9 @@ def questions(experiment: Experiment, probe: Probe) -> Iterator[Batch]:
     seed = stream(experiment.train.seed, "probe", probe.label, probe.length)
     rows = Rows(task, probe.length, int(seed.generate_state(1)[0]), "probe")
     for start in range(0, probe.n, ROWS_AT_ONCE):
-        yield task.asked(visible(experiment, rows[start : min(start + ROWS_AT_ONCE, probe.n)]))
+        yield task.scored_part(
+            visible(experiment, rows[start : min(start + ROWS_AT_ONCE, probe.n)])
+        )
 
 
 def score(model: Model, experiment: Experiment, probe: Probe) -> Score:

@@ -112,7 +112,7 @@ def test_every_arm_can_be_run(name: str, scale: Scale) -> None:
             Model(e.model, len(e.task.words))
         lengths = [(e.task, n) for n in e.train.lengths]
         for task, length in [*lengths, *((p.of(e.task), p.length) for p in e.probes)]:
-            rows = task.asked(e.view(task.sample(np.random.default_rng(0), 2, length)))
+            rows = task.scored_part(e.view(task.sample(np.random.default_rng(0), 2, length)))
             assert (rows.roles == Role.ANSWER).any(1).all()
             ids = position_ids(task, e.model, rows)
             if e.model.position in ("learned", "coupled", "predicted"):

@@ -14,7 +14,7 @@ from lab.config import Experiment
 from lab.data.batches import batch_for_step
 from lab.data.rows import Rows, join, prefetch, stream
 from lab.experiments.parity import experiment
-from tasks import Batch, Role, pack
+from tasks import Batch, Role, left_align
 from tasks.parity import Parity
 
 
@@ -97,7 +97,7 @@ def test_pack_moves_padding_to_the_right(data: st.DataObject) -> None:
     cells = data.draw(st.lists(st.sampled_from(list(Role)), min_size=n * T, max_size=n * T))
     roles = np.array(cells, np.uint8).reshape(n, T)
     tokens = np.arange(1, n * T + 1).reshape(n, T)
-    packed = pack(tokens, roles)
+    packed = left_align(tokens, roles)
     for row in range(n):
         keep = [int(t) for t, r in zip(tokens[row], roles[row], strict=True) if r != Role.PAD]
         width = packed.tokens.shape[1]

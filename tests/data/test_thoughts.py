@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.test_program import Strip
 
 import tasks
 from lab.config import Experiment
 from lab.config.experiment import change
 from lab.data.batches import batch_for_step, visible
 from lab.data.rows import Rows
-from lab.data.thoughts import damage, draw_slips, reveal, training_rows
+from lab.data.thoughts import damage, draw_corruptions, reveal, training_rows
 from lab.evaluation import score as scoring
 from lab.evaluation.decode import compare
 from lab.evaluation.score import score
@@ -33,12 +34,11 @@ from tasks.istree import IsTree
 from tasks.parity import Parity
 from tasks.word_problem import WordProblem
 from tests.evaluation.test_score import Countdown, scripted
-from tests.test_program import Strip
 
 
 def other(task: Task, length: int, token: int, slip: int) -> int:
     """What an error makes of a token."""
-    for kind in task.kinds(length):
+    for kind in task.noise_groups(length):
         if token in kind and len(kind) > 1 and slip >= 0:
             return kind[(kind.index(token) + 1 + slip % (len(kind) - 1)) % len(kind)]
     return token
@@ -56,7 +56,7 @@ DAMAGEABLE = [
 @pytest.mark.parametrize("task", EVERY, ids=lambda task: task.name)
 def test_kinds_hold_no_marks(task: Task) -> None:
     for length in valid_lengths(task, 12):
-        members = [token for kind in task.kinds(length) for token in kind]
+        members = [token for kind in task.noise_groups(length) for token in kind]
         assert len(set(members)) == len(members)
         assert set(members) <= set(range(len(task.words))) - set(task.stop)
 
@@ -68,19 +68,21 @@ def test_static_errors_stay_in_the_thought(task: Task, seed: int, rate: float) -
     length = valid_lengths(task, 9)[-1]
     rng = np.random.default_rng(seed)
     batch = task.sample(rng, 8, length)
-    slips = draw_slips(rng, batch.tokens.shape, 1.0, rate)
-    found = damage(task, length, batch, slips, False)
+    corruptions = draw_corruptions(rng, batch.tokens.shape, 1.0, rate)
+    found = damage(task, length, batch, corruptions, False)
     assert np.array_equal(found.roles, batch.roles)
     for row in range(8):
         last = int(np.flatnonzero(batch.roles[row] == Role.THOUGHT).max(initial=-1))
         for t, role in enumerate(batch.roles[row]):
             token, own = int(batch.tokens[row, t]), int(found.tokens[row, t])
             if role == Role.THOUGHT and not (task.stop and t == last):
-                assert own == other(task, length, token, int(slips[row, t]))
+                assert own == other(task, length, token, int(corruptions[row, t]))
                 assert (
                     own != token
-                    or slips[row, t] < 0
-                    or not any(token in kind and len(kind) > 1 for kind in task.kinds(length))
+                    or corruptions[row, t] < 0
+                    or not any(
+                        token in kind and len(kind) > 1 for kind in task.noise_groups(length)
+                    )
                 )
             else:
                 assert own == token
@@ -107,8 +109,8 @@ def test_marks_of_a_thought_stay() -> None:
 def test_errors_fall_on_their_shares() -> None:
     """Binomial counts within 4.5 deviations; the other token is uniform (chi-square, 9 degrees)."""
     n, T, rows, rate = 4000, 40, 0.35, 0.15
-    slips = draw_slips(np.random.default_rng(5), (n, T), rows, rate)
-    hit = slips >= 0
+    corruptions = draw_corruptions(np.random.default_rng(5), (n, T), rows, rate)
+    hit = corruptions >= 0
     damaged = int(hit.any(1).sum())
     p = rows * (1 - (1 - rate) ** T)
     assert abs(damaged - n * p) < 4.5 * (n * p * (1 - p)) ** 0.5
@@ -116,8 +118,8 @@ def test_errors_fall_on_their_shares() -> None:
     assert abs(within - cells * rate) < 4.5 * (cells * rate * (1 + T * rate)) ** 0.5
     task = ComposeArithmetic(contexts=1)
     batch = Batch(np.full((n, 8), 3), np.full((n, 8), 2, np.uint8))
-    slips = draw_slips(np.random.default_rng(6), batch.tokens.shape, 1.0, 1.0)
-    counts = np.bincount(damage(task, 4, batch, slips, False).tokens.ravel(), minlength=11)
+    corruptions = draw_corruptions(np.random.default_rng(6), batch.tokens.shape, 1.0, 1.0)
+    counts = np.bincount(damage(task, 4, batch, corruptions, False).tokens.ravel(), minlength=11)
     assert counts[3] == 0
     wanted = n * 8 / 10
     assert ((np.delete(counts, 3) - wanted) ** 2 / wanted).sum() < 33.7  # p = 1e-4
@@ -195,12 +197,12 @@ def test_probes_are_spared(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("task", [*EVERY, TRACE, Countdown()], ids=lambda task: task.name)
 @settings(max_examples=20)
-@given(share=st.floats(0, 1), seed=seeds, reads=st.integers(1, 2))
+@given(share=st.floats(0, 1), seed=seeds, prompt_repeats=st.integers(1, 2))
 def test_the_first_of_every_thought_is_given(
     task: Task, share: float, seed: int, prompt_repeats: int
 ) -> None:
     length = valid_lengths(task, 9)[-1]
-    batch = task.sample(np.random.default_rng(seed), 5, length).reread(reads)
+    batch = task.sample(np.random.default_rng(seed), 5, length).repeat_prompt(prompt_repeats)
     found = reveal(batch, share)
     assert np.array_equal(found.tokens, batch.tokens) and found.roles.dtype == np.uint8
     for old, new in zip(batch.roles.tolist(), found.roles.tolist(), strict=True):
@@ -217,8 +219,8 @@ def test_the_first_of_every_thought_is_given(
 @pytest.mark.parametrize("task", [*EVERY, TRACE, Countdown()], ids=lambda task: task.name)
 @pytest.mark.parametrize("share", [0.3, 1.0])
 def test_decoding_is_told_what_is_given(task: Task, share: float) -> None:
-    whole = Rows(task, valid_lengths(task, 9)[-1], 0)[0:12].reread(2)
-    batch = task.asked(reveal(whole, share))
+    whole = Rows(task, valid_lengths(task, 9)[-1], 0)[0:12].repeat_prompt(2)
+    batch = task.scored_part(reveal(whole, share))
     wrong = np.where(batch.roles == whole.roles, batch.tokens, 0)  # would not write what is given
     verdict = scripted(task, batch, wrong)
     assert verdict.exact.all() and verdict.answer.all() and verdict.valid.all()

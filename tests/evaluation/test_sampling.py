@@ -106,7 +106,7 @@ def test_hardly_any_temperature_is_greedy(name: str) -> None:
     with torch.no_grad():
         model.head.weight.mul_(30)  # far from ties
     probe = e.probes[0]
-    batch = e.task.asked(visible(e, Rows(e.task, probe.length, 1)[0:24]))
+    batch = e.task.scored_part(visible(e, Rows(e.task, probe.length, 1)[0:24]))
     pick = sampler(np.random.default_rng(0), batch.tokens.shape[1], 1e-300)
     assert np.array_equal(decode(model, e.task, batch, pick), decode(model, e.task, batch))
 

@@ -20,7 +20,7 @@ from lab.evaluation.decode import compare, decode
 from lab.evaluation.score import score, score_batch
 from lab.experiments._any import for_task
 from lab.nn.model import State, make_model
-from tasks import Batch, Role, Task, pack
+from tasks import Batch, Role, Task, left_align
 from tasks.parity import Parity
 
 END, DOT = 0, 1
@@ -51,7 +51,7 @@ class Countdown(Task):
             roles[row, : sum(map(len, parts))] = np.repeat(
                 [Role.PROMPT, Role.THOUGHT, Role.ANSWER], [len(p) for p in parts]
             )
-        return pack(tokens, roles)
+        return left_align(tokens, roles)
 
     def solve(self, prompt: Sequence[int], hidden: Sequence[int] = ()) -> Any:
         half = (len(prompt) - 1) // 2
@@ -264,7 +264,7 @@ def test_prompts_read_twice(name: str) -> None:
 
     batch = Rows(task, valid_lengths(task, 12)[-1], 0)[0:16]
     for once in (batch, batch.without_thoughts()):
-        twice = once.reread(2)
+        twice = once.repeat_prompt(2)
         for i in range(len(once)):
             prompt = once.tokens[i][once.roles[i] == Role.PROMPT].tolist()
             whole = once.tokens[i][once.roles[i] != Role.PAD].tolist()

@@ -80,7 +80,7 @@ def test_every_row_that_a_run_needs_can_be_made(name: str, scale: str) -> None:
         assert len(visible(found, found.task.sample(rng, 2, length))) == 2
     for probe in found.probes:
         task = probe.of(found.task)
-        asked = task.asked(visible(found, task.sample(rng, 2, probe.length)))
+        asked = task.scored_part(visible(found, task.sample(rng, 2, probe.length)))
         assert (asked.roles == Role.ANSWER).any(1).all()
         if found.model.position == "learned" and "attention" in found.model.stack():
             assert asked.tokens.shape[1] <= found.model.max_positions, (
