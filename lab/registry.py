@@ -57,15 +57,6 @@ def load(kind: Kind, name: str) -> Any:
     return _only(kind, module, name)
 
 
-def defines(kind: Kind, path: str) -> bool:
-    """Whether a user's file defines a thing of this kind. This executes the file."""
-    try:
-        _only(kind, load_module(path), path)
-    except ValueError:
-        return False
-    return True
-
-
 def _only(kind: Kind, module: ModuleType, where: str) -> Any:
     if kind in _FUNCTIONS:
         function = getattr(module, _FUNCTIONS[kind], None)

@@ -268,25 +268,15 @@ def load_file(path: str | Path) -> type[Task]:
 
 
 def load_module(path: str | Path) -> ModuleType:
-    """A user's own file as a module. This executes the file, once for the same content.
-
-    FileNotFoundError when there is no such file.
-    """
+    """A user's own file as a module. This executes the file. FileNotFoundError without a file."""
     path = Path(path).resolve()
-    key = hashlib.sha256(str(path).encode() + path.read_bytes()).hexdigest()[:8]
-    unique = f"user_file_{key}.{path.stem}"
-    if unique in sys.modules:
-        return sys.modules[unique]
+    unique = f"user_file_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}.{path.stem}"
     spec = importlib.util.spec_from_file_location(unique, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[unique] = module  # dataclass() looks up the module of the class it decorates
-    try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[unique]
-        raise
+    spec.loader.exec_module(module)
     return module
 
 

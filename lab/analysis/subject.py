@@ -121,7 +121,7 @@ def dependency_mask(subject: Subject, columns: tuple[int, ...] = ()) -> np.ndarr
     if columns:
         outside = [c for c in columns if not 0 <= c < T]
         if outside:
-            raise refuse("dependency_weight", outside[0], f"a column from 0 to {T - 1}")
+            raise refuse("dependencies", outside[0], f"a column from 0 to {T - 1}")
         found = np.zeros((n, T, T), np.bool_)
         found[:, :, list(columns)] = True
         found &= np.tri(T, dtype=np.bool_)

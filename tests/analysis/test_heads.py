@@ -202,7 +202,7 @@ def test_a_head_that_copies_is_found_and_needed() -> None:
     assert other.margin == pytest.approx(np.mean([-math.log(1 / p - 1) for p in seen]))
     assert other.retrieval_score == 0
     T = 2 * LENGTH + 3
-    assert other.first == pytest.approx(np.mean([1 / i for i in range(2, T + 1)]))
+    assert other.sink == pytest.approx(np.mean([1 / i for i in range(2, T + 1)]))
     removed = interventions.ablation(s, found.heads, top=1, draws=5)
     assert removed.top == ((0, 0),) and removed.random == (((0, 1),),)
     assert removed.intact[0] == 1 and removed.without_random == (removed.intact,)

@@ -23,6 +23,7 @@ from lab import registry
 from lab.claims.cot_sparsity import GUESSED, correlation
 from lab.config import Experiment
 from lab.config.experiment import Scale, from_json
+from lab.data.batches import visible
 from lab.data.position_ids import check_rows, position_ids
 from lab.nn.model import Model
 from lab.results.result import Result, Score
@@ -112,7 +113,7 @@ def test_every_arm_can_be_run(name: str, scale: Scale) -> None:
             Model(e.model, len(e.task.words))
         lengths = [(e.task, n) for n in e.train.lengths]
         for task, length in [*lengths, *((p.of(e.task), p.length) for p in e.probes)]:
-            rows = task.scored_part(e.view(task.sample(np.random.default_rng(0), 2, length)))
+            rows = task.scored_part(visible(e, task.sample(np.random.default_rng(0), 2, length)))
             assert (rows.roles == Role.ANSWER).any(1).all()
             ids = position_ids(task, e.model, rows)
             if e.model.position in ("learned", "coupled", "predicted"):

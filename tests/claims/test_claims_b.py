@@ -16,6 +16,7 @@ from lab.analysis.subject import layers, open_run
 from lab.claims.gate_sink import no_sink
 from lab.config import Experiment
 from lab.config.experiment import Scale
+from lab.data.batches import visible
 from lab.results.result import Result, Score
 from lab.runs.run import run
 from lab.verdicts.protocol import Claim
@@ -250,7 +251,7 @@ def test_places_of_copy_and_addition_are_all_trained(scale: Scale) -> None:
             continue
 
         def highest(length: int, e: Experiment = e) -> int:
-            rows = e.view(e.task.sample(np.random.default_rng(0), 2, length))
+            rows = visible(e, e.task.sample(np.random.default_rng(0), 2, length))
             ids = position_ids(e.task, e.model, rows)
             return rows.tokens.shape[1] - 1 if ids is None else int(ids.max())
 

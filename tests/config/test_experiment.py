@@ -50,7 +50,7 @@ OTHER: dict[str, Any] = {
     "experts_per_token": 1,
     "aux_loss_weight": 0.1,
     "balance_over": "global",
-    "state": 8,
+    "d_state": 8,
     "expand": 1,
     "d_conv": 3,
     "feature": 8,

@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.test_program import Strip
 
 import tasks
 from lab.config import Experiment
@@ -34,6 +33,7 @@ from tasks.istree import IsTree
 from tasks.parity import Parity
 from tasks.word_problem import WordProblem
 from tests.evaluation.test_score import Countdown, scripted
+from tests.tasks.test_program import Strip
 
 
 def other(task: Task, length: int, token: int, slip: int) -> int:
@@ -185,7 +185,7 @@ def test_probes_are_spared(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append(batch)
         return judge(model, task, batch, kind)
 
-    monkeypatch.setattr(scoring, "judge", spy)
+    monkeypatch.setattr(scoring, "score_batch", spy)
     noisy = with_training(Parity(k=3), cot_noise="dynamic", cot_noise_rate="1")
     for e in (noisy, with_training(Parity(k=3))):
         probe = dataclasses.replace(e.probes[0], n=64)
@@ -273,7 +273,7 @@ def test_refusals() -> None:
     for name in ("copy", "flipflop", "recall"):
         for text in ("train.reveal=0.5", "train.cot_noise=static", "train.cot_noise=dynamic"):
             assert f"the task {name} have no thought" in refusal(of(name), text)
-    assert "istree cannot go on from an error" in refusal(of("istree"), "train.cot_noise=dynamic")
+    assert "istree cannot continue from an error" in refusal(of("istree"), "train.cot_noise=dynamic")
     assert "cannot go on" in refusal(
         dataclasses.replace(of("parity"), task=Countdown()), "train.cot_noise=dynamic"
     )

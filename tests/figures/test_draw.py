@@ -151,7 +151,10 @@ def test_labels(tmp_path: Path) -> None:
     assert labels(*changed("train.lengths", "1,2,3,5,7,9,30", "4"))[1] == (
         "trained at 1-30 (7 lengths)")  # fmt: skip
     assert labels(*changed("train.lr", "1e-2", "3e-4")) == ["lr=0.0003", "lr=0.01"]
-    assert labels(*changed("model.tie_embeddings", "false", "true")) == ["tie_embeddings", "no tie"]
+    assert labels(*changed("model.tie_embeddings", "false", "true")) == [
+        "tie_embeddings",
+        "no tie_embeddings",
+    ]
     assert labels(*changed("model.position", "rope", "none")) == ["position=none", "position=rope"]
     other = dataclasses.replace(base(), name="istree")
     faster = dataclasses.replace(change(base(), "train.lr", "0.5"), name="istree")
@@ -509,8 +512,8 @@ def test_the_plot_of_several_seeds_lies_in_the_folder_of_the_first(tmp_path: Pat
 def test_nothing_is_drawn_by_way_of_pyplot(tmp_path: Path) -> None:
     run = finished(tmp_path, base()).run
     code = (
-        "import sys; from pathlib import Path; from lab import plots; from lab.results import load;"
-        f"plots.of_run([load({run!r})]);"
+        "import sys; from lab.figures import draw; from lab.results.folder import load;"
+        f"draw.of_run([load({run!r})]);"
         "assert not {'matplotlib.pyplot', 'torch'} & set(sys.modules)"
     )
     done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True)

@@ -86,7 +86,7 @@ def by_token(mixture: _Mixture, v: Tensor) -> Tensor:
     return torch.stack(typing.cast(list[Tensor], rows)).view_as(v)
 
 
-@pytest.mark.parametrize(("experts", "experts_per_token"), [(1, 1), (4, 1), (4, 2), (5, 5)])
+@pytest.mark.parametrize(("experts", "active"), [(1, 1), (4, 1), (4, 2), (5, 5)])
 @pytest.mark.parametrize("act", ["gelu", "swiglu"])
 @torch.no_grad()
 def test_mixture_is_its_loop_over_tokens(experts: int, active: int, act: str) -> None:
@@ -231,5 +231,5 @@ def test_a_gpt2_layer_counted_by_hand() -> None:
 
 def test_mlp_only_where_asked() -> None:
     model = Model(config(layers="gru,attention", mlp_in="attention"), 5)
-    assert [getattr(b, "mlp_ratio", None) is not None for b in model.blocks] == [False, True]
+    assert [getattr(b, "mlp", None) is not None for b in model.blocks] == [False, True]
     assert isinstance(typing.cast(typing.Any, model.blocks[1]).mlp, _MLP)

@@ -53,7 +53,7 @@ def test_learned_places_are_read_where_they_are_moved_to() -> None:
     x = model._read(tokens, 0, ids)
     assert torch.equal(x[0], model._read(tokens[:1], 0, None)[0])
     assert torch.equal(x[1], model.embed(tokens[1]) + model.place.weight[9:15])
-    with pytest.raises(ValueError, match=r"model\.tokens = 40 .* at least 41"):
+    with pytest.raises(ValueError, match=r"model\.max_positions = 40 .* at least 41"):
         model._read(tokens, 0, ids + 26)
 
 

@@ -282,7 +282,7 @@ def test_weights_depend_on_the_seed_alone() -> None:
 
 def test_a_row_longer_than_the_position_table_is_refused() -> None:
     model = make("attention", max_positions=8)
-    with pytest.raises(ValueError, match=r"model\.tokens = 8 cannot be used: at least 9"):
+    with pytest.raises(ValueError, match=r"model\.max_positions = 8 cannot be used: at least 9"):
         model(tokens(1, 9))
 
 

@@ -188,13 +188,13 @@ def test_what_is_at_fault(
         stray = {"step": 740, "branch": 800, "scores": [{"exact": exact}]}
         results[e.slug] = replace(one, scores=(home, *one.scores[1:]), curves=[*curves, stray])
     told = diagnose(found, results, verdict, [])
-    assert told and told["at"] == at and f"accuracy {answer:.3f}" in told["why"]
+    assert told and told["cause"] == at and f"accuracy {answer:.3f}" in told["why"]
     assert diagnose(found, results, "holds", []) is None
     bare = diagnose(
         replace(found, precondition=lambda series: "nothing is there"), results, verdict, []
     )
     assert bare and ("nothing is there" in bare["why"]) == (answer >= LEARNED)
-    assert bare["at"] == ("scale" if answer >= LEARNED else at)
+    assert bare["cause"] == ("scale" if answer >= LEARNED else at)
 
 
 def test_the_subject_is_an_arm_and_asked_first_what_it_was_trained_on() -> None:
