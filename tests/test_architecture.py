@@ -1,79 +1,109 @@
-"""Who may import whom, what stays light, and one public class a file."""
+"""The shape of the code: who imports what, what stays light, one idea a file, today's names only.
+
+The import rule between packages is checked by import-linter (`lint-imports`, contracts in
+pyproject.toml); here is what it cannot see.
+"""
 
 from __future__ import annotations
 
 import ast
 import re
+import statistics
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = sorted(p for part in ("tasks", "kernels", "lab") for p in (ROOT / part).rglob("*.py"))
 TOP = {"pyproject.toml", "README.md", "LICENSE", ".gitignore", ".ci"}
 TOP |= {"tasks", "kernels", "lab", "notebooks", "tests"}
+LONGEST = 300  # lines of a file that is no kernel
+HELPERS = ("mixers", "experiments", "claims")  # packages of lab/ whose helpers begin with "_"
 
 
-def imported(path: Path) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            names |= {node.module or "", *(f"{node.module}.{a.name}" for a in node.names)}
-    return names
+class Source(NamedTuple):
+    """A file of the packages, parsed once."""
+
+    where: str
+    text: str
+    tree: ast.Module
+
+    def imported(self) -> Iterator[str]:
+        """Every imported module and name, deferred imports included."""
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom):
+                yield "." * node.level + (node.module or "")
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-def tops(path: Path) -> set[str]:
-    return {name.partition(".")[0] for name in imported(path)}
+def sources() -> list[Source]:
+    paths = sorted(p for part in ("tasks", "kernels", "lab") for p in (ROOT / part).rglob("*.py"))
+    texts = {path: path.read_text() for path in paths}
+    return [Source(str(p.relative_to(ROOT)), t, ast.parse(t)) for p, t in texts.items()]
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_import_direction(path: Path) -> None:
-    where = path.relative_to(ROOT).parts
-    found = tops(path)
-    if where[0] == "tasks":
-        foreign = found - set(sys.stdlib_module_names) - {"tasks", "numpy"}
-        assert not foreign, f"tasks/ is numpy only, this imports {foreign}"
-    if where[0] == "kernels":
-        assert not found & {"lab", "tasks"}
-    users = {("lab", "mixers"), ("lab", "bench")}
-    if where[:2] not in users and where[0] == "lab":
-        inside = {n for n in imported(path) if n.startswith("kernels.")} - {
-            "kernels.served",
-            "kernels.has_triton",
-        }
-        assert not inside, f"only mixers and benches use operators, this imports {inside}"
-    assert not found & {"pickle", "random", "dill", "joblib"}
+SOURCES = sources()
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_global_random_state_and_no_torch_load(path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Attribute):
-            text = ast.unparse(node)
-            assert text not in ("torch.load", "np.random.seed", "np.load"), text
-            if text.startswith("np.random."):
-                allowed = {"default_rng", "SeedSequence", "Generator", "get_state"}
-                assert re.split(r"\W", text)[2] in allowed, text
+def test_imports_that_no_file_may_have() -> None:
+    for source in SOURCES:
+        names = set(source.imported())
+        tops = {name.partition(".")[0] for name in names}
+        assert not any(name.startswith(".") for name in names), f"{source.where}: relative import"
+        assert not tops & {"pickle", "random", "dill", "joblib"}, source.where
+        if source.where.startswith("tasks/"):
+            foreign = tops - set(sys.stdlib_module_names) - {"tasks", "numpy"}
+            assert not foreign, f"{source.where}: tasks/ needs numpy only, it imports {foreign}"
+        outside = not source.where.startswith(("kernels/", "lab/mixers/", "lab/bench/"))
+        operators = {n for n in names if n.startswith("kernels.")}
+        allowed = {"kernels.served", "kernels.has_triton"}
+        assert not (outside and operators - allowed), f"{source.where}: {operators - allowed}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_every_file_says_what_it_is(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text())) or not path.read_text().strip()
+def test_no_global_random_state_and_no_pickle() -> None:
+    for source in SOURCES:
+        for node in ast.walk(source.tree):
+            if isinstance(node, ast.Attribute):
+                text = ast.unparse(node)
+                assert text not in ("torch.load", "np.random.seed", "np.load"), source.where
+                if text.startswith("np.random."):
+                    allowed = {"default_rng", "SeedSequence", "Generator", "get_state"}
+                    assert re.split(r"\W", text)[2] in allowed, f"{source.where}: {text}"
 
 
-@pytest.mark.parametrize("folder", ["tasks", "lab/mixers"])
-def test_one_public_class_a_file(folder: str) -> None:
-    for path in (ROOT / folder).glob("[!_]*.py"):
-        body = ast.parse(path.read_text()).body
-        public = [
-            n.name for n in body if isinstance(n, ast.ClassDef) and not n.name.startswith("_")
-        ]
-        assert len(public) == 1, f"{path.name} has {public}"
+def test_every_file_says_what_it_is() -> None:
+    bare = [source.where for source in SOURCES if not ast.get_docstring(source.tree)]
+    assert not bare
+
+
+def test_one_public_class_a_file_of_tasks_and_mixers() -> None:
+    for source in SOURCES:
+        path = Path(source.where)
+        if str(path.parent) in ("tasks", "lab/mixers") and not path.name.startswith("_"):
+            classes = [n.name for n in source.tree.body if isinstance(n, ast.ClassDef)]
+            public = [name for name in classes if not name.startswith("_")]
+            assert len(public) == 1, f"{source.where} has {public}"
+
+
+def test_files_are_short() -> None:
+    lines = {s.where: s.text.count("\n") for s in SOURCES if not s.where.startswith("kernels/")}
+    assert not {where: n for where, n in lines.items() if n > LONGEST}
+    assert 50 <= statistics.median(lines.values()) <= 130
+
+
+def test_every_file_of_the_lab_is_in_a_package() -> None:
+    allowed = {"__init__.py", "__main__.py", "registry.py", "errors.py", "stats.py"}
+    assert {path.name for path in (ROOT / "lab").glob("*.py")} <= allowed
+    for source in SOURCES:
+        parts = Path(source.where).parts
+        hidden = parts[-1].startswith("_") and not parts[-1].startswith("__")
+        if parts[0] == "lab" and hidden:
+            assert parts[1] in HELPERS, f"{source.where}: a helper gets a name of its own"
 
 
 def python(code: str) -> str:
@@ -84,15 +114,12 @@ def python(code: str) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("module", ["lab.cli", "lab.config", "lab.experiments", "lab.mixers"])
-def test_no_torch_without_need(module: str) -> None:
-    python(f"import sys, {module}; assert 'torch' not in sys.modules")
-
-
-def test_tasks_and_testing_need_no_torch() -> None:
+def test_what_needs_no_torch_does_not_import_it() -> None:
     python(
-        "import sys, tasks, lab.testing, lab.data\n"
+        "import sys, tasks, lab, lab.config, lab.data, lab.results, lab.experiments, lab.mixers\n"
+        "import lab.registry, lab.testing, lab.claims, lab.cli.main\n"
         "[tasks.load(name)() for name in tasks.names()]\n"
+        "[lab.registry.load('experiments', n)() for n in lab.registry.names('experiments')]\n"
         "assert 'torch' not in sys.modules"
     )
 
