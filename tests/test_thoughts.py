@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_evaluate import Countdown, scripted
-from test_program import Strip
 
 import lab.evaluate
 import tasks
@@ -31,6 +30,7 @@ from tasks.compose_arithmetic import ComposeArithmetic
 from tasks.istree import IsTree
 from tasks.parity import Parity
 from tasks.word_problem import WordProblem
+from tests.tasks.test_program import Strip
 
 
 def other(task: Task, length: int, token: int, slip: int) -> int:
@@ -266,12 +266,13 @@ def test_refusals() -> None:
     for name in ("copy", "flipflop", "recall"):
         for text in ("train.reveal=0.5", "train.cot_noise=static", "train.cot_noise=dynamic"):
             assert f"the task {name} have no thought" in refusal(of(name), text)
-    assert "istree cannot go on from an error" in refusal(of("istree"), "train.cot_noise=dynamic")
-    assert "cannot go on" in refusal(
+    message = refusal(of("istree"), "train.cot_noise=dynamic")
+    assert "istree cannot continue from an error" in message
+    assert "cannot continue" in refusal(
         dataclasses.replace(of("parity"), task=Countdown()), "train.cot_noise=dynamic"
     )
     strip = dataclasses.replace(of("addition"), task=Strip())
-    assert "cannot go on" in refusal(strip, "train.cot_noise=dynamic"), "it has no `follow`"
+    assert "cannot continue" in refusal(strip, "train.cot_noise=dynamic"), "it has no `follow`"
     assert "no thought" in refusal(
         dataclasses.replace(of("word_problem"), task=WordProblem(layout="interleaved")),
         "train.cot_noise=dynamic",

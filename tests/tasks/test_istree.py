@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import tasks.istree
@@ -20,6 +20,7 @@ from lab.testing import first_error, options, seeds, valid_lengths
 from tasks import Batch, Role
 from tasks._split import fingerprint, held_out
 from tasks.istree import IsTree
+from tests.tasks.common import many
 
 Edges = list[tuple[int, int]]
 GRAPHS = ("two-hub", "random")
@@ -27,9 +28,9 @@ GRAPHS = ("two-hub", "random")
 
 def texts(task: IsTree, batch: Batch) -> Iterator[tuple[Edges, list[str], str]]:
     """Each row as edges, thought and answer, read from its words with the layout checked."""
-    names = task.words
+    names, pad = task.words, int(Role.PAD)
     for tokens, roles in zip(batch.tokens.tolist(), batch.roles.tolist(), strict=True):
-        words = [names[t] for t, r in zip(tokens, roles, strict=True) if r != Role.PAD]
+        words = [names[t] for t, r in zip(tokens, roles, strict=True) if r != pad]
         p = words.index("[EOS]") + 1
         assert words[0] == "[BOS]" and set(roles[:p]) == {Role.PROMPT}
         assert Role.PROMPT not in roles[p:] and roles[len(words) - 1] == Role.ANSWER
@@ -110,10 +111,10 @@ class Reader:
                 raise ValueError(f"token {self.at} should be {word}")
             self.at += 1
 
-    def search(self, query: list[int | str], found: int | None) -> int | None:
-        result = "[FAILED]" if found is None else found
+    def search(self, query: list[int | str], neighbour: int | None) -> int | None:
+        result = "[FAILED]" if neighbour is None else neighbour
         self.read("[STARTSEARCH]", *query, "[ENDSEARCH]", result)
-        return found
+        return neighbour
 
     def next(self, v: int, past: int | None) -> int | None:
         near = self.near.get(v, [])
@@ -222,10 +223,10 @@ def test_rows_by_hand() -> None:
 
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_oracles_on_many_rows(graph: str) -> None:
-    """networkx says whether it is a tree, the recursion which tour it has: 10,000 rows."""
+    """networkx says whether it is a tree, the recursion which tour it has."""
     task, answers = IsTree(graph, most=130), Counter[str]()  # type: ignore[arg-type]
     for length, n in ((4, 1000), (5, 1000), (7, 2000), (16, 4000), (33, 1700), (130, 300)):
-        for edges, thought, answer in texts(task, Rows(task, length, 1)[0:n]):
+        for edges, thought, answer in texts(task, Rows(task, length, 1)[0 : many(n)]):
             assert len({frozenset(e) for e in edges}) == length - 1
             assert all(length > a > b >= 0 for a, b in edges)
             tour, finished = recursive_tour(edges)
@@ -244,8 +245,8 @@ def test_retrieval_texts_replay(graph: str) -> None:
         for edges, thought, answer in texts(task, batch):
             assert Reader(edges, thought).whole() == (answer == "[TRUE]")
             assert thought[0] == "0"
-        asked = batch.tokens[:, :-1] == task.words.index("[ENDSEARCH]")
-        assert ((batch.roles[:, 1:] == Role.TOOL) == asked).all()
+        searched = batch.tokens[:, :-1] == task.words.index("[ENDSEARCH]")
+        assert ((batch.roles[:, 1:] == Role.TOOL) == searched).all()
 
 
 @pytest.mark.parametrize("graph", GRAPHS)
@@ -273,11 +274,11 @@ def test_traces_are_of_one_search(graph: str) -> None:
 )
 @pytest.mark.parametrize("graph", GRAPHS)
 def test_every_mutation_is_rejected(graph: str, trace: str, length: int, right) -> None:  # type: ignore[no-untyped-def]
-    """1,000 rows; at each place of the thought one other token of the vocabulary."""
+    """At each place of the thought one other token of the vocabulary."""
     task = IsTree(graph, trace, most=length)  # type: ignore[arg-type]
     rng = np.random.default_rng(4)
     words = task.words
-    for edges, thought, answer in texts(task, Rows(task, length, 4)[0:1000]):
+    for edges, thought, answer in texts(task, Rows(task, length, 4)[0 : many(1000)]):
         assert right(edges, thought, answer)
         other = "[TRUE]" if answer == "[FALSE]" else "[FALSE]"
         assert not right(edges, thought, other)
@@ -288,7 +289,6 @@ def test_every_mutation_is_rejected(graph: str, trace: str, length: int, right) 
 
 
 @given(st.data(), options(IsTree), seeds)
-@settings(max_examples=60)
 def test_solve_over_options(data: st.DataObject, task: IsTree, seed: int) -> None:
     length = data.draw(st.integers(4, min(task.most, 24)))
     batch = task.sample(np.random.default_rng(seed), 4, length)
@@ -352,7 +352,7 @@ def test_edges_come_in_any_order(graph: str, length: int) -> None:
 
 def _links(edges: Edges) -> list[tuple[int, int]]:
     """Edges whose removal leaves two stars with both their ends among the leaves."""
-    found = []
+    links = []
     for a, b in edges:
         graph = graph_of(edges)
         graph.remove_edge(a, b)
@@ -360,8 +360,8 @@ def _links(edges: Edges) -> list[tuple[int, int]]:
         for x, y in itertools.product(*parts) if len(parts) == 2 else []:
             star = graph.degree(x) == len(parts[0]) - 1 and graph.degree(y) == len(parts[1]) - 1
             if star and not {x, y} & {a, b}:
-                found.append((a, b))
-    return found
+                links.append((a, b))
+    return links
 
 
 @pytest.mark.parametrize("length", [4, 5, 9, 30])
@@ -429,12 +429,12 @@ def test_membership_is_a_function_of_the_graph(graph: str, length: int) -> None:
 
 def hub_graphs(n: int) -> Counter[frozenset[frozenset[int]]]:
     """Every two-hub graph of n labelled nodes and the number of draws that make it."""
-    found: Counter[frozenset[frozenset[int]]] = Counter()
+    draws: Counter[frozenset[frozenset[int]]] = Counter()
     for order in itertools.permutations(range(n)):
         for side in itertools.product((0, 1), repeat=n - 2):
             edges = [frozenset((order[s], order[i + 2])) for i, s in enumerate(side)]
-            found[frozenset([*edges, frozenset(order[2:4])])] += 1
-    return found
+            draws[frozenset([*edges, frozenset(order[2:4])])] += 1
+    return draws
 
 
 @pytest.mark.parametrize(("n", "rows"), [(4, 2000), (5, 6000), (6, 30_000)])
@@ -492,12 +492,12 @@ def test_the_tool_searches_the_text() -> None:
     ids = {word: i for i, word in enumerate(task.words)}
 
     def ask(text: str) -> str | None:
-        found = task.tool([ids[w] for w in text.split()])
-        return None if found is None else task.words[found]
+        token = task.tool([ids[w] for w in text.split()])
+        return None if token is None else task.words[token]
 
     prompt = "[BOS] 3 - 1 2 - 1 1 - 0 [EOS] 0"
     assert ask("") is None and ask(prompt) is None and ask(prompt + " [STARTSEARCH] 0 -") is None
-    for query, found in {
+    for query, answer in {
         "1 -": "3",
         "1 - 3": "2",
         "1 - 2": "0",
@@ -513,8 +513,8 @@ def test_the_tool_searches_the_text() -> None:
         "1 - 3 2": "[FAILED]",
         "[EOS] - [EOS]": "[FAILED]",
     }.items():
-        asked = f"{prompt} [STARTSEARCH] 1 ~ [ENDSEARCH] [FAILED] 1 ~ 0 1 [STARTSEARCH] {query}"
-        assert ask(asked + " [ENDSEARCH]") == found, query
+        row = f"{prompt} [STARTSEARCH] 1 ~ [ENDSEARCH] [FAILED] 1 ~ 0 1 [STARTSEARCH] {query}"
+        assert ask(row + " [ENDSEARCH]") == answer, query
     assert ask(prompt + " [ENDSEARCH]") == "[FAILED]"
     assert ask("3 - 1 [STARTSEARCH] 1 - [ENDSEARCH]") == "[FAILED]"
     assert IsTree().tool([ids["[ENDSEARCH]"]]) is None
