@@ -24,7 +24,7 @@ def tokens_of(batch: Batch, row: int, *roles: Role) -> list[int]:
     selected = mine == roles[0]
     for role in roles[1:]:
         selected = selected | (mine == role)
-    return batch.tokens[row][selected].tolist()  # type: ignore[no-any-return]
+    return batch.tokens[row][selected].tolist()
 
 
 def first_error(task: Task, batch: Batch, row: int) -> int | None:
