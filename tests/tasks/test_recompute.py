@@ -145,7 +145,7 @@ def check_twin(task: Task, length: int, batch: Batch, corruptions: np.ndarray) -
 
 @pytest.mark.parametrize(("task", "length"), CASES, ids=str)
 @given(seed=seeds, rate=st.sampled_from([0.05, 0.3, 1.0]))
-def test_a_run_goes_on_from_its_errors(task: Task, length: int, seed: int, rate: float) -> None:
+def test_a_run_continues_from_its_errors(task: Task, length: int, seed: int, rate: float) -> None:
     rng = np.random.default_rng(seed)
     batch = task.sample(rng, 6, length)
     corruptions = draw_slips(rng, batch.tokens.shape, 0.7, rate)
@@ -183,6 +183,6 @@ def test_errors_change_answers() -> None:
     assert ((recomputed.tokens[:, -1] ^ batch.tokens[:, -1]) == odd).all() and 0 < odd.mean() < 1
 
 
-def test_every_task_that_goes_on_is_here() -> None:
+def test_every_task_that_continues_from_errors_is_here() -> None:
     able = {name for name in names() if load(name).recompute is not Task.recompute}
     assert able == {task.name for task, _ in RECOMPUTED}
