@@ -1,10 +1,10 @@
 """What holds for all tests.
 
-Hypothesis profiles: `default`, 50 random examples of each test, with the blob that repeats a failing
-one; `nightly`, 10,000. HYPOTHESIS_PROFILE chooses. Examples are not the same in every run, so health
-checks that depend on time or luck are off. One thread. Without a CUDA device Triton's kernels run
-in its interpreter, which must be chosen before triton is imported anywhere; with one,
-tests/test_gpu_kernels.py runs them for real.
+HYPOTHESIS_PROFILE chooses the Hypothesis profile: `default` tries 50 random examples of each test,
+`nightly` 10,000; a failing example is printed with the blob that repeats it. Examples differ from
+run to run, so the health checks that depend on time or chance are off. Tests use one thread.
+Without a CUDA device Triton's kernels run in its interpreter, which must be chosen before triton is
+imported anywhere; with one, tests/test_gpu_kernels.py runs the compiled kernels.
 """
 
 import os
