@@ -23,10 +23,22 @@ from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
-__all__ = ["Batch", "Corrupt", "Role", "Task", "left_align", "load", "load_file", "names", "refuse"]
+__all__ = [
+    "Batch",
+    "Corrupt",
+    "Role",
+    "Task",
+    "left_align",
+    "load",
+    "load_file",
+    "load_module",
+    "names",
+    "refuse",
+]
 
 
 class Role(IntEnum):
@@ -252,15 +264,20 @@ def load(name: str) -> type[Task]:
 
 def load_file(path: str | Path) -> type[Task]:
     """The class of the task in a user's own file. This executes the file."""
+    return _only_task(load_module(path), str(path))
+
+
+def load_module(path: str | Path) -> ModuleType:
+    """A user's own file as a module. This executes the file. FileNotFoundError without a file."""
     path = Path(path).resolve()
-    unique = f"user_task_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}.{path.stem}"
+    unique = f"user_file_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}.{path.stem}"
     spec = importlib.util.spec_from_file_location(unique, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[unique] = module  # dataclass() looks up the module of the class it decorates
     spec.loader.exec_module(module)
-    return _only_task(module, str(path))
+    return module
 
 
 def _only_task(module: object, where: str) -> type[Task]:

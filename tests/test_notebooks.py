@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from lab.bench.kernels import Shape, measure
-from lab.results import environment, write_json
+from lab.results.environment import environment
+from lab.results.files import write_json
 
 nbformat = pytest.importorskip("nbformat")
 nbclient = pytest.importorskip("nbclient")

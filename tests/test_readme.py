@@ -32,7 +32,7 @@ def commands() -> list[str]:
 
 
 def test_every_command_has_a_line() -> None:
-    from lab.cli import main
+    from lab.cli.main import main
 
     assert {shlex.split(line)[1] for line in commands()} == set(main.list_commands(None))  # type: ignore[arg-type]
 
@@ -46,7 +46,7 @@ def test_the_commands_run_in_their_order(tmp_path: Path) -> None:
             words[words.index("RUN")] = folder.name
         more = [] if "--help" in words else shlex.split(SMALL.get(begins, ""))
         done = subprocess.run(
-            [sys.executable, "-m", "lab.cli", *words[1:], *more],
+            [sys.executable, "-m", "lab", *words[1:], *more],
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -8,18 +8,22 @@ from typing import Any
 
 import pytest
 
-from lab import claims
+from lab import registry
 from lab.bench.kernels import markdown
-from lab.claim import decide, file_name, records
-from lab.claim import markdown as verdicts
-from lab.config import from_json
-from lab.results import read_json
+from lab.config.experiment import from_json
+from lab.results.files import read_json
+from lab.verdicts.records import file_name, records, records_folder
+from lab.verdicts.records import markdown as verdicts
+from lab.verdicts.verdict import decide
 
 ROOT = Path(__file__).resolve().parent.parent
-RECORDS = ROOT / "notebooks" / "records"
+BENCHES = ROOT / "notebooks" / "records"
+RECORDS = records_folder()
 
 
-@pytest.mark.parametrize("path", sorted(RECORDS.glob("*.json")), ids=lambda p: p.name)
+@pytest.mark.parametrize(
+    "path", sorted([*BENCHES.glob("*.json"), *RECORDS.glob("*.json")]), ids=lambda p: p.name
+)
 def test_records_name_their_command_and_environment(path: Path) -> None:
     record = read_json(path)
     if path.name.startswith("bench-"):
@@ -31,7 +35,7 @@ def test_records_name_their_command_and_environment(path: Path) -> None:
 
 
 def test_the_readmes_speeds_are_those_of_the_record() -> None:
-    path = RECORDS / "bench-kernels.json"
+    path = BENCHES / "bench-kernels.json"
     expected = markdown(read_json(path) if path.exists() else None)
     shown = re.search(r"<!-- speeds -->\n(.*)\n<!-- /speeds -->", _readme(), re.DOTALL)
     assert shown and shown[1] == expected
@@ -43,7 +47,7 @@ CLAIMS = records(RECORDS)
 @pytest.mark.parametrize("record", CLAIMS, ids=lambda r: f"{r['claim']}-{r['scale']}")
 def test_a_recorded_verdict_follows_from_its_values(record: dict[str, Any]) -> None:
     """Threshold and arms are those of the claim today; without a control that fails, nothing."""
-    claim = claims.load(record["claim"], record["scale"])
+    claim = registry.load("claims", record["claim"])(record["scale"])
     assert (record["threshold"], record["above"]) == (claim.threshold, claim.above)
     assert set(record["arms"]) == set(claim.arms)
     for side in (record, record["negative_control"]):
@@ -54,13 +58,13 @@ def test_a_recorded_verdict_follows_from_its_values(record: dict[str, Any]) -> N
         assert side["verdict"] == (
             "inconclusive" if verdict == "holds" and not controlled else verdict
         )
-    assert (record["fault"] is None) == (record["verdict"] == "holds")
+    assert (record["diagnosis"] is None) == (record["verdict"] == "holds")
 
 
 @pytest.mark.parametrize("record", CLAIMS, ids=lambda r: f"{r['claim']}-{r['scale']}")
 def test_a_record_is_of_the_experiments_that_the_claim_runs_today(record: dict[str, Any]) -> None:
     """Fields that came later have their defaults; a changed protocol wants a new record."""
-    claim = claims.load(record["claim"], record["scale"])
+    claim = registry.load("claims", record["claim"])(record["scale"])
     for arms, side in ((claim.arms, record), (claim.control.arms, record["negative_control"])):
         ran = {name: from_json(experiment) for name, experiment in side["experiments"].items()}
         assert ran == dict(arms)

@@ -13,15 +13,15 @@ import torch
 
 from lab.bench import best_seconds
 from lab.config import ModelConfig
-from lab.data import Rows
-from lab.model import Model
+from lab.data.rows import Rows
+from lab.nn.model import Model
 from tasks import Role
 from tasks.istree import IsTree
 
 ROWS = 256
 MODELS = {
     "attention": ModelConfig(layers="attention*4", width=64, heads=4, position="rope"),
-    "mamba": ModelConfig(layers="mamba*4", width=64, heads=4, position="none", mlp=0),
+    "mamba": ModelConfig(layers="mamba*4", width=64, heads=4, position="none", mlp_ratio=0),
 }
 
 

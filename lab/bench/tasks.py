@@ -10,7 +10,7 @@ import numpy as np
 
 import tasks
 from lab.bench import best_seconds
-from lab.data import BLOCK
+from lab.data.rows import BLOCK
 from lab.testing import valid_lengths
 from tasks import Role
 

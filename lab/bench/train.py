@@ -16,9 +16,11 @@ import torch.nn.functional as F
 
 from lab.bench import best_seconds
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.optim import build
-from lab.run import make_model
-from lab.train import drawing, precision, teacher_forced, to_torch
+from lab.data.batches import batch_for_step
+from lab.nn.inputs import to_torch
+from lab.nn.loss import precision, teacher_forced
+from lab.nn.model import make_model
+from lab.training.optim import build
 from tasks.parity import Parity
 from tasks.recall import Recall
 
@@ -47,7 +49,7 @@ def measure() -> Iterator[dict[str, Any]]:
     """One row per setting: milliseconds a step, and those of the same step with all logits."""
     torch.set_num_threads(1)
     for name, experiment in settings():
-        batch = drawing(experiment)(0)
+        batch = batch_for_step(experiment)(0)
         device = torch.device("cpu")
         inputs = to_torch(experiment.task, experiment.model, batch, device)
         times = []

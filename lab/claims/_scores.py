@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lab.results import Result, Score
+from lab.results.result import Result, Score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -20,12 +20,12 @@ from dataclasses import replace
 from math import floor, log
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import REVISED, Claim, Control, Measured
 from lab.config import Experiment, Probe
+from lab.config.experiment import Scale
 from lab.experiments._arc import MODEL, TRAIN
-from lab.experiments._common import Scale
 from lab.experiments.compose_parity import experiment as compose_parity
-from lab.results import Result
+from lab.results.result import Result
+from lab.verdicts.protocol import REVISED, Claim, Control, Measured
 from tasks import Task
 from tasks.compose_arithmetic import ComposeArithmetic
 from tasks.compose_parity import ComposeParity
@@ -59,7 +59,7 @@ def claim(scale: Scale) -> Claim:
         " carries to unseen ones.",
         paper="98.1 to 99.1% on unseen tuples with CoT over five (d, k), trained on floor(3 d ln d)"
         " tuples; without CoT it does not generalize (accuracy not known to us)",
-        chosen="threshold; fresh rows; "
+        our_choices="threshold; fresh rows; "
         + (
             "stop at 0.99 on 512 seen rows"
             if scale == "gpu"
@@ -71,7 +71,7 @@ def claim(scale: Scale) -> Claim:
         measure=measure,
         threshold=0.95,
         control=Control(f"no thought at d = {d}, k = {k}", {first: plain}),
-        subject=first,
+        treatment_arm=first,
         draw=draw,
     )
 
@@ -124,7 +124,7 @@ def _more(d: int, k: int) -> dict[str, Experiment]:
         arms[name] = _arm(5, ComposeArithmetic(), cot)
     lines = _arm(6, ComposeTranslation())
     model = replace(MODEL, layers="attention*2", width=720, heads=3)
-    train = replace(lines.train, steps=6250, batch=16, lr=6e-5, weight_decay=0.0, clip=1.0)
+    train = replace(lines.train, steps=6250, batch=16, lr=6e-5, weight_decay=0.0, grad_clip=1.0)
     train = replace(train, schedule="linear", eval_every=250)
     return arms | {"translation, CoT": replace(lines, model=model, train=train)}
 

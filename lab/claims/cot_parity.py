@@ -13,11 +13,11 @@ from dataclasses import replace
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import Claim, Control, Measured
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.experiments._common import Scale
-from lab.presets import PRESETS
-from lab.results import Result
+from lab.config.experiment import Scale
+from lab.config.presets import PRESETS
+from lab.results.result import Result
+from lab.verdicts.protocol import Claim, Control, Measured
 from tasks.parity import Parity
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def claim(scale: Scale) -> Claim:
         " of k; with it they stay near those of k = 1.",
         paper="without CoT the samples grow exponentially in k up to the cap of 10^7, with CoT"
         " roughly linearly; exact values are not printed",
-        chosen="statistic and threshold; learned = all supervised tokens right on held-out rows of"
+        our_choices="statistic and threshold; learned = all supervised tokens right on held-out rows of"
         " one evaluation; constant learning rate"
         + ("" if scale == "gpu" else "; n = 16, 1 layer, width 64, 2 heads, at most 409,600 rows"),
         arms=arms,
@@ -53,7 +53,7 @@ def claim(scale: Scale) -> Claim:
         measure=measure,
         threshold=1.0,
         control=Control("thoughts of random bits", {name: _noisy(arms[name]) for name in hardest}),
-        subject=hardest[-1],
+        treatment_arm=hardest[-1],
         draw=draw,
     )
 

@@ -6,8 +6,8 @@ without thought; the gpu scale is that. Fig. 3b is the map of attention of the t
 secret columns marked. Ours: the cpu scale (n = 16, one layer, width 64), the rank correlation, and
 that accuracy counts from 0.6 on, as below lie the fixed guesses (1/2 of an answer without thought).
 At cpu scale most checkpoints lie in the first 100 steps, where accuracy rises: a first protocol had
-six of nine after the rise, where equal accuracies say nothing (notebooks/records/LOG.md). The seeds
-are others than that protocol's.
+six of nine after the rise, where equal accuracies say nothing (lab/claims/records/LOG.md). The
+seeds are others than that protocol's.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import REVISED, Claim, Control, Measured
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.experiments._common import Scale
-from lab.presets import PRESETS
-from lab.results import Result
+from lab.config.experiment import Scale
+from lab.config.presets import PRESETS
+from lab.results.result import Result
+from lab.verdicts.protocol import REVISED, Claim, Control, Measured
 from tasks.parity import Parity
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def claim(scale: Scale) -> Claim:
         " falls.",
         paper="accuracy jumps when the entropy drops, with CoT and without; exact values are not"
         " printed",
-        chosen="statistic and threshold; constant learning rate"
+        our_choices="statistic and threshold; constant learning rate"
         + (
             f"; the first {10**6:,} of 10^7 rows, weights in fp32 under bf16 autocast"
             if scale == "gpu"
@@ -58,7 +58,7 @@ def claim(scale: Scale) -> Claim:
             "thoughts of random bits, so accuracy never rises",
             {"CoT": replace(arms["CoT"], train=noise)},
         ),
-        subject="CoT",
+        treatment_arm="CoT",
         draw=draw,
     )
 
@@ -68,13 +68,13 @@ def _arm(scale: Scale, cot: bool) -> Experiment:
         n, model = 16, ModelConfig(layers="attention", width=64, heads=2)
         keep = (*range(10, 101, 10), 120, 160)
         train = TrainConfig(
-            steps=240, batch=256, lr=1e-3, eval_every=10, eval_rows=1024, keep=keep, seed=10
+            steps=240, batch=256, lr=1e-3, eval_every=10, eval_rows=1024, keep_steps=keep, seed=10
         )
     else:
         n, model = 30, replace(PRESETS["gpt2-4"], heads=4)
         keep = (50, 100, 200, 300, 450, 600, 900, 1300)
         train = TrainConfig(
-            steps=1950, batch=512, lr=1e-4, eval_every=50, precision="bf16", keep=keep
+            steps=1950, batch=512, lr=1e-4, eval_every=50, precision="bf16", keep_steps=keep
         )
     return Experiment(
         name="cot-sparsity",
@@ -108,18 +108,18 @@ def correlation(exact: Sequence[float], entropies: Sequence[Sequence[float]]) ->
 def _followed(result: Result) -> dict[str, Any]:
     """Over the kept checkpoints of a run: exact match, entropy of each head of the first layer,
     most attention of any head on the secret bits; and the map at the end."""
-    from lab.analysis import measure as look
-    from lab.analysis import open_run
+    from lab.analysis.heads import measure as look
+    from lab.analysis.subject import open_run
 
     exact = {row["step"]: row["scores"][0]["exact"] for row in result.curves}
     exact[result.steps] = result.scores[0].exact
-    steps = [*result.experiment["train"]["keep"], result.steps]
+    steps = [*result.experiment["train"]["keep_steps"], result.steps]
     entropies, secret = [], []
     for step in steps:
         subject = open_run(result.run, rows=ROWS, at=f"step-{step}")
         heads = look(subject).heads
         entropies.append([h.entropy for h in heads if h.layer == 0])
-        secret.append(max(h.needle or 0.0 for h in heads))
+        secret.append(max(h.dependency_weight or 0.0 for h in heads))
     assert isinstance(subject.task, Parity)
     secret_bits = subject.task.support(subject.probe.length)
     return {
@@ -134,7 +134,7 @@ def _followed(result: Result) -> dict[str, Any]:
 
 def _map(subject: Any) -> list[list[float]]:
     """Attention of the first layer, mean over rows and heads: [queries that are supervised, T]."""
-    from lab.analysis import layers
+    from lab.analysis.subject import layers
     from tasks import Role
 
     weights = layers(subject)[0].weights

@@ -23,10 +23,10 @@ from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import Claim, Control, Measured
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.experiments._common import Scale
-from lab.results import Result
+from lab.config.experiment import Scale
+from lab.results.result import Result
+from lab.verdicts.protocol import Claim, Control, Measured
 from tasks.addition import Addition
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def claim(scale: Scale) -> Claim:
         " token.",
         paper="attention on the first token 0.467 without a gate, 0.048 with it, 0.364 with one"
         " that does not read the input",
-        chosen="task (addition by Turing Programs), model, rates and budget; statistic and"
+        our_choices="task (addition by Turing Programs), model, rates and budget; statistic and"
         " threshold; every query but the first counts",
         arms=arms,
         statistic="attention on the first token (mean over layers, heads, queries), without the"
@@ -70,8 +70,8 @@ def claim(scale: Scale) -> Claim:
             "the gate's input replaced by a constant",
             {gated: replace(arms[gated], model=constant)},
         ),
-        subject=gated,
-        premise=partial(no_sink, arm=_label(BARE, RATES[scale][0])),
+        treatment_arm=gated,
+        precondition=partial(no_sink, arm=_label(BARE, RATES[scale][0])),
         draw=draw,
     )
 
@@ -110,15 +110,15 @@ def looked(result: Result) -> dict[str, Any]:
     """F-Attn, what it is under uniform attention, M-Act, mean score of the gate (None: no gate),
     share of what the heads read below 1e-2 after it, F-Attn of each layer, and exact match of a
     finished run."""
-    from lab.analysis import measure as look
-    from lab.analysis import open_run
+    from lab.analysis.heads import measure as look
+    from lab.analysis.subject import open_run
 
     subject = open_run(result.run, rows=ROWS)
     found = look(subject)
     heads: dict[int, list[float]] = {}
     for head in found.heads:
-        assert head.first is not None
-        heads.setdefault(head.layer, []).append(head.first)
+        assert head.sink is not None
+        heads.setdefault(head.layer, []).append(head.sink)
     by_layer = [sum(own) / len(own) for own in heads.values()]
     scores = [depth.gate for depth in found.layers if depth.gate is not None]
     below = [depth.below_2 for depth in found.layers if depth.below_2 is not None]

@@ -24,10 +24,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import Claim, Control, Measured, apart
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.experiments._common import Scale
-from lab.results import Result
+from lab.config.experiment import Scale
+from lab.results.result import Result
+from lab.verdicts.protocol import Claim, Control, Measured, with_disjoint_seeds
 from tasks.addition import Addition
 from tasks.parity import Parity
 
@@ -55,7 +55,7 @@ def claim(scale: Scale) -> Claim:
         " all have dynamic ones at the same rate.",
         paper="static noise is tolerated even with all examples contaminated, dynamic noise harms"
         " at lower levels; percentages are not known to us",
-        chosen=f"task, model and budget, rate {RATE:g} within a row, one token as the unit of"
+        our_choices=f"task, model and budget, rate {RATE:g} within a row, one token as the unit of"
         " noise, statistic and threshold",
         arms=arms,
         statistic="accuracy of the answer on clean rows, noise in all thoughts: static minus"
@@ -64,9 +64,12 @@ def claim(scale: Scale) -> Claim:
         threshold=0.25,
         control=Control(
             "no row is damaged in either",
-            {_label("static", SHARES[-1]): clean, _label("dynamic", SHARES[-1]): apart(clean)},
+            {
+                _label("static", SHARES[-1]): clean,
+                _label("dynamic", SHARES[-1]): with_disjoint_seeds(clean),
+            },
         ),
-        subject=_label("static", SHARES[-1]),
+        treatment_arm=_label("static", SHARES[-1]),
         draw=draw,
     )
 

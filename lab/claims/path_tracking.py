@@ -21,11 +21,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import Claim, Control, Measured, apart
 from lab.claims._scores import score
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.experiments._common import Scale
-from lab.results import Result
+from lab.config.experiment import Scale
+from lab.results.result import Result
+from lab.verdicts.protocol import Claim, Control, Measured, with_disjoint_seeds
 from tasks.flipflop import FlipFlop
 from tasks.recall import Recall
 from tasks.word_problem import WordProblem
@@ -60,15 +60,17 @@ def claim(scale: Scale) -> Claim:
         statement="One layer of PaTH keeps a bit over many instructions to ignore; RoPE, FoX and"
         " no positions lose it.",
         paper="sparse error: RoPE 40.3%, stick-breaking 38.9%, FoX 36.3%, PaTH 0.0001%",
-        chosen="statistic (rows, not reads) and threshold, optimizer and budget"
+        our_choices="statistic (rows, not reads) and threshold, optimizer and budget"
         + ("" if scale == "gpu" else "; 64 instructions instead of 256"),
         arms=arms,
         statistic="sparse error of the best of RoPE, FoX and none, minus that of PaTH (rows with a"
         " wrong read)",
         measure=measure,
         threshold=0.1,
-        control=Control("no reflections", {f"flipflop, {OWN}": apart(arms["flipflop, none"])}),
-        subject=f"flipflop, {OWN}",
+        control=Control(
+            "no reflections", {f"flipflop, {OWN}": with_disjoint_seeds(arms["flipflop, none"])}
+        ),
+        treatment_arm=f"flipflop, {OWN}",
         draw=draw,
     )
 

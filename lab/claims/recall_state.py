@@ -10,7 +10,7 @@ small; one learning rate for all, fresh rows; the cpu scale (vocabulary 64, 2 to
 pair, 2 x pairs x width. Accuracy is that of one query right after the pairs, so it does not fall
 with the number of queries. Training rows at cpu scale are like that too, few pairs first: among
 filler, or with many pairs from the start, no small state learns 2 pairs there in the time
-(notebooks/records/LOG.md).
+(lab/claims/records/LOG.md).
 
 Every mixer of the lab is an arm. The control asks the same of 2 pairs, where the bar of a small
 state stays and every state is large enough.
@@ -23,11 +23,11 @@ from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
-from lab import mixers
-from lab.claim import REVISED, Claim, Control, Measured
-from lab.config import Experiment, ModelConfig, Probe, TrainConfig, from_json
-from lab.experiments._common import Scale
-from lab.results import Result
+from lab import registry
+from lab.config import Experiment, ModelConfig, Probe, TrainConfig
+from lab.config.experiment import Scale, from_json
+from lab.results.result import Result
+from lab.verdicts.protocol import REVISED, Claim, Control, Measured
 from tasks.recall import Recall
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def claim(scale: Scale) -> Claim:
     arms = {
         _label(mixer, width): _arm(size, mixer, width)
         for width in size.widths
-        for mixer in mixers.names()
+        for mixer in registry.names("mixers")
     }
     pairs, width = max(size.train.lengths), size.widths[0]
     bar = 2 * pairs * width
@@ -90,7 +90,9 @@ def claim(scale: Scale) -> Claim:
         task=replace(size.task, tokens=0),
         train=replace(size.train, lengths=(FEW,), curriculum=0.0),
     )
-    asked = [m for m in mixers.names() if m == "attention" or state(_arm(size, m, width)) < bar]
+    asked = [
+        m for m in registry.names("mixers") if m == "attention" or state(_arm(size, m, width)) < bar
+    ]
     return Claim(
         name="recall-state",
         scale=scale,
@@ -98,7 +100,7 @@ def claim(scale: Scale) -> Claim:
         statement="Attention recalls pairs that mixers with a state smaller than the pairs lose.",
         paper="attention solves recall at a width at which mixers with a fixed state do not; values"
         " not known to us",
-        chosen="statistic, threshold and what is small; a small mamba below each mixer, one"
+        our_choices="statistic, threshold and what is small; a small mamba below each mixer, one"
         " learning rate, fresh rows, stop at 0.99"
         + (
             ""
@@ -114,7 +116,7 @@ def claim(scale: Scale) -> Claim:
             f"{FEW} pairs, which every state holds",
             {_label(mixer, width): _arm(few, mixer, width) for mixer in asked},
         ),
-        subject=_label("attention", width),
+        treatment_arm=_label("attention", width),
         draw=draw,
     )
 
@@ -134,7 +136,7 @@ def _arm(size: _Size, mixer: str, width: int) -> Experiment:
             width=width,
             heads=1 if mixer == "attention" else 4,
             position="none",
-            state=16 if mixer == "mamba" else 1,
+            d_state=16 if mixer == "mamba" else 1,
             expand=2 if mixer == "mamba" else 1,
         ),
         train=replace(
@@ -160,7 +162,9 @@ def _state(model: ModelConfig, tokens: int) -> int:
     import torch
 
     with torch.random.fork_rng(devices=[]):  # weights that nobody needs
-        return sum(mixers.load(name)(model).state_size(tokens) for name in model.stack())
+        return sum(
+            registry.load("mixers", name)(model).state_size(tokens) for name in model.stack()
+        )
 
 
 def measure(results: Mapping[str, Result], width: int, bar: int) -> Measured:

@@ -18,11 +18,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import Claim, Control, Measured, apart
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.experiments._common import Scale
-from lab.presets import PRESETS
-from lab.results import Result
+from lab.config.experiment import Scale
+from lab.config.presets import PRESETS
+from lab.results.result import Result
+from lab.verdicts.protocol import Claim, Control, Measured, with_disjoint_seeds
 from tasks.istree import IsTree
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def claim(scale: Scale) -> Claim:
     """Accuracy of the transformer minus that of mamba, mean over the numbers of nodes."""
     arms = _cpu() if scale == "cpu" else _gpu()
     swapped = {
-        name: apart(arms[name.replace("transformer", "mamba")])
+        name: with_disjoint_seeds(arms[name.replace("transformer", "mamba")])
         for name in arms
         if name.startswith("transformer")
     }
@@ -47,14 +47,14 @@ def claim(scale: Scale) -> Claim:
         " graph is a tree where mamba of its size does not.",
         paper="0.5 M, n = 16, 32, 64 (read off the figure): transformer 1.00, 1.00, 0.975; mamba"
         " 0.835, 0.55, 0.49; hybrid 0.997, 0.997, 0.97; mamba with retrieval 1.000",
-        chosen="statistic and threshold; fresh rows, stop at 0.995 exact; "
+        our_choices="statistic and threshold; fresh rows, stop at 0.995 exact; "
         + ("batch 256" if scale == "gpu" else "n = 8, models of 0.15 M, Muon, budget"),
         arms=arms,
         statistic="free-running accuracy of the transformer minus that of mamba, mean over n",
         measure=measure,
         threshold=0.1,
         control=Control("mamba in the transformer's place", swapped),
-        subject=next(iter(arms)),
+        treatment_arm=next(iter(arms)),
         draw=draw,
     )
 
@@ -64,7 +64,7 @@ def _cpu() -> dict[str, Experiment]:
     models = {
         "transformer": plain,
         "hybrid": replace(plain, layers="mamba*3,attention", mlp_in="attention"),
-        "mamba": replace(plain, layers="mamba*4", mlp=0.0, position="none"),
+        "mamba": replace(plain, layers="mamba*4", mlp_ratio=0.0, position="none"),
     }
     train = TrainConfig(steps=450, batch=64, optimizer="muon", lr=4e-3, eval_every=50)
     return {f"{kind}, n = 8": _arm((8,), model, train, warmup=50) for kind, model in models.items()}
@@ -84,7 +84,7 @@ def _gpu() -> dict[str, Experiment]:
                 batch=256,
                 lr=1e-3 if kind == "transformer" else 3e-4,
                 schedule="cosine",
-                accumulate=4 if "retrieval" in kind else 1,
+                grad_accum=4 if "retrieval" in kind else 1,
                 eval_every=250,
             )
             trace = "retrieval" if "retrieval" in kind else "tour"

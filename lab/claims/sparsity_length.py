@@ -27,11 +27,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lab.claim import REVISED, Claim, Control, Measured, apart
 from lab.claims._scores import curves, score, trained
 from lab.config import Experiment, ModelConfig, TrainConfig
-from lab.experiments._common import Scale, over_lengths
-from lab.results import Result
+from lab.config.experiment import Scale, over_lengths
+from lab.results.result import Result
+from lab.verdicts.protocol import REVISED, Claim, Control, Measured, with_disjoint_seeds
 from tasks.addition import Addition
 from tasks.copy import Copy
 from tasks.planted import Planted
@@ -59,15 +59,17 @@ def claim(scale: Scale) -> Claim:
         " long as it was trained on; with plain places it does not.",
         paper="length generalization falls as k grows, and predictive coupling extends it; its"
         " figures are not known to us",
-        chosen="tasks, lengths, random starts of places, how places are predicted, model, budget,"
+        our_choices="tasks, lengths, random starts of places, how places are predicted, model, budget,"
         " statistic and threshold" + ("" if scale == "gpu" else REVISED),
         arms=arms,
         statistic="lead of predicted places in accuracy of copy at 2x, or what the best plain arm"
         " loses from 1x to 2x if that is less",
         measure=measure,
         threshold=0.3,
-        control=Control("plain places", {"copy, predicted": apart(arms["copy, learned"])}),
-        subject="copy, predicted",
+        control=Control(
+            "plain places", {"copy, predicted": with_disjoint_seeds(arms["copy, learned"])}
+        ),
+        treatment_arm="copy, predicted",
         draw=draw,
     )
 
@@ -77,7 +79,7 @@ def _placed(position: Any, train: TrainConfig, tokens: int, offset: int) -> dict
     model = ModelConfig(layers="attention*2", width=64, heads=4, position=position)
     if position == "rope":
         return {"model": model, "train": train}
-    return {"model": replace(model, tokens=tokens), "train": replace(train, offset=offset)}
+    return {"model": replace(model, max_positions=tokens), "train": replace(train, offset=offset)}
 
 
 def _copy(scale: Scale, name: str) -> Experiment:

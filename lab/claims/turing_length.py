@@ -21,13 +21,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
-from lab._model_config import Position
-from lab.claim import REVISED, Claim, Control, Measured, apart
 from lab.claims._scores import curves, score, trained
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.experiments._common import Scale, over_lengths
+from lab.config.experiment import Scale, over_lengths
+from lab.config.model import Position
 from lab.experiments.addition import experiment as addition
-from lab.results import Result
+from lab.results.result import Result
+from lab.verdicts.protocol import REVISED, Claim, Control, Measured, with_disjoint_seeds
 from tasks import Task
 from tasks.addition import Addition
 from tasks.multiplication import Multiplication
@@ -65,7 +65,7 @@ def claim(scale: Scale) -> Claim:
         " scratchpad.",
         paper="trained on up to 50 digits, 98% right at 100 digits with Hard-ALiBi (as told by"
         " others); the figures of other positions are not known to us",
-        chosen="statistic and threshold, tape format, model and budget"
+        our_choices="statistic and threshold, tape format, model and budget"
         + (
             "; up to 50 digits"
             if scale == "gpu"
@@ -76,8 +76,8 @@ def claim(scale: Scale) -> Claim:
         " 1x to 1.5x if that is less",
         measure=measure,
         threshold=0.2,
-        control=Control("the band opened: no positions", {OWN: apart(arms["none"])}),
-        subject=OWN,
+        control=Control("the band opened: no positions", {OWN: with_disjoint_seeds(arms["none"])}),
+        treatment_arm=OWN,
         draw=draw,
     )
 

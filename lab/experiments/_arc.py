@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from lab.config import ModelConfig, TrainConfig
 
-MODEL = ModelConfig(layers="attention*3", width=192, heads=1, bias=True, tie=True, dropout=0.1)
+MODEL = ModelConfig(
+    layers="attention*3", width=192, heads=1, bias=True, tie_embeddings=True, dropout=0.1
+)
 TRAIN = TrainConfig(
     steps=62_500,
     batch=64,
     lr=8e-5,
     weight_decay=0.01,
     schedule="constant",
-    clip=0.0,
+    grad_clip=0.0,
     examples=25_000,
     eval_every=6_250,
 )

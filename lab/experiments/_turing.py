@@ -9,9 +9,9 @@ the gpu scale takes that model, and the rest is ours. So is all of the cpu scale
 
 from __future__ import annotations
 
-from lab._model_config import Position
 from lab.config import Experiment, ModelConfig, TrainConfig
-from lab.experiments._common import Scale, over_lengths
+from lab.config.experiment import Scale, over_lengths
+from lab.config.model import Position
 from tasks import Task, refuse
 
 

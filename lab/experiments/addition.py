@@ -9,9 +9,9 @@ carry at this budget.
 
 from __future__ import annotations
 
-from lab._model_config import Position
 from lab.config import Experiment
-from lab.experiments._common import Scale
+from lab.config.experiment import Scale
+from lab.config.model import Position
 from lab.experiments._turing import program
 from tasks.addition import Addition
 

@@ -17,8 +17,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
+from lab.config.experiment import Scale, over_lengths
 from lab.experiments._arc import MODEL, TRAIN
-from lab.experiments._common import Scale, over_lengths
 from tasks.compose_arithmetic import ComposeArithmetic
 
 
@@ -49,14 +49,14 @@ def experiment(
     if train_tasks is None:  # 0: D T ln(D T), at T operations in a tuple out of D
         train_tasks = 0 if paper else 3 * operations ** min(max(1, length), 16) // 4
     if paper:
-        model, train = replace(MODEL, tokens=4_096), TRAIN
+        model, train = replace(MODEL, max_positions=4_096), TRAIN
     else:
         model = ModelConfig(
             layers="based*2,attention",
             width=64,
             heads=4,
             position="coupled",
-            conv=2 * length + 1,
+            d_conv=2 * length + 1,
         )
         train = TrainConfig(steps=1_500, batch=32, lr=3e-3, warmup=50, eval_every=150)
     task = ComposeArithmetic(

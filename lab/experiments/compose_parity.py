@@ -21,8 +21,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
+from lab.config.experiment import Scale, over_lengths
 from lab.experiments._arc import MODEL, TRAIN
-from lab.experiments._common import Scale, over_lengths
 from tasks.compose_parity import ComposeParity
 
 
@@ -56,7 +56,7 @@ def experiment(
             layers=layers or "based*2,attention", width=64, heads=4, position="coupled"
         )
         if {"based", "mamba", "deltanet"} & set(model.stack()):
-            model = replace(model, conv=length + k)
+            model = replace(model, d_conv=length + k)
         if "attention" in model.stack():
             model = replace(model, forget=True)
         train = TrainConfig(

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.experiments._common import Scale, over_lengths
+from lab.config.experiment import Scale, over_lengths
 from tasks.compose_translation import ComposeTranslation
 
 

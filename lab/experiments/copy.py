@@ -11,9 +11,9 @@ string (ours); its defaults for rate, batch and steps are 1e-5, 8 and 2,000, our
 
 from __future__ import annotations
 
-from lab._model_config import Position
 from lab.config import Experiment, ModelConfig, TrainConfig
-from lab.experiments._common import Scale, over_lengths
+from lab.config.experiment import Scale, over_lengths
+from lab.config.model import Position
 from lab.experiments._turing import authors
 from tasks import refuse
 from tasks.copy import Copy

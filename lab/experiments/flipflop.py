@@ -17,7 +17,7 @@ every probe.
 from __future__ import annotations
 
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.experiments._common import Scale, over_lengths
+from lab.config.experiment import Scale, over_lengths
 from tasks import refuse
 from tasks.flipflop import FlipFlop
 

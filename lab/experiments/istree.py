@@ -20,8 +20,8 @@ from dataclasses import replace
 from typing import Literal
 
 from lab.config import Experiment, ModelConfig, TrainConfig
-from lab.experiments._common import Scale, over_lengths
-from lab.presets import PRESETS
+from lab.config.experiment import Scale, over_lengths
+from lab.config.presets import PRESETS
 from tasks import refuse
 from tasks.istree import IsTree
 
@@ -56,7 +56,7 @@ def experiment(
             lr=1e-3,
             schedule="cosine",
             warmup=156,
-            clip=0,
+            grad_clip=0,
             examples=1_000_000,
             eval_every=7_000,
         )

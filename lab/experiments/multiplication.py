@@ -8,9 +8,9 @@ all rows of 1, 2 and 4 digits and on none from 5 on.
 
 from __future__ import annotations
 
-from lab._model_config import Position
 from lab.config import Experiment
-from lab.experiments._common import Scale
+from lab.config.experiment import Scale
+from lab.config.model import Position
 from lab.experiments._turing import program
 from tasks.multiplication import Multiplication
 

@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.experiments._common import Scale
-from lab.presets import PRESETS
+from lab.config.experiment import Scale
+from lab.config.presets import PRESETS
 from tasks.parity import Parity
 
 

@@ -10,9 +10,9 @@ up to 24 tokens and 0.46 of those of 64; neither 2 nor 6 bits carry over.
 
 from __future__ import annotations
 
-from lab._model_config import Position
 from lab.config import Experiment, ModelConfig, TrainConfig
-from lab.experiments._common import Scale, over_lengths
+from lab.config.experiment import Scale, over_lengths
+from lab.config.model import Position
 from tasks import refuse
 from tasks.planted import Planted
 

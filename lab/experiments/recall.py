@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Literal
 
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
-from lab.experiments._common import Scale, over_lengths
+from lab.config.experiment import Scale, over_lengths
 from tasks import refuse
 from tasks.recall import Recall
 

@@ -12,9 +12,9 @@ right in 0.715, 0.445, 0.246, and 0.066, 0.012, 0.004 at 5, 6 and 8.
 
 from __future__ import annotations
 
-from lab._model_config import Position
 from lab.config import Experiment
-from lab.experiments._common import Scale
+from lab.config.experiment import Scale
+from lab.config.model import Position
 from lab.experiments._turing import program
 from tasks.sgd import Sgd
 

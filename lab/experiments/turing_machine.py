@@ -9,9 +9,9 @@ turing_machine` is right on all rows of 4, 6 and 8 cells and on none from 10 on.
 
 from __future__ import annotations
 
-from lab._model_config import Position
 from lab.config import Experiment
-from lab.experiments._common import Scale
+from lab.config.experiment import Scale
+from lab.config.model import Position
 from lab.experiments._turing import program
 from tasks.turing_machine import TuringMachine
 

@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Literal
 
 from lab.config import Experiment, ModelConfig, TrainConfig
-from lab.experiments._common import Scale, over_lengths
+from lab.config.experiment import Scale, over_lengths
 from tasks import refuse
 from tasks.word_problem import WordProblem
 

@@ -13,8 +13,6 @@ everything else in it is a plain number. B rows, T tokens, D width, H heads, d w
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -22,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Mixer(Protocol):
-    """What lab.model asks of a mixer (a torch.nn.Module)."""
+    """What lab.nn.model asks of a mixer (a torch.nn.Module)."""
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor: ...
 
@@ -31,22 +29,3 @@ class Mixer(Protocol):
     def step(self, x: torch.Tensor, state: Any) -> tuple[torch.Tensor, Any]: ...
 
     def state_size(self, T: int) -> int: ...
-
-
-def names() -> list[str]:
-    """Every mixer of the lab, in alphabetical order."""
-    return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
-
-
-def load(name: str) -> type[Any]:
-    """The class of the mixer `name`: the one public class its file defines."""
-    module = importlib.import_module(f"{__name__}.{name}")
-    found = [
-        value
-        for key, value in vars(module).items()
-        if isinstance(value, type)
-        and value.__module__ == module.__name__
-        and not key.startswith("_")
-    ]
-    (cls,) = found
-    return cls

@@ -6,7 +6,7 @@
                  alibi       b_ij = -2^(-8(h+1)/H) (i - j) for head h (2108.12409)
                  hard_alibi  b_ij = -inf where i - j > h, for the first `banded` heads (2402.01032)
                  path        q_i . k_j -> q_i^T H_i ... H_{j+1} k_j, H = I - beta w w^T (2505.16381)
-                 all others are the business of lab.model and nothing here
+                 all others are the business of lab.nn.model and nothing here
     forget       b_ij += sum_{l=j+1..i} log f_l, f = sigmoid(x w + c), one per head of queries (FoX,
                  2503.02130). Not multiplied by 1/sqrt(d): the paper's convention; with path it is
                  PaTH-FoX. c starts at 0 as in the authors' code.

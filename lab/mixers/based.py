@@ -9,7 +9,7 @@ their f (f + 1) / 2 products, squares over sqrt(2): the paper's map of 1 + f + f
 product once, so this state is smaller than the paper's.
 
 Our choice: Based has gated short convolutions in layers of their own (BaseConv); here q, k and v of
-one mixer go through a short convolution of config.conv taps with neither bias nor nonlinearity, so
+one mixer go through a short convolution of config.d_conv taps with neither bias nor nonlinearity, so
 that a key can hold the token before it.
 """
 
@@ -47,7 +47,7 @@ class Based(nn.Module):
         D, H, f = config.width, config.heads, config.feature
         self.heads, self.parts = H, (f, f, D // H)
         self.qkv = projection(config, D, H * sum(self.parts))
-        self.conv = ShortConv(H * sum(self.parts), config.conv, bias=False, silu=False)
+        self.conv = ShortConv(H * sum(self.parts), config.d_conv, bias=False, silu=False)
         self.out = projection(config, D, D)
 
     def forward(self, x: Tensor) -> Tensor:

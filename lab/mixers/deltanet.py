@@ -4,7 +4,7 @@
     y_t = W_out (SiLU(r_t) * RMSNorm(o_t))
     b_t = sigmoid(W_b x_t)        a_t = exp(-exp(A_log) * softplus(W_a x_t + b_dt))
 
-q, k, v come from linear maps of x, a short convolution of config.conv taps and SiLU; q and k of
+q, k, v come from linear maps of x, a short convolution of config.d_conv taps and SiLU; q and k of
 each head then have length 1; S [d,d] of each head starts at 0; RMSNorm within a head, its weight
 [d] shared by the heads; r = W_r x. So in flash-linear-attention, by authors of the paper, where
 softplus(b_dt) starts log-uniform in [1e-3, 1e-1] too. Our choice: exp(A_log) starts uniform in
@@ -42,7 +42,7 @@ class DeltaNet(nn.Module):
         self.heads, self.d = H, D // H
         self.parts = 3 * D, D, H, H
         self.into = projection(config, D, sum(self.parts))
-        self.conv = ShortConv(3 * D, config.conv, bias=False, silu=True)
+        self.conv = ShortConv(3 * D, config.d_conv, bias=False, silu=True)
         self.A_log = nn.Parameter(torch.empty(H).uniform_(1, 16).log())
         self.dt_bias = nn.Parameter(step_bias(H))
         self.norm = nn.Parameter(torch.ones(self.d))

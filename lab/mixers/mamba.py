@@ -4,10 +4,10 @@
     low, B, C = W_x u                               delta = softplus(W_dt low + b_dt)
     h_t = exp(delta_t A) h_{t-1} + delta_t u_t B_t  y = W_out ((C h + skip * u) * SiLU(z))
 
-A = -exp(A_log). low has ceil(D / 16) channels, the convolution config.conv taps and a bias. W_x has
+A = -exp(A_log). low has ceil(D / 16) channels, the convolution config.d_conv taps and a bias. W_x has
 no bias; W_in and W_out have one only with config.bias. Start as in the authors' code: A = -1,
 -2, ..., -N in every channel, skip 1, W_dt uniform in +-rank^-1/2, softplus(b_dt) log-uniform in
-[1e-3, 1e-1]; W_in, W_x and W_out are nn.Linear and start as lab.model starts all of those.
+[1e-3, 1e-1]; W_in, W_x and W_out are nn.Linear and start as lab.nn.model starts all of those.
 
 Parameters without biases, w taps: 3 D E + E (w + 2 rank + 3 N + 3).
 """
@@ -39,11 +39,11 @@ class Mamba(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        D, E, N = config.width, config.expand * config.width, config.state
+        D, E, N = config.width, config.expand * config.width, config.d_state
         rank = math.ceil(D / 16)
         self.parts = rank, N, N
         self.in_proj = projection(config, D, 2 * E)
-        self.conv = ShortConv(E, config.conv, bias=True, silu=True)
+        self.conv = ShortConv(E, config.d_conv, bias=True, silu=True)
         self.x_proj = nn.Linear(E, sum(self.parts), bias=False)
         self.dt_weight = nn.Parameter(torch.empty(E, rank).uniform_(-(rank**-0.5), rank**-0.5))
         self.dt_bias = nn.Parameter(step_bias(E))

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lab.data import Rows
+from lab.data.rows import Rows
 from lab.testing.properties import sample
 from tasks import Batch, Role, Task, left_align
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.data import Rows, join
+from lab.data.rows import Rows, join
 from tasks import Batch, Role
 from tasks._program import replay
 from tasks.addition import Addition

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lab.data import join
+from lab.data.rows import join
 from lab.testing import options, seeds
 from tasks import Role
 from tasks.copy import Copy

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tasks.istree
-from lab.data import Rows
+from lab.data.rows import Rows
 from lab.testing import first_error, options, seeds, valid_lengths
 from tasks import Role
 from tasks.istree import IsTree

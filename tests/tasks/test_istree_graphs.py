@@ -10,7 +10,7 @@ import networkx as nx
 import numpy as np
 import pytest
 
-from lab.data import Rows
+from lab.data.rows import Rows
 from tasks._split import fingerprint, held_out
 from tasks.istree import IsTree
 from tests.tasks.graphs import (

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.data import Rows
+from lab.data.rows import Rows
 from tasks._program import replay
 from tasks.multiplication import Multiplication
 from tests.tasks.common import check, edits, many, printed

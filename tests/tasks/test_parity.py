@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lab.data import Rows
+from lab.data.rows import Rows
 from lab.testing import check_task, options
 from tasks import Batch, Role
 from tasks.parity import Parity

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lab.data import join
+from lab.data.rows import join
 from lab.testing import first_error, options, seeds
 from tasks import Role
 from tasks.planted import Planted

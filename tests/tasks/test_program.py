@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.data import Rows
+from lab.data.rows import Rows
 from tasks import Role, load, names
 from tasks._program import TuringProgram, history, replay, trace
 from tasks._split import draw_digit

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.data import Rows
+from lab.data.rows import Rows
+from lab.data.thoughts import damage, draw_corruptions
 from lab.testing import seeds
-from lab.thoughts import damage, draw_slips
 from tasks import Batch, Role, Task, load, names
 from tasks._groups import compose, group
 from tasks._program import TuringProgram
@@ -148,7 +148,7 @@ def check_twin(task: Task, length: int, batch: Batch, corruptions: np.ndarray) -
 def test_a_run_continues_from_its_errors(task: Task, length: int, seed: int, rate: float) -> None:
     rng = np.random.default_rng(seed)
     batch = task.sample(rng, 6, length)
-    corruptions = draw_slips(rng, batch.tokens.shape, 0.7, rate)
+    corruptions = draw_corruptions(rng, batch.tokens.shape, 0.7, rate)
     recomputed = check_twin(task, length, batch, corruptions)
     spared = (corruptions < 0).all(1)
     T = min(batch.tokens.shape[1], recomputed.tokens.shape[1])
@@ -177,7 +177,7 @@ def test_errors_change_answers() -> None:
     """An odd number of errors turns a parity around, an even one does not."""
     task = Parity(k=5)
     batch = Rows(task, 12, 0)[0:400]
-    corruptions = draw_slips(np.random.default_rng(0), batch.tokens.shape, 1.0, 0.3)
+    corruptions = draw_corruptions(np.random.default_rng(0), batch.tokens.shape, 1.0, 0.3)
     recomputed = damage(task, 12, batch, corruptions, True)
     odd = (corruptions[:, 12:-1] >= 0).sum(1) % 2
     assert ((recomputed.tokens[:, -1] ^ batch.tokens[:, -1]) == odd).all() and 0 < odd.mean() < 1

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.data import Rows
+from lab.data.rows import Rows
 from lab.testing import options
 from tasks import Role
 from tasks._program import replay

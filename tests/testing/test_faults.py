@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import tasks
-from lab.data import join
+from lab.data.rows import join
 from lab.testing import balanced, disjoint, findings, solved, valid_lengths
 from tasks import Batch, Role, Task
 

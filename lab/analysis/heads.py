@@ -1,0 +1,207 @@
+"""What a trained model looks at: attention, activations and gates on the rows of a probe.
+
+Per head of an attention layer, for the queries i = 1 .. T of a row (padding left out) and their
+weights a_i1 .. a_ii:
+
+    entropy   min over i >= 2 of -sum_j a_ij log a_ij / log i, then the mean over rows (2410.05459;
+              its code adds 1e-9 inside the log, we do not). 0: one token alone, 1: all alike
+    sink      mean over i >= 2 of a_i1, the attention sink (F-Attn of 2505.06708; which queries it
+              takes is not known to us; a_11 is always 1)
+    dependency_weight  mean over marked queries of the weight m on their marked tokens
+    margin    mean over the same of log m - log(1 - m): the logit of the dependencies over the log-sum-exp
+              of the others (2512.13898)
+    retrieval_score    share of marked queries whose heaviest token is marked: the retrieval-head score of
+              2404.15574, which counts correct rows only; here all rows count
+
+Marked is what Task.dependencies says, or columns given by hand. Per layer, of what the block passes on:
+
+    peak      max |hidden| over rows and tokens; `activation` is its mean over layers (M-Act of
+              2505.06708)
+    gate      mean score of the gate
+    before, after    mean |y| of what the heads read, before and after a gate at G1
+    below_2, below_3    share of the entries of y (after the gate) below 1e-2 and 1e-3 (2505.06708)
+
+Layers, heads and tokens count from 0. lab/analysis/interventions.py switches heads off and measures
+the loss between checkpoints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lab.analysis.subject import Layer, Subject, dependency_mask, layers
+from tasks import Role
+
+NUMBERS = 1 << 23  # of attention weights at a time: 64 MiB
+
+
+@dataclass(frozen=True)
+class HeadStats:
+    """One head, by the definitions above. None: no row has a second token, or nothing is marked.
+    margin is -inf for a head that cannot see its dependencies."""
+
+    layer: int
+    head: int
+    entropy: float | None
+    sink: float | None
+    dependency_weight: float | None
+    margin: float | None
+    retrieval_score: float | None
+
+
+@dataclass(frozen=True)
+class LayerStats:
+    """One layer, by the definitions above. None: it is no attention, or it has no gate."""
+
+    layer: int
+    mixer: str
+    peak: float
+    gate: float | None
+    before: float | None
+    after: float | None
+    below_2: float | None
+    below_3: float | None
+
+
+@dataclass(frozen=True)
+class AnalysisResult:
+    """What `measure` finds. heads: those of attention layers, from bottom to top."""
+
+    run: str
+    at: str
+    probe: str
+    length: int
+    rows: int
+    activation: float
+    heads: tuple[HeadStats, ...]
+    layers: tuple[LayerStats, ...]
+
+
+def entropy(weights: Tensor, valid: Tensor) -> Tensor:
+    """Normalised entropy of each row's sharpest query: weights [n,H,T,T], valid bool [n,T] (no
+    padding) -> [n,H]; inf for a row of one token."""
+    T = weights.shape[-1]
+    of_query = torch.special.entr(weights[:, :, 1:]).sum(-1)
+    of_query = of_query / torch.arange(2, T + 1, device=weights.device, dtype=weights.dtype).log()
+    return of_query.masked_fill(~valid[:, None, 1:], torch.inf).amin(2)
+
+
+def sink(weights: Tensor, valid: Tensor) -> Tensor:
+    """Weight on the first token, of every query after it: [n,H,T,T], [n,T] -> [queries,H]."""
+    return weights[:, :, 1:, 0].transpose(1, 2)[valid[:, 1:]]
+
+
+def dependency_weight(weights: Tensor, marks: Tensor) -> Tensor:
+    """Weight on the marked tokens, of every query that has some: weights [n,H,T,T], marks bool
+    [n,T,T] -> [queries,H]."""
+    mass = torch.where(marks[:, None], weights, 0.0).sum(-1)
+    return mass.transpose(1, 2)[marks.any(-1)]
+
+
+def margin(weights: Tensor, marks: Tensor) -> Tensor:
+    """log m - log(1 - m) for m of `dependency_weight`, [queries,H]; both are sums, so 1 is reached gently."""
+    return dependency_weight(weights, marks).log() - _others(weights, marks).log()
+
+
+def _others(weights: Tensor, marks: Tensor) -> Tensor:
+    mass = torch.where(marks[:, None], 0.0, weights).sum(-1)
+    return mass.transpose(1, 2)[marks.any(-1)]
+
+
+def retrieval_score(weights: Tensor, marks: Tensor) -> Tensor:
+    """Whether the heaviest token is marked: 0. or 1. for every marked query, [queries,H]."""
+    n, H, T, _ = weights.shape
+    on = marks[:, None].expand(n, H, T, T).gather(3, weights.argmax(-1, keepdim=True))[..., 0]
+    return on.transpose(1, 2)[marks.any(-1)].to(weights.dtype)
+
+
+def attention_maps(subject: Subject, row: int = 0) -> tuple[list[int], np.ndarray]:
+    """Attention in one row: which layers have it, and its weights [L,H,T,T] without padding."""
+    T = int((subject.batch.roles[row] != Role.PAD).sum())
+    found = {
+        layer.number: layer.weights[0, :, :T, :T].cpu().numpy()
+        for layer in layers(subject, slice(row, row + 1))
+        if layer.weights is not None
+    }
+    empty = np.zeros((0, subject.model.config.heads, T, T))
+    return list(found), np.stack(list(found.values())) if found else empty
+
+
+def measure(subject: Subject, columns: tuple[int, ...] = ()) -> AnalysisResult:
+    """All of the above, on all rows of the subject. columns: marked for every supervised token,
+    instead of what the task marks."""
+    batch, config = subject.batch, subject.model.config
+    n, T = batch.tokens.shape
+    marks = dependency_mask(subject, columns)
+    parts: dict[tuple[int, str], list[np.ndarray]] = {}
+    size = max(1, NUMBERS // (config.heads * T * T))
+    for start in range(0, n, size):
+        rows = slice(start, start + size)
+        valid = torch.from_numpy(batch.roles[rows] != Role.PAD)
+        own = None if marks is None else torch.from_numpy(marks[rows])
+        for layer in layers(subject, rows):
+            for name, values in (_of_layer(layer, valid) | _of_heads(layer, valid, own)).items():
+                parts.setdefault((layer.number, name), []).append(values.cpu().numpy())
+    whole = {key: np.concatenate(values) for key, values in parts.items()}
+    stack = config.stack()
+    depths = tuple(_depth(i, mixer, whole) for i, mixer in enumerate(stack))
+    seen = [i for i in range(len(stack)) if (i, "sink") in whole]
+    return AnalysisResult(
+        run=subject.run,
+        at=subject.at,
+        probe=subject.probe.label,
+        length=subject.probe.length,
+        rows=n,
+        activation=float(np.mean([depth.peak for depth in depths])),
+        heads=tuple(_head(i, h, whole) for i in seen for h in range(config.heads)),
+        layers=depths,
+    )
+
+
+def _of_heads(layer: Layer, valid: Tensor, marks: Tensor | None) -> dict[str, Tensor]:
+    """Values to average, [items,H], under the names of Head's fields."""
+    if layer.weights is None:
+        return {}
+    weights = layer.weights
+    valid, more = valid.to(weights.device), valid.sum(1) > 1
+    found = {"entropy": entropy(weights, valid)[more], "sink": sink(weights, valid)}
+    if marks is not None:
+        marks = marks.to(weights.device)
+        for measured in (dependency_weight, margin, retrieval_score):
+            found[measured.__name__] = measured(weights, marks)
+    return found
+
+
+def _of_layer(layer: Layer, valid: Tensor) -> dict[str, Tensor]:
+    """Values per token, [tokens], under the names of Depth's fields."""
+    valid = valid.to(layer.hidden.device)
+    found = {"peak": layer.hidden[valid].abs().amax(-1)}
+    if layer.scores is not None:
+        found["gate"] = layer.scores[valid].flatten(1).mean(1)
+    if layer.before is not None and layer.after is not None:
+        before, after = (y[valid].flatten(1).abs() for y in (layer.before, layer.after))
+        found |= {"before": before.mean(1), "after": after.mean(1)}
+        small = {"below_2": after < 1e-2, "below_3": after < 1e-3}
+        found |= {name: below.double().mean(1) for name, below in small.items()}
+    return found
+
+
+def _head(layer: int, head: int, whole: dict[tuple[int, str], np.ndarray]) -> HeadStats:
+    def mean(name: str) -> float | None:
+        values = whole.get((layer, name), np.zeros((0, 0)))
+        return float(values[:, head].mean()) if len(values) else None
+
+    names = ("entropy", "sink", "dependency_weight", "margin", "retrieval_score")
+    return HeadStats(layer, head, *(mean(name) for name in names))
+
+
+def _depth(layer: int, mixer: str, whole: dict[tuple[int, str], np.ndarray]) -> LayerStats:
+    def mean(name: str) -> float | None:
+        return float(whole[layer, name].mean()) if (layer, name) in whole else None
+
+    names = ("gate", "before", "after", "below_2", "below_3")
+    return LayerStats(layer, mixer, float(whole[layer, "peak"].max()), *(mean(n) for n in names))

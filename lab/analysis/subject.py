@@ -1,0 +1,166 @@
+"""A trained model and rows of a probe, from a run folder, and what every layer does with them.
+
+A run folder is read as data: JSON and safetensors, never code. All in float32 (weights of attention
+in float64), whatever the precision of training.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+from lab.config import Experiment, Probe
+from lab.config.experiment import from_json
+from lab.data.position_ids import position_ids
+from lab.data.rows import join
+from lab.evaluation.score import questions
+from lab.nn.model import Model, make_model
+from lab.results.files import read_json
+from lab.training import checkpoint
+from tasks import Batch, Role, Task, refuse
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained model, at a checkpoint such as step-500, and rows of a probe to look at it with."""
+
+    run: str
+    at: str
+    experiment: Experiment
+    model: Model
+    probe: Probe
+    batch: Batch
+
+    @property
+    def task(self) -> Task:
+        """The task that the rows are drawn from."""
+        return self.probe.of(self.experiment.task)
+
+
+class Layer(NamedTuple):
+    """What one layer did with n rows. number: from the bottom. hidden [n,T,D]: what it passed on.
+    The rest only where it is attention: weights [n,H,T,T], and [n,T,H,d] before and after a gate at
+    G1; scores of a gate, [n,T,...]."""
+
+    number: int
+    hidden: Tensor
+    weights: Tensor | None
+    before: Tensor | None
+    after: Tensor | None
+    scores: Tensor | None
+
+
+def load_model(
+    run: str | Path, at: str | None = None, trusted: type[Task] | None = None
+) -> tuple[Experiment, Model, str]:
+    """The experiment of a run folder, its model at a checkpoint (step-500 or branch-500; None: the
+    last step), and the name of that checkpoint.
+
+    Never executes what the folder contains; trusted: the class of a task from a file that the
+    caller asked for. ValueError in words when there is no such run, checkpoint or task.
+    """
+    run = Path(run)
+    if not (run / "config.json").is_file():
+        raise refuse("RUN", str(run), "it is no run folder (it has no config.json)")
+    experiment = from_json(read_json(run / "config.json"), trusted)
+    if at is None:
+        there = checkpoint.list_checkpoints(run / "checkpoint")
+        if not there:
+            raise refuse("RUN", str(run), "it has no checkpoint")
+        at = there[-1].name
+    path = checkpoint.find_checkpoint(run / "checkpoint", at)
+    model = make_model(experiment)
+    try:
+        checkpoint.load_weights(path, model)
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise refuse("checkpoint", at, f"{path} is damaged: {error}") from None
+    kind, _, step = path.name.partition("-")
+    return experiment, model.eval(), f"{kind}-{int(step)}"
+
+
+def open_run(
+    run: str | Path,
+    label: str | None = None,
+    length: int | None = None,
+    rows: int = 64,
+    at: str | None = None,
+    trusted: type[Task] | None = None,
+) -> Subject:
+    """The model of a run folder and the first rows of one of its probes: the one of this label and
+    length, the first that fits where one is None. Another length than any probe's is allowed."""
+    experiment, model, at = load_model(run, at, trusted)
+    fits = [p for p in experiment.probes if label in (None, p.label)]
+    if not fits:
+        labels = dict.fromkeys(p.label for p in experiment.probes)
+        raise refuse("probe", label, f"this run has {', '.join(map(repr, labels))}")
+    probe = next((p for p in fits if length in (None, p.length)), None)
+    probe = probe or dataclasses.replace(fits[0], length=length or fits[0].length)
+    return Subject(str(run), at, experiment, model, probe, first_rows(experiment, probe, rows))
+
+
+def first_rows(experiment: Experiment, probe: Probe, rows: int) -> Batch:
+    """The first of the rows that lab.evaluation scores on a probe, as the model is asked them."""
+    return join(list(questions(experiment, dataclasses.replace(probe, n=rows))))
+
+
+def dependency_mask(subject: Subject, columns: tuple[int, ...] = ()) -> np.ndarray | None:
+    """Which tokens matter to which query: bool [n,T,T], true at [row, i, j] where the token after i
+    is supervised and follows from the one at j. From the task, or the given columns for every
+    supervised token; None where neither tells."""
+    batch = subject.batch
+    n, T = batch.tokens.shape
+    once = subject.experiment.prompt_repeats == 1
+    found = subject.task.dependencies(batch, subject.probe.length) if once else None
+    if columns:
+        outside = [c for c in columns if not 0 <= c < T]
+        if outside:
+            raise refuse("dependencies", outside[0], f"a column from 0 to {T - 1}")
+        found = np.zeros((n, T, T), np.bool_)
+        found[:, :, list(columns)] = True
+        found &= np.tri(T, dtype=np.bool_)
+    if found is None:
+        return None
+    supervised = np.isin(batch.roles[:, 1:], (Role.THOUGHT, Role.ANSWER))
+    found[:, :-1] &= supervised[:, :, None]
+    found[:, -1] = False
+    return found
+
+
+@torch.inference_mode()
+def layers(subject: Subject, rows: slice = slice(None)) -> list[Layer]:
+    """What every layer does with some of the rows, from bottom to top."""
+    model, batch = subject.model, subject.batch
+    tokens = torch.from_numpy(np.ascontiguousarray(batch.tokens[rows]))
+    given = position_ids(subject.task, model.config, batch)
+    ids = None if given is None else torch.from_numpy(np.ascontiguousarray(given[rows]))
+    reads: list[Tensor] = []
+    passes: list[Tensor] = []
+    hooks = []
+    for block in model.blocks:
+        mixer: Any = block.mixer
+        hooks.append(mixer.register_forward_pre_hook(lambda _, args: reads.append(args[0])))
+        hooks.append(block.register_forward_hook(lambda _, args, out: passes.append(out)))
+    try:
+        model.eval()
+        device = next(model.parameters()).device
+        model.hidden(tokens.to(device), ids=None if ids is None else ids.to(device))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    found = []
+    for number, block in enumerate(model.blocks):
+        attention: Any = block.mixer
+        if not hasattr(attention, "look"):
+            found.append(Layer(number, passes[number], None, None, None, None))
+            continue
+        scores = None if attention.gate is None else attention.gate.scores(reads[number])
+        weights, before, after = attention.look(reads[number])
+        found.append(Layer(number, passes[number], weights, before, after, scores))
+    return found

@@ -1,0 +1,152 @@
+"""The command `lab bench`: speed on this machine, as a table, JSON or a record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lab.cli.common import JSON
+from lab.errors import UsageError
+
+RECORD = click.option("--record", type=click.Path(path_type=Path), help="write a JSON record here")
+
+
+@click.group()
+def bench() -> None:
+    """Measure speed on this machine; --record keeps the figures with their environment."""
+
+
+@bench.command("tasks")
+@click.option("--batch", type=click.IntRange(1), default=1024, show_default=True, help="rows drawn")
+@RECORD
+@JSON
+def bench_tasks(batch: int, record: Path | None, as_json: bool) -> None:
+    """Rows and tokens a second of every generator, with its thought, on one thread."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from lab.bench.tasks import measure
+
+    found = []
+    table = Table(box=None, pad_edge=False)
+    for heading in ("task", "length", "rows/s", "Mtokens/s", "tokens/row", "bytes/row"):
+        table.add_column(heading, justify="left" if heading == "task" else "right")
+    for row in measure(batch):
+        found.append(row)
+        changed = " ".join(f"{k}={v}" for k, v in row["changed"].items())
+        table.add_row(
+            f"{row['task']} {changed}".strip(),
+            str(row["length"]),
+            f"{row['rows_per_second']:,.0f}",
+            f"{row['tokens_per_second'] / 1e6:.1f}",
+            f"{row['tokens_per_row']:.0f}",
+            str(row["bytes_per_row"]),
+        )
+    write_record(record, "lab bench tasks" + (f" --batch {batch}" if batch != 1024 else ""), found)
+    if as_json:
+        click.echo(json.dumps(found))
+    else:
+        Console().print(table)
+
+
+@bench.command("train")
+@RECORD
+@JSON
+def bench_train(record: Path | None, as_json: bool) -> None:
+    """Milliseconds of a training step, and of the same step with logits at every place."""
+    from lab.bench.train import measure
+
+    _report(measure(), "lab bench train", record, as_json)
+
+
+@bench.command("decode")
+@RECORD
+@JSON
+def bench_decode(record: Path | None, as_json: bool) -> None:
+    """Seconds to decode 256 istree traces, and to do it by reading the prefix again each time."""
+    from lab.bench.decode import measure
+
+    _report(measure(), "lab bench decode", record, as_json)
+
+
+@bench.command("compile")
+@RECORD
+@JSON
+def bench_compile(record: Path | None, as_json: bool) -> None:
+    """Registers, spills and tensor-core instructions of every kernel, compiled without a GPU."""
+    from kernels import has_triton
+    from lab.bench.compile import measure
+
+    if not has_triton():
+        raise click.ClickException("lab bench compile needs triton, which is not installed")
+    try:
+        _report(measure(), "lab bench compile", record, as_json)
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from None
+
+
+@bench.command("kernels")
+@RECORD
+@JSON
+def bench_kernels(record: Path | None, as_json: bool) -> None:
+    """Operators on this GPU against floors and peers, forward and backward, and the goals met."""
+    import torch
+
+    from lab.bench.kernels import goals, measure
+
+    if not torch.cuda.is_available():
+        raise click.ClickException("lab bench kernels needs a CUDA device; torch sees none")
+    rows = list(measure(torch.device("cuda")))
+    _report(rows, "lab bench kernels", record, as_json, device="cuda")
+    if not as_json:
+        for says, met in goals(rows):
+            click.echo(f"{'not measured' if met is None else 'met' if met else 'missed'}: {says}")
+
+
+def _report(
+    rows: Iterable[dict[str, Any]],
+    command: str,
+    record: Path | None,
+    as_json: bool,
+    device: str = "cpu",
+) -> None:
+    """All columns of the rows as a table or as JSON, and as a record."""
+    from rich.console import Console
+    from rich.table import Table
+
+    found = list(rows)
+    write_record(record, command, found, device)
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    table = Table(box=None, pad_edge=False)
+    names = list(dict.fromkeys(name for row in found for name in row))
+    for name in names:
+        value = found[0].get(name)
+        heading = name.replace("_", " ").replace("milliseconds", "ms")
+        table.add_column(heading, justify="left" if isinstance(value, str) else "right")
+    for row in found:
+        cells = (row.get(name) for name in names)
+        shown = (f"{v:.3g}" if isinstance(v, float) else v for v in cells)
+        table.add_row(*("-" if v is None else str(v) for v in shown))
+    Console().print(table)
+
+
+def write_record(
+    record: Path | None, command: str, rows: list[dict[str, Any]], device: str = "cpu"
+) -> None:
+    """Write a record: the command, the environment and the rows."""
+    if record is None:
+        return
+    from lab.results.environment import environment
+    from lab.results.files import write_json
+
+    try:
+        made = {"command": command, "environment": environment(device, 1)}
+        write_json(record, {**made, "rows": rows})
+    except OSError as error:
+        raise UsageError(f"--record {record}: {error.strerror or error}") from None

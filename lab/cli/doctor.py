@@ -1,0 +1,73 @@
+"""What this machine can do, for `lab doctor`."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lab.cli.common import JSON
+
+
+@click.command()
+@JSON
+def doctor(as_json: bool) -> None:
+    """Say what this machine can do: torch, triton, GPU, bf16, threads."""
+    found = examine()
+    if as_json:
+        click.echo(json.dumps(found))
+        return
+    width = max(map(len, found))
+    for name, value in found.items():
+        click.echo(f"{name.ljust(width)}  {value}")
+
+
+def examine() -> dict[str, Any]:
+    """Facts by name, in the order in which a person asks for them."""
+    import torch
+
+    import kernels
+    from lab import __version__
+    from lab.results.environment import cpu_name
+
+    flags = _cpu_flags()
+    fast = [name for name in ("avx512_bf16", "amx_bf16", "bf16") if name in flags]
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "lab": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "triton": _version("triton") or "not installed (kernels run their reference)",
+        "kernels": "triton" if kernels.has_triton() and gpus else "reference (no GPU)",
+        "processor": cpu_name(),
+        "cores": os.cpu_count(),
+        "torch threads": torch.get_num_threads(),
+        "bf16 on the CPU": f"fast ({', '.join(fast)})" if fast else "slow: stay with fp32",
+        "GPU": ", ".join(gpus) or "none",
+        "bf16 on the GPU": torch.cuda.is_bf16_supported() if gpus else "-",
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_flags() -> set[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return set()
+    return {
+        word
+        for line in lines
+        if line.startswith(("flags", "Features"))
+        for word in line.partition(":")[2].split()
+    }

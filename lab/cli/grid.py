@@ -1,0 +1,157 @@
+"""The grid of `lab sweep`: --grid PATH=VALUES, each combination an experiment for every seed.
+
+PATH is an option of the experiment (k, length), a field of model or train by its plain name (lr,
+width), or what --set takes (task.k, train.lr, cot). VALUES go by commas, whole numbers also by
+a..b. With a semicolon among them, semicolons part the values, and commas belong to a value:
+lengths=1..4;1..8, layers=mamba*7,attention;attention*8.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import itertools
+import re
+import typing
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lab.cli.options import PARTS, build
+from lab.config import Experiment
+from lab.config.experiment import with_seeds
+from lab.config.fields import parse
+from lab.config.presets import PRESETS
+from lab.data.position_ids import check_rows
+from tasks import refuse
+
+MOST = 10_000  # combinations
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One --grid: its path, the values as texts and what they mean."""
+
+    path: str
+    texts: tuple[str, ...]
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Combination:
+    """One choice of a value on every axis, and its experiments, one for each seed."""
+
+    texts: dict[str, str]
+    values: dict[str, Any]
+    experiments: tuple[Experiment, ...]
+
+    @property
+    def label(self) -> str:
+        return " ".join(f"{path}={text}" for path, text in self.texts.items())
+
+
+def combinations(function: Callable[..., Experiment], given: dict[str, Any]) -> list[Combination]:
+    """Every combination of given["grids"], built and checked.
+
+    ValueError names the combination that cannot be used, or two that are the same run.
+    """
+    axes = [axis(function, text) for text in given["grids"]]
+    size = 1
+    for number, one in enumerate(axes):
+        size *= len(one.texts)
+        if one.path in [other.path for other in axes[:number]]:
+            raise refuse("--grid", one.path, "it stands there twice")
+        said = [text.partition("=")[0] for text in given["sets"]]
+        if given.get(one.path) is not None or one.path in said:
+            raise refuse("--grid", one.path, "another option sets it too")
+    if size > MOST:
+        raise refuse("--grid", f"{size} combinations", f"at most {MOST}")
+    found = []
+    seen: dict[str, str] = {}
+    for choice in itertools.product(*(range(len(one.texts)) for one in axes)):
+        texts = {one.path: one.texts[i] for one, i in zip(axes, choice, strict=True)}
+        values = {one.path: one.values[i] for one, i in zip(axes, choice, strict=True)}
+        label = Combination(texts, values, ()).label
+        try:
+            base = check_rows(_build(function, given, texts))
+        except ValueError as error:
+            raise ValueError(f"{label}: {error}") from None
+        if base.slug in seen:
+            raise refuse("--grid", label, f"it is the same run as {seen[base.slug]}")
+        seen[base.slug] = label
+        found.append(Combination(texts, values, tuple(with_seeds(base, given["seeds"]))))
+    return found
+
+
+def axis(function: Callable[..., Experiment], text: str) -> Axis:
+    """One --grid from its text."""
+    path, equals, values = text.partition("=")
+    path = path.strip().replace("-", "_")
+    if not equals:
+        raise refuse("--grid", text, "it needs the form PATH=VALUES, such as task.k=1..4")
+    if path in ("seed", "train.seed"):
+        raise refuse("--grid", text, "--seeds gives every combination its seeds")
+    hint = kind(function, path)
+    texts = spread(path, values, hint)
+    meant = tuple(parse(value, hint, path) for value in texts)
+    for number, value in enumerate(meant):
+        if value in meant[:number]:
+            raise refuse("--grid", text, f"{texts[number]} stands there twice")
+    return Axis(path, texts, meant)
+
+
+def kind(function: Callable[..., Experiment], path: str) -> Any:
+    """The type of what a path of the grid sets."""
+    own = typing.get_type_hints(function)
+    own.pop("return", None)
+    special = {"cot": bool, "prompt_repeats": int, "preset": typing.Literal[tuple(PRESETS)]}
+    plain = {**special, **typing.get_type_hints(PARTS["model"])}
+    plain |= {**typing.get_type_hints(PARTS["train"]), **own}
+    head, _, leaf = path.partition(".")
+    parts = {**PARTS, "task": type(function().task)}
+    if not leaf and path in plain:
+        return plain[path]
+    if head in parts:
+        fields = {f.name for f in dataclasses.fields(parts[head])}
+        if leaf in fields:
+            return typing.get_type_hints(parts[head])[leaf]
+        raise refuse("--grid", path, f"the fields of {head} are {', '.join(sorted(fields))}")
+    allowed = f"an option ({', '.join(own)}), a field of model or train, or a path such as task.k"
+    raise refuse("--grid", path, allowed)
+
+
+def spread(path: str, text: str, hint: Any) -> tuple[str, ...]:
+    """The values of an axis as texts: "1..3,5" is 1 2 3 5."""
+    kinds = {hint, *typing.get_args(hint)}
+    listed = any(typing.get_origin(k) is tuple for k in kinds)
+    if ";" in text:
+        parts = [part.strip() for part in text.removesuffix(";").split(";")]
+    elif listed and ("," in text or ".." in text):
+        raise refuse("--grid", f"{path}={text}", "part lists by semicolons, such as 1..4;1..8")
+    else:
+        parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise refuse("--grid", f"{path}={text}", "a value is missing")
+    if listed or not kinds & {int, float}:
+        return tuple(parts)
+    return tuple(value for part in parts for value in _range(path, part))
+
+
+def _range(path: str, text: str) -> Sequence[str]:
+    ends = re.fullmatch(r"(-?\d+)\.\.(-?\d+)", text)
+    if not ends:
+        return [text]
+    low, high = map(int, ends.groups())
+    if not low <= high < low + MOST:
+        raise refuse("--grid", f"{path}={text}", f"a..b goes up, by at most {MOST} values")
+    return [str(value) for value in range(low, high + 1)]
+
+
+def _build(
+    function: Callable[..., Experiment], given: dict[str, Any], texts: dict[str, str]
+) -> Experiment:
+    options = {*inspect.signature(function).parameters, "preset"}
+    options |= {field.name for cls in PARTS.values() for field in dataclasses.fields(cls)}
+    named = {path: text for path, text in texts.items() if path in options}
+    others = [f"{path}={text}" for path, text in texts.items() if path not in options]
+    return build(function, {**given, **named}, [*given["sets"], *others])

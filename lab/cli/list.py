@@ -1,0 +1,131 @@
+"""The command `lab list`: tasks, mixers, experiments, and the runs under a folder, filtered by
+experiment and by fields: `lab list runs parity --where task.k=3 --where cot=true`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from lab.cli.common import JSON, as_cli_errors
+from lab.errors import UsageError
+
+
+@click.command("list")
+@click.argument("what", type=click.Choice(["tasks", "mixers", "experiments", "claims", "runs"]))
+@click.argument("name", required=False)
+@click.option("--where", multiple=True, metavar="PATH=VALUE", help="runs with task.k=3, cot=true")
+@click.option("--out", default="runs", show_default=True, type=click.Path(path_type=Path))
+@JSON
+def list_(what: Any, name: str | None, where: tuple[str, ...], out: Path, as_json: bool) -> None:
+    """List tasks, mixers, experiments, claims, or the runs under --out.
+
+    Runs can be restricted to those of experiment NAME, and to those that match every --where.
+    """
+    if what == "runs":
+        _list_runs(out, name, where, as_json)
+        return
+    if name or where:
+        raise UsageError(f"only runs are filtered: lab list runs {name or ''}".rstrip())
+    import typing
+
+    import tasks
+    from lab import registry
+    from lab.config import ModelConfig
+
+    names = tasks.names() if what == "tasks" else registry.names(what)
+    click.echo(json.dumps(names) if as_json else "\n".join(names))
+    if what == "mixers" and not as_json:
+        from lab.config.presets import PRESETS
+
+        click.echo("\nPut together with --layers NAME*TIMES,NAME. Around and inside them:")
+        for field in ("position", "gate", "gate_at", "norm", "mlp_act", "embed"):
+            choices = typing.get_args(typing.get_type_hints(ModelConfig)[field])
+            click.echo(f"  --{field.replace('_', '-')} {' | '.join(choices)}")
+        switches = (
+            "forget",
+            "qk-norm",
+            "kv-heads",
+            "log-length",
+            "experts",
+            "sigma",
+            "tie-embeddings",
+        )
+        click.echo("  " + " ".join(f"--{name}" for name in switches))
+        click.echo("  --preset " + " | ".join(PRESETS))
+
+
+def _list_runs(out: Path, name: str | None, where: Sequence[str], as_json: bool) -> None:
+    from rich.console import Console
+
+    from lab.cli import tables
+    from lab.results.files import read_json
+    from lab.results.folder import load
+
+    configs = {path.parent: read_json(path) for path in sorted(out.glob("*/config.json"))}
+    with as_cli_errors():
+        kept = [
+            path
+            for path in matching(configs, where)
+            if name is None or configs[path]["name"] == name
+        ]
+    complete = [load(path) for path in kept if (path / "result.json").exists()]
+    unfinished = [path.name for path in kept if not (path / "result.json").exists()]
+    if as_json:
+        rows = [r.to_json() for r in complete]
+        click.echo(json.dumps({"complete": rows, "unfinished": unfinished}))
+    elif not configs:
+        click.echo(f"No runs under {out}. Try: lab run parity --cot")
+    elif not kept:
+        click.echo(f"None of the {len(configs)} runs under {out} is like that.")
+    else:
+        Console().print(tables.runs(complete, unfinished))
+
+
+def matching(configs: dict[Path, dict[str, Any]], where: Sequence[str]) -> list[Path]:
+    """The folders whose configuration has the value of every PATH=VALUE. ValueError for a path that
+    none of them has."""
+    from tasks import refuse
+
+    kept = list(configs)
+    for text in where:
+        path, equals, value = text.partition("=")
+        if not equals:
+            raise refuse("--where", text, "it needs the form PATH=VALUE, such as task.k=3")
+        found = {folder: _field(config, path) for folder, config in configs.items()}
+        if configs and not any(found.values()):
+            raise refuse("--where", path, "no run here has such a field (task.k, train.lr, cot)")
+        kept = [folder for folder in kept if any(_same(v, value) for v in found[folder])]
+    return kept
+
+
+def _field(config: dict[str, Any], path: str) -> list[Any]:
+    """The values at a dotted path, or of a plain name in task, model and train."""
+    head, _, leaf = path.partition(".")
+    if leaf:
+        part = config.get(head)
+        return [part[leaf]] if isinstance(part, dict) and leaf in part else []
+    if head in config and not isinstance(config[head], dict):
+        return [config[head]]
+    return [config[p][head] for p in ("task", "model", "train") if head in config[p]]
+
+
+def _same(value: Any, text: str) -> bool:
+    """Is this value of a configuration what the user spelled?"""
+    from lab.config.fields import parse
+
+    hint: Any
+    if isinstance(value, list):
+        hint = tuple[float, ...] if any(isinstance(v, float) for v in value) else tuple[int, ...]
+    elif isinstance(value, bool | str):
+        hint = type(value)
+    else:
+        hint = float | None
+    try:
+        found = parse(text, hint, "--where")
+    except ValueError:
+        return False
+    return bool(found == (tuple(value) if isinstance(value, list) else value))

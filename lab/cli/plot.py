@@ -1,0 +1,70 @@
+"""The command `lab plot`: a figure of finished runs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from lab.cli.common import JSON, as_cli_errors
+from lab.cli.resolve import find_runs, read_run
+
+KINDS = ["auto", "length", "curve", "heatmap", "samples"]
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.option("--kind", type=click.Choice(KINDS), default="auto", show_default=True)
+@click.option(
+    "--metric",
+    type=click.Choice(["exact", "answer"]),
+    help="teacher-forced exact match, or the answer after the model's own thought"
+    "  [default: answer, where the runs have it]",
+)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="FILE.png or FILE.svg  [default: EXPERIMENT-KIND.png]",
+)
+@JSON
+def plot(
+    runs: tuple[str, ...], kind: str, metric: str | None, out: Path | None, as_json: bool
+) -> None:
+    """Draw finished runs: folders, their names under runs/, or patterns such as "parity-*".
+
+    Runs that differ only in their seed are one line with a band, named by what sets it apart from
+    the others.
+
+    \b
+    length   accuracy against length, the training range shaded
+    curve    loss and accuracy against training rows seen
+    heatmap  accuracy by training length and test length
+    samples  training rows until the first probe was learned
+    auto     what these runs have most to show of
+    """
+    from lab.figures import draw
+    from lab.results.groups import groups
+
+    with as_cli_errors():
+        if out is not None:
+            draw.check(out)
+        paths = dict.fromkeys(path for text in runs for path in find_runs(text))
+        found = [read_run(path) for path in paths]
+        kind = draw.choose(found) if kind == "auto" else kind
+        figure = draw.draw(found, kind, metric)
+        out = out or Path(draw.file_name(found, kind))
+        try:
+            draw.save(figure, out)
+        except OSError as error:
+            raise click.ClickException(f"cannot write {out}: {error.strerror or error}") from None
+    drawn = groups(found)
+    left_out = len(found) - sum(len(group.results) for group in drawn)
+    if left_out:
+        says = f"{left_out} of {len(found)} runs repeat the experiment and seed of another"
+        click.echo(f"{says}; each counts once.", err=True)
+    if as_json:
+        told = [{"label": g.label, "runs": [r.run for r in g.results]} for g in drawn]
+        click.echo(json.dumps({"file": str(out), "kind": kind, "groups": told}))
+    else:
+        click.echo(out)

@@ -1,0 +1,159 @@
+"""The commands on generators: show, check, export, bench."""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from lab.cli.common import JSON, as_cli_errors
+from lab.cli.resolve import experiment_function, load_task, with_options
+
+if TYPE_CHECKING:
+    from lab.testing import Finding
+    from tasks import Task
+
+
+SET = click.option(
+    "--set", "sets", multiple=True, metavar="OPTION=VALUE", help="a task option: k=5"
+)
+
+
+@click.command()
+@click.argument("name")
+@click.option("-n", "n", type=click.IntRange(1), default=5, show_default=True, help="rows")
+@click.option("--length", type=int, help="size of the problem [default: that of lab run]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--split", help="train, test, seen, unseen, ... [default: the training split]")
+@click.option("--cot/--no-cot", default=True, show_default=True)
+@SET
+@JSON
+def show(
+    name: str,
+    n: int,
+    length: int | None,
+    seed: int,
+    split: str | None,
+    cot: bool,
+    sets: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Print rows of a task (a name, or your own FILE.py) with their roles."""
+    import dataclasses
+
+    from rich.console import Console
+
+    from lab.cli import rows as task_rows
+    from lab.data.rows import Rows
+
+    with as_cli_errors():
+        experiment = experiment_function(name)()
+        task = with_options(experiment.task, sets, split)
+        batch = Rows(task, experiment.train.lengths[0] if length is None else length, seed)[0:n]
+    batch = batch if cot else batch.without_thoughts()
+    if as_json:
+        options = {"name": task.name, **dataclasses.asdict(task)}  # type: ignore[call-overload]
+        for tokens, roles in zip(batch.tokens, batch.roles, strict=True):
+            click.echo(json.dumps({**task_rows.row_json(task, tokens, roles), "task": options}))
+        return
+    console = Console()
+    console.print(task_rows.legend(task))
+    for text in task_rows.rows(task, batch, console):
+        console.print(text, soft_wrap=True)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--examples", type=click.IntRange(1), default=200, show_default=True)
+@SET
+@JSON
+def check(name: str, examples: int, sets: tuple[str, ...], as_json: bool) -> None:
+    """Property-test a generator (a name, or your own FILE.py); exit code 1 when a property fails.
+
+    A property that fails is shown with its smallest case.
+    """
+    with as_cli_errors():
+        task = with_options(load_task(name)(), sets, None)
+    broken, rows = 0, []
+    try:
+        for finding in _findings(task, examples):
+            broken += finding.broken is not None
+            rows.append({"property": finding.name, "holds": finding.broken is None})
+            if as_json:
+                rows[-1]["broken"] = finding.broken
+                continue
+            holds = finding.broken is None
+            mark = click.style("ok  ", fg="green") if holds else click.style("FAIL", fg="red")
+            click.echo(f"{mark} {finding.name}")
+            if finding.broken:
+                click.echo(f"     {finding.broken}")
+    except AssertionError as error:
+        raise click.ClickException(str(error)) from None
+    if as_json:
+        click.echo(json.dumps({"task": name, "examples": examples, "properties": rows}))
+    else:
+        says = "every property holds" if not broken else f"{broken} of {len(rows)} properties fail"
+        click.echo(f"{task}: {says}")
+    sys.exit(1 if broken else 0)
+
+
+def _findings(task: Task, examples: int) -> Iterator[Finding]:
+    """`lab.testing.findings`, without the folder that Hypothesis leaves where it is called."""
+    from hypothesis.configuration import set_hypothesis_home_dir
+
+    from lab.testing import findings
+
+    with tempfile.TemporaryDirectory() as folder:
+        set_hypothesis_home_dir(folder)
+        try:
+            yield from findings(task, examples)
+        finally:
+            set_hypothesis_home_dir(None)
+
+
+@click.command()
+@click.argument("name")
+@click.option("--rows", type=click.IntRange(1), required=True, help="how many in all")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True)
+@click.option("--split", default="train", show_default=True, help="train: the training split")
+@click.option("--length", type=int, help="size of the problem [default: that of lab run]")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--cot/--no-cot", default=True, show_default=True)
+@SET
+def export(
+    name: str,
+    rows: int,
+    out: Path,
+    split: str,
+    length: int | None,
+    seed: int,
+    cot: bool,
+    sets: tuple[str, ...],
+) -> None:
+    """Write rows of a task to FILE.jsonl or FILE.parquet; started again, it goes on."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from lab.data.export import export as write
+
+    with as_cli_errors():
+        experiment = experiment_function(name)()
+        task = with_options(experiment.task, sets, split)
+        size = experiment.train.lengths[0] if length is None else length
+        console = Console(stderr=True)
+        with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+            bar = bars.add_task(f"{name} {split}", total=rows)
+            try:
+                there = write(
+                    task, size, seed, rows, cot, out, lambda n: bars.update(bar, completed=n)
+                )
+            except OSError as error:
+                says = f"cannot write {out}: {error.strerror or error}"
+                raise click.ClickException(says) from None
+    says = f" ({there:,} were there already)" if there else ""
+    click.echo(f"{rows:,} rows of {task} at length {size} in {out}{says}")

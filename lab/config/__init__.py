@@ -1,0 +1,31 @@
+"""What can vary in a run: task, model, training and probes, as plain data. No torch.
+
+`Experiment` holds a whole question; the hash of its JSON names its run folder.
+"""
+
+from lab.config.experiment import (
+    Experiment,
+    Probe,
+    Scale,
+    change,
+    from_json,
+    over_lengths,
+    with_seeds,
+)
+from lab.config.model import ModelConfig, Position
+from lab.config.presets import PRESETS
+from lab.config.train import TrainConfig
+
+__all__ = [
+    "PRESETS",
+    "Experiment",
+    "ModelConfig",
+    "Position",
+    "Probe",
+    "Scale",
+    "TrainConfig",
+    "change",
+    "from_json",
+    "over_lengths",
+    "with_seeds",
+]

@@ -1,0 +1,66 @@
+"""From the number of a step to its training batch, and from a task's rows to what a model sees."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import numpy as np
+
+from lab.config import Experiment, TrainConfig
+from lab.data.rows import stream
+from lab.data.thoughts import reveal, training_rows
+from tasks import Batch
+
+
+def batch_for_step(experiment: Experiment) -> Callable[[int], Batch]:
+    """The function from a step's number to its batch."""
+    config, task = experiment.train, experiment.task
+    rows = {length: training_rows(task, length, config) for length in config.lengths}
+    size = -(-(config.examples or 0) // len(rows))  # rows of a fixed set, per length
+
+    @functools.lru_cache(maxsize=2 * len(rows))
+    def order(length: int, epoch: int) -> np.ndarray:
+        key = stream(config.seed, "order", length, epoch)
+        return np.random.default_rng(key).permutation(size)
+
+    fixed = functools.cache(lambda length: rows[length][0:size])
+
+    def draw(step: int) -> Batch:
+        lengths = open_lengths(config, step)
+        rng = np.random.default_rng(stream(config.seed, "length", step))
+        length = lengths[rng.integers(len(lengths))]
+        start, stop = step * config.batch, (step + 1) * config.batch
+        if config.examples is None:
+            batch = rows[length][start:stop]
+        else:
+            number = np.arange(start, stop)
+            chosen = [order(length, int(e))[i] for e, i in zip(*divmod(number, size), strict=True)]
+            batch = fixed(length)[np.array(chosen)]
+        return visible(experiment, batch, step)
+
+    return draw
+
+
+def open_lengths(config: TrainConfig, step: int) -> list[int]:
+    """The lengths that a step draws from, each as likely as the others, shortest first.
+
+    With a curriculum over S steps (its share of all, rounded), step s = 0, 1, ... < S draws from
+    the shortest ceil(lengths x (s + 1) / S); later steps draw from all.
+    """
+    lengths = sorted(config.lengths)
+    span = round(config.curriculum * config.steps)
+    return lengths if step >= span else lengths[: -(-len(lengths) * (step + 1) // span)]
+
+
+def visible(experiment: Experiment, batch: Batch, step: int | None = None) -> Batch:
+    """What the model sees of a task's rows: without thoughts if so asked, prompts repeated, the
+    thoughts given away as far as step (of training, from 0; None: a probe) has it."""
+    seen = batch if experiment.cot else batch.without_thoughts()
+    seen, shares = seen.repeat_prompt(experiment.prompt_repeats), experiment.train.reveal
+    if not shares:
+        return seen
+    part = len(shares) - 1
+    if step is not None:
+        part = min(part, step * len(shares) // experiment.train.steps)
+    return reveal(seen, shares[part])

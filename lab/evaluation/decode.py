@@ -1,0 +1,117 @@
+"""Free-running decoding: the model writes every supervised token itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+
+from lab.data.position_ids import position_ids
+from lab.nn.model import Model, select_rows
+from tasks import Batch, Role, Task
+
+# How a token is chosen: pick(logits [m, V], which rows of the batch [m], place in the row) -> [m].
+Pick = Callable[[torch.Tensor, np.ndarray, int], np.ndarray]
+
+
+def greedy(logits: torch.Tensor, rows: np.ndarray, t: int) -> np.ndarray:
+    """The most likely token."""
+    return logits.argmax(-1).cpu().numpy()
+
+
+@torch.inference_mode()
+def decode(model: Model, task: Task, batch: Batch, pick: Pick = greedy) -> np.ndarray:
+    """Rows int64 [n, T]: prompts forced, tools answered, the rest the model's own tokens.
+
+    Rows move together, one column a step, with the mixers' states; those that have ended are left
+    out of the steps. Places after a stop token hold 0. T is that of the batch, which fits every
+    right row. Coupled places of generated tokens are the reference's, predicted ones the model's.
+    """
+    device = next(model.parameters()).device
+    told = batch.roles == Role.PROMPT
+    T = batch.tokens.shape[1]
+    ids = position_ids(task, model.config, batch)
+    start = int((told.cumprod(1)).sum(1).min())  # every row's prompt goes at least this far
+    written = np.where(told, batch.tokens, 0)
+    rows = np.arange(len(batch))  # those still in the state
+    done = np.zeros(len(batch), bool)
+
+    def on_device(array: np.ndarray | None) -> torch.Tensor | None:
+        return None if array is None else torch.from_numpy(np.ascontiguousarray(array)).to(device)
+
+    prompt = on_device(written[:, :start])
+    assert prompt is not None
+    logits, state = model.prefill(prompt, on_device(None if ids is None else ids[:, :start]))
+    for t in range(start, T):
+        own = pick(logits, rows, t)
+        for i, token in _served(task, written[rows, :t], told[rows, t] | done[rows]):
+            own[i] = token
+        written[rows, t] = np.where(
+            told[rows, t], batch.tokens[rows, t], np.where(done[rows], 0, own)
+        )
+        if task.stop:
+            done[rows] |= np.isin(written[rows, t], task.stop) & ~told[rows, t]
+            left = np.flatnonzero(~done[rows])
+            if not len(left):
+                break
+            if len(left) <= 0.875 * len(rows):  # worth the copy
+                rows = rows[left]
+                state = select_rows(state, torch.from_numpy(left).to(device))
+        if t + 1 < T:
+            place = on_device(None if ids is None else ids[rows, t])
+            if place is not None and state.place is not None:
+                place = torch.where(torch.from_numpy(told[rows, t]).to(device), place, state.place)
+            token_ids = torch.from_numpy(written[rows, t]).to(device)
+            logits, state = model.step(token_ids, state, place)
+    return written
+
+
+def _served(task: Task, prefix: np.ndarray, skip: np.ndarray) -> Iterator[tuple[int, int]]:
+    if type(task).tool is Task.tool:
+        return
+    for row in np.flatnonzero(~skip):
+        token = task.tool(prefix[row].tolist())
+        if token is not None:
+            yield int(row), token
+
+
+def compare(
+    task: Task, batch: Batch, written: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """answer right bool [n], thought right bool [n], index of its first wrong token int [n]."""
+    thought = np.isin(batch.roles, (Role.THOUGHT, Role.TOOL))
+    wrong = (written != batch.tokens) & thought
+    number = np.cumsum(thought, 1) - 1
+    first = np.where(
+        wrong.any(1), np.take_along_axis(number, wrong.argmax(1)[:, None], 1)[:, 0], -1
+    )
+    if not task.stop:
+        right = (written == batch.tokens) | (batch.roles != Role.ANSWER)
+        return right.all(1), ~wrong.any(1), first
+    given = zip(answers(task, batch, written), answers(task, batch, batch.tokens), strict=True)
+    right = np.array([own is not None and own == wanted for own, wanted in given], bool)
+    return right, ~wrong.any(1), first
+
+
+def answers(task: Task, batch: Batch, rows: np.ndarray) -> list[bytes | None]:
+    """What rows [n, T] that begin with the batch's prompts answer, to be compared; None: nothing.
+
+    With stop tokens: as many tokens as the reference's answer has, up to the first stop token, and
+    the delimiter before them; where no thought is left to write, all that follows the prompt.
+    """
+    if not task.stop:
+        mask = batch.roles == Role.ANSWER
+        return [row[own].tobytes() for row, own in zip(rows, mask, strict=True)]
+    return [_ending(row, roles, task.stop) for row, roles in zip(rows, batch.roles, strict=True)]
+
+
+def _ending(row: np.ndarray, roles: np.ndarray, stop: tuple[int, ...]) -> bytes | None:
+    prompt = int((roles == Role.PROMPT).sum())
+    ends = prompt + np.flatnonzero(np.isin(row[prompt:], stop))
+    if not len(ends):
+        return None
+    stopped, start = int(ends[0]) + 1, prompt
+    if np.isin(roles, (Role.THOUGHT, Role.TOOL)).any():
+        start = stopped - int((roles == Role.ANSWER).sum()) - 1
+    return row[start:stopped].tobytes() if start >= prompt else None

@@ -1,0 +1,123 @@
+"""Scores of a model on a probe: teacher-forced and free-running, and where a thought goes wrong.
+
+exact    share of rows with the top logit right at every supervised token, all earlier tokens given
+         from the reference (the accuracy of 2410.05459 and 2502.08991)
+answer   share of rows whose answer is right when the model writes every supervised token itself
+valid    share of rows whose own thought is the oracle's, token by token
+
+What decoding is told: the prompt, a tool's tokens, and, for tasks without stop tokens, the layout
+that all rows share or that the task gives. With stop tokens a row ends where the model writes one;
+its answer must stand between the reference's last thought token, or the prompt where no thought is
+left to write, and that end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from lab.config import Experiment, Probe
+from lab.data.batches import visible
+from lab.data.rows import Rows, stream
+from lab.evaluation.decode import compare, decode
+from lab.nn.inputs import to_torch
+from lab.nn.loss import precision, teacher_forced
+from lab.nn.model import Model
+from lab.results.result import Score
+from lab.stats import wilson
+from tasks import Batch, Role, Task
+
+ROWS_AT_ONCE = 512
+
+
+@dataclass(frozen=True)
+class RowScores:
+    """Per row: teacher-forced exact, free-running answer and thought right (bool [n]); index of the
+    first wrong token of the thought (int [n], -1: none)."""
+
+    exact: np.ndarray
+    answer: np.ndarray
+    valid: np.ndarray
+    first_error: np.ndarray
+
+
+def questions(experiment: Experiment, probe: Probe) -> Iterator[Batch]:
+    """The n rows of a probe as the model is asked them, at most ROWS_AT_ONCE at a time."""
+    task = probe.of(experiment.task)
+    seed = stream(experiment.train.seed, "probe", probe.label, probe.length)
+    rows = Rows(task, probe.length, int(seed.generate_state(1)[0]), "probe")
+    for start in range(0, probe.n, ROWS_AT_ONCE):
+        yield task.scored_part(
+            visible(experiment, rows[start : min(start + ROWS_AT_ONCE, probe.n)])
+        )
+
+
+def score(model: Model, experiment: Experiment, probe: Probe) -> Score:
+    """Score one probe on its own stream of rows: adding a probe changes no other."""
+    task = probe.of(experiment.task)
+    parts = []
+    for batch in questions(experiment, probe):
+        parts.append(score_batch(model, task, batch, experiment.train.precision))
+    exact, answer, valid, first = (
+        np.concatenate([getattr(part, name) for part in parts])
+        for name in ("exact", "answer", "valid", "first_error")
+    )
+    low, high = wilson(exact.sum(), probe.n)
+    answer_low, answer_high = wilson(answer.sum(), probe.n)
+    thought = bool(experiment.cot and (batch.roles == Role.THOUGHT).any())
+    return Score(
+        probe=probe.label,
+        length=probe.length,
+        n=probe.n,
+        exact=float(exact.mean()),
+        low=low,
+        high=high,
+        answer=float(answer.mean()),
+        answer_low=answer_low,
+        answer_high=answer_high,
+        chance=task.chance(probe.length),
+        valid_thought=float(valid.mean()) if thought else None,
+        first_error=float(np.median(first[first >= 0])) if (first >= 0).any() else None,
+    )
+
+
+def score_teacher_forced(model: Model, experiment: Experiment, probe: Probe) -> dict[str, Any]:
+    """What of a Score needs no decoding: probe, length, n, exact, low, high."""
+    task, right = probe.of(experiment.task), 0
+    for batch in questions(experiment, probe):
+        right += int(teacher_forced_exact(model, task, batch, experiment.train.precision).sum())
+    low, high = wilson(right, probe.n)
+    return {
+        "probe": probe.label,
+        "length": probe.length,
+        "n": probe.n,
+        "exact": right / probe.n,
+        "low": low,
+        "high": high,
+    }
+
+
+@torch.inference_mode()
+def teacher_forced_exact(model: Model, task: Task, batch: Batch, kind: str = "fp32") -> np.ndarray:
+    """Whether all supervised tokens of a row have the top logit, earlier ones given: bool [n]."""
+    model.eval()
+    device = next(model.parameters()).device
+    with precision(kind, device), torch.compiler.set_stance("force_eager"):
+        _, exact = teacher_forced(model, to_torch(task, model.config, batch, device))
+    return exact.cpu().numpy()
+
+
+@torch.inference_mode()
+def score_batch(model: Model, task: Task, batch: Batch, kind: str = "fp32") -> RowScores:
+    """Both verdicts on every row of a batch."""
+    model.eval()
+    device = next(model.parameters()).device
+    exact = teacher_forced_exact(model, task, batch, kind)
+    with precision(kind, device), torch.compiler.set_stance("force_eager"):
+        written = decode(model, task, batch)
+    answer, valid, first = compare(task, batch, written)
+    return RowScores(exact, answer, valid, first)

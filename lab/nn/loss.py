@@ -1,0 +1,37 @@
+"""The training loss, and whether a row is right, both with earlier tokens given."""
+
+from __future__ import annotations
+
+import contextlib
+
+import torch
+import torch.nn.functional as F
+
+from lab.nn.inputs import Inputs
+from lab.nn.mlp import balance_losses
+from lab.nn.model import Model
+
+
+def teacher_forced(model: Model, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
+    """Loss (scalar, mean over supervised tokens) and, for each row, whether every supervised token
+    has the top logit. With predicted places the loss includes theirs, with weight 1 (our choice);
+    in training, mixtures of experts add their balance."""
+    tokens, supervised, ids = inputs
+    hidden = model.hidden(tokens[:, :-1], supervised, None if ids is None else ids[:, :-1])
+    logits = model.head(hidden)
+    targets = tokens[:, 1:][supervised]
+    loss = F.cross_entropy(logits.float(), targets)
+    if model.next_place is not None and ids is not None:
+        loss = loss + F.cross_entropy(model.next_place(hidden).float(), ids[:, 1:][supervised])
+    if model.training and model.config.experts:
+        loss = loss + model.config.aux_loss_weight * torch.stack(balance_losses(model)).sum()
+    wrong = torch.zeros_like(supervised)
+    wrong[supervised] = logits.argmax(-1) != targets
+    return loss, ~wrong.any(1)
+
+
+def precision(name: str, device: torch.device) -> contextlib.AbstractContextManager[object]:
+    """bf16 autocast, or nothing for fp32."""
+    if name == "bf16":
+        return torch.autocast(device.type, torch.bfloat16)
+    return contextlib.nullcontext()

@@ -1,0 +1,75 @@
+"""The folder is the registry: one file is one mixer, experiment, claim or engine.
+
+    lab/mixers/lstm.py       the mixer `lstm`: the one public class that the file defines
+    lab/experiments/copy.py  the experiment `copy`: its function `experiment`
+    lab/claims/rnn_gap.py    the claim `rnn-gap`: its function `claim`
+    lab/runs/engines/ray.py  the engine `ray`: its function `execute`
+
+A name that ends in .py is a user's own file. `load` executes it, so a name must come from the user,
+never from a run folder: `lab.config.from_json` refuses files that the caller did not name.
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+from tasks import load_module, refuse
+
+Kind = Literal["mixers", "experiments", "claims", "engines"]
+
+_PACKAGES = {
+    "mixers": "lab.mixers",
+    "experiments": "lab.experiments",
+    "claims": "lab.claims",
+    "engines": "lab.runs.engines",
+}
+# The function that a file must define; a file of mixers defines one public class instead.
+_FUNCTIONS = {"experiments": "experiment", "claims": "claim", "engines": "execute"}
+
+
+def names(kind: Kind) -> list[str]:
+    """Every name of this kind that the lab has, in alphabetical order. Imports nothing."""
+    folder = Path(__file__).parent.joinpath(*_PACKAGES[kind].split(".")[1:])
+    files = (m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_"))
+    return sorted(name.replace("_", "-") if kind == "claims" else name for name in files)
+
+
+def is_file(name: str) -> bool:
+    """Whether a name means a user's own file."""
+    return name.endswith(".py")
+
+
+def load(kind: Kind, name: str) -> Any:
+    """The class or function of one of `names(kind)`, or of a user's file, which this executes.
+
+    KeyError for a name that the lab does not have, FileNotFoundError for a file that is not there,
+    ValueError for a file that does not define what the kind needs.
+    """
+    if is_file(name):
+        return _only(kind, load_module(name), name)
+    if name not in names(kind):
+        raise KeyError(name)
+    module = importlib.import_module(f"{_PACKAGES[kind]}.{name.replace('-', '_')}")
+    return _only(kind, module, name)
+
+
+def _only(kind: Kind, module: ModuleType, where: str) -> Any:
+    if kind in _FUNCTIONS:
+        function = getattr(module, _FUNCTIONS[kind], None)
+        if not callable(function):
+            raise refuse("file", where, f"it must define a function `{_FUNCTIONS[kind]}`")
+        return function
+    classes = [
+        value
+        for key, value in vars(module).items()
+        if isinstance(value, type)
+        and value.__module__ == module.__name__
+        and not key.startswith("_")
+    ]
+    if len(classes) != 1:
+        raise refuse("file", where, f"it must define one public class, it has {len(classes)}")
+    return classes[0]

@@ -1,0 +1,48 @@
+"""The report in short, as Markdown for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lab.report import words
+from lab.report.page import _title
+from lab.results.groups import Group, groups
+from lab.results.legacy import with_todays_fields
+from lab.results.result import Result
+
+
+def text(results: Sequence[Result]) -> str:
+    """Question, verdict and probes as Markdown."""
+    from lab.report.html import clean
+
+    found = groups([with_todays_fields(result) for result in results])
+    lines = [f"# {_title(found)}", "", words.question(found)]
+    for group in found:
+        verdict = words.verdict(group)
+        name = f"{group.label}: " if group.label else ""
+        lines += ["", f"**{name}{verdict.headline}**", ""]
+        lines += [f"- {sentence}" for sentence in verdict.sentences]
+        lines += ["", *_table(group), ""]
+        lines += [f"- {name}: {says}" for name, says in words.facts(group).items()]
+    return clean("\n".join(lines))
+
+
+def _table(group: Group) -> list[str]:
+    lines = [
+        "| probe | length | exact | 95% | answer | chance | solved |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for number, score in enumerate(group.results[0].scores):
+        own = [result.scores[number] for result in group.results]
+        low, high = words.interval(own, "exact")
+        cells = (
+            score.probe.replace("|", "\\|"),
+            str(score.length),
+            words.figure(sum(s.exact for s in own) / len(own)),
+            f"{low:.3f} to {high:.3f}",
+            words.figure(sum(s.answer for s in own) / len(own)),
+            words.figure(score.chance),
+            words.solved(group, number),
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    return lines

@@ -1,0 +1,56 @@
+"""What a number depends on besides its configuration: versions, processor, commit."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import lab
+
+
+def environment(device: str, threads: int) -> dict[str, Any]:
+    """What a number depends on besides its configuration."""
+    import numpy
+    import torch
+
+    from kernels import served
+
+    return {
+        "lab": lab.__version__,
+        "git": _commit(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else cpu_name(),
+        "threads": threads,
+        "kernels": served(),
+        "system": platform.platform(),
+    }
+
+
+def cpu_name() -> str:
+    """The processor's own name, where the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _commit() -> str | None:
+    """The commit of the checkout this package runs from ("+": with changes), None outside one."""
+    here = Path(lab.__file__).resolve().parent
+    try:
+        found = subprocess.run(
+            ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--exclude=*"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return found.stdout.strip() or None

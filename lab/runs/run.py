@@ -1,0 +1,115 @@
+"""Experiment -> Result: device, seeds, resume, the run folder.
+
+`run` is idempotent: a complete run is read, an interrupted one goes on from its last checkpoint and
+ends with the same weights as an unbroken one (on one CPU, with the same number of threads).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lab.config import Experiment
+from lab.errors import RunFailed, RunStopped
+from lab.results.environment import environment
+from lab.results.folder import Folder, load
+from lab.results.result import Result
+from lab.results.summary import samples_to
+from lab.runs.process import interrupts, pick_device
+
+Watcher = Callable[[dict[str, Any]], None]
+
+
+def run(
+    experiment: Experiment,
+    out: str | Path = "runs",
+    device: str = "auto",
+    threads: int = 1,
+    checkpoint_every: int = 50,
+    compile: bool = False,
+    watch: Watcher = lambda row: None,
+    warn: Callable[[str], None] = lambda text: None,
+    track: str | None = None,
+    wait: float = 0,
+) -> Result:
+    """Train, evaluate and keep one experiment. watch gets every logged row of metrics; compile
+    asks for torch.compile where it pays (lab.training.compile); track names a tracker
+    (lab.runs.trackers). wait: seconds to wait for another process that has the run, -1 for as
+    long as it takes.
+
+    Raises Failed (locked folder, full disk, diverged loss), Stopped (SIGINT, SIGTERM), ValueError
+    (options that do not go together).
+    """
+    from filelock import FileLock, Timeout
+
+    from lab.runs import trackers
+
+    trackers.check(track)
+    folder = Folder(Path(out), experiment)
+    if folder.result.exists() and not track:
+        return load(folder.path)
+    experiment.train.installed()
+    try:
+        folder.open()
+        with FileLock(folder.lock, timeout=wait):
+            if folder.result.exists():
+                result = load(folder.path)
+                trackers.complete(track, folder, result)
+                return result
+            with trackers.tracking(track, folder) as note:
+
+                def both(row: dict[str, Any]) -> None:
+                    watch(row)
+                    note(row)
+
+                result = _run(
+                    experiment, folder, device, threads, checkpoint_every, compile, both, warn
+                )
+                trackers.finish(track, folder, result, note)
+                return result
+    except Timeout:
+        raise RunFailed(f"{folder.path} is in use by another process") from None
+    except OSError as error:
+        where = error.filename or folder.path
+        raise RunFailed(f"cannot write {where}: {error.strerror or error}") from None
+
+
+def _run(
+    experiment: Experiment,
+    folder: Folder,
+    device_name: str,
+    threads: int,
+    checkpoint_every: int,
+    compile: bool,
+    watch: Watcher,
+    warn: Callable[[str], None],
+) -> Result:
+    import torch
+
+    from lab.training.trainer import Trainer
+
+    torch.set_num_threads(threads)
+    device = pick_device(device_name)
+    trainer = Trainer(experiment, folder, device, compile, watch, warn)
+    with interrupts() as stop_requested:
+        trainer.fit(checkpoint_every, stop_requested)
+        watch({"step": trainer.step, "evaluating": len(experiment.probes)})
+        scores = trainer.scores()
+        if stop_requested:
+            raise RunStopped(folder.path, trainer.step)
+    curves = [row for row in folder.read_log() if "scores" in row]
+    rows = trainer.step * experiment.train.batch
+    final = {"rows": rows, "scores": [vars(score) for score in scores]}
+    result = Result(
+        run=str(folder.path),
+        experiment=experiment.to_json(),
+        scores=tuple(scores),
+        curves=curves,
+        seconds=trainer.seconds,
+        environment={**environment(device.type, threads), "compiled": trainer.compiled},
+        learned=samples_to([*curves, final], experiment.train.threshold),
+        steps=trainer.step,
+    )
+    folder.finish(result)
+    return result

@@ -1,0 +1,103 @@
+"""The only training loop: fresh or fixed rows in, one Step a time out.
+
+Step s sees rows s x batch to (s + 1) x batch of a length drawn by s alone, so training can start
+at any step and sees what an unbroken run would have seen. Logits are made only where a token is
+supervised: where the next one is THOUGHT or ANSWER.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from lab.config import Experiment, TrainConfig
+from lab.data.batches import batch_for_step
+from lab.data.rows import prefetch, stream
+from lab.nn.inputs import shift_positions, to_torch
+from lab.nn.loss import precision, teacher_forced
+from lab.nn.mlp import new_step
+from lab.nn.model import Model
+from lab.training.schedules import learning_rate
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step did: its number from 1, mean loss per supervised token (nats), share of rows
+    with every supervised token right before the update, tokens read, learning rate."""
+
+    number: int
+    loss: float
+    exact: float
+    tokens: int
+    lr: float
+
+
+def train(
+    experiment: Experiment,
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    start: int,
+    device: torch.device,
+    budget: int | None = None,
+) -> Generator[Step, None, None]:
+    """Steps start + 1 to the last, each yielded after its update. budget: that of a branch, which
+    ends after so many steps; none for the run itself."""
+    config = experiment.train
+    stop = budget or config.steps
+    for number, batch in enumerate(prefetch(batch_for_step(experiment), start, stop), start):
+        model.train()
+        lr = learning_rate(config, number, budget)
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        inputs = to_torch(experiment.task, experiment.model, batch, device)
+        if config.offset:
+            inputs = inputs._replace(ids=shift_positions(inputs, config, number))
+        optimizer.zero_grad(set_to_none=True)
+        new_step(model)
+        total, right = 0.0, 0.0
+        with dropout_stream(experiment, number, device):
+            for part in inputs.parts(config.grad_accum):
+                with precision(config.precision, device):
+                    loss, exact = teacher_forced(model, part)
+                # by supervised tokens, so that the parts add up to the loss of the whole batch
+                share = float(part.supervised.sum() / inputs.supervised.sum())
+                (loss * share).backward()
+                total, right = total + share * loss.item(), right + exact.sum().item()
+        if config.grad_clip:
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
+        if config.grad_noise:
+            add_noise(model, config, number, device)
+        optimizer.step()
+        yield Step(number + 1, total, right / len(batch), inputs.tokens.numel(), lr)
+
+
+def add_noise(model: nn.Module, config: TrainConfig, step: int, device: torch.device) -> None:
+    """Add normal noise of variance grad_noise / (1 + step)^0.55 to every gradient (1511.06807).
+
+    It comes after clipping, so that its variance is as said however large gradients are (our
+    choice), from a stream of the seed and the step.
+    """
+    seed = stream(config.seed, "grad_noise", step).generate_state(1, np.uint64)[0]
+    generator = torch.Generator(device).manual_seed(int(seed))
+    deviation = (config.grad_noise / (1 + step) ** 0.55) ** 0.5
+    for p in model.parameters():
+        if p.grad is not None:
+            noise = torch.randn(p.shape, generator=generator, device=device, dtype=p.grad.dtype)
+            p.grad.add_(noise, alpha=deviation)
+
+
+@contextlib.contextmanager
+def dropout_stream(experiment: Experiment, step: int, device: torch.device) -> Iterator[None]:
+    """torch's generator set by seed and step for one forward, and put back afterwards."""
+    if not experiment.model.dropout:
+        yield
+        return
+    seed = int(stream(experiment.train.seed, "dropout", step).generate_state(1, np.uint64)[0])
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield

@@ -1,0 +1,135 @@
+"""A published claim as a question with a verdict: arms, one statistic, a threshold fixed before.
+
+Every arm is an Experiment, run with the same seeds. The statistic is one number for each seed; its
+mean over seeds has a 95% BCa interval:
+
+    holds         the whole interval lies beyond the threshold
+    fails         the whole interval lies on the other side
+    inconclusive  the threshold lies inside
+
+The negative control changes some arms so that the reason of the claim is gone. The same statistic
+with the same threshold must then come out `fails`: a check that cannot fail shows nothing, and a
+claim that would hold is `inconclusive` where its control does not fail. A control that puts one arm
+in the place of another has runs with seeds of its own (`apart`).
+
+Where a claim does not hold, the curve of its subject, the arm that it speaks for, says what is at
+fault (lab/verdicts/diagnosis.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lab.results.result import Result
+from lab.results.summary import evaluations
+from lab.stats import over_seeds
+from lab.verdicts.diagnosis import diagnose
+from lab.verdicts.protocol import Arms, Claim
+
+POINTS = 20  # of the curve of a run in a record, at most
+
+
+def decide(
+    values: Sequence[float], threshold: float, above: bool
+) -> tuple[str, tuple[float, float] | None]:
+    """Verdict and interval of the mean over seeds. One seed alone is never more than inconclusive.
+
+    A value that is not finite (an arm that never learned) makes the interval the range of values.
+    """
+    if any(math.isnan(value) for value in values):
+        raise ValueError("a statistic is not a number")
+    if len(values) < 2:
+        return "inconclusive", None
+    finite = all(math.isfinite(value) for value in values)
+    interval = over_seeds(values) if finite else (min(values), max(values))
+    assert interval is not None
+    low, high = interval if above else (-interval[1], -interval[0])
+    bar = threshold if above else -threshold
+    return "holds" if low >= bar else "fails" if high < bar else "inconclusive", interval
+
+
+def evaluate_claim(claim: Claim, results: Mapping[str, Result]) -> dict[str, Any]:
+    """The record of a claim from its finished runs, by slug, without its environment. Its
+    experiments are those of the first seed."""
+
+    def side(arms: Arms) -> dict[str, Any]:
+        seeds = []
+        for number in range(claim.seeds):
+            chosen = {name: results[claim.seeded(e)[number].slug] for name, e in arms.items()}
+            seeds.append(claim.measure(chosen))
+        values = [m.value for m in seeds]
+        verdict, interval = decide(values, claim.threshold, claim.above)
+        return {
+            "verdict": verdict,
+            "mean": sum(values) / len(values),
+            "interval": interval,
+            "values": values,
+            "series": [m.series for m in seeds],
+        }
+
+    def told(arms: Arms) -> dict[str, Any]:
+        return {name: [_arm(results[e.slug]) for e in claim.seeded(x)] for name, x in arms.items()}
+
+    def configured(arms: Arms) -> dict[str, Any]:
+        return {name: experiment.to_json() for name, experiment in arms.items()}
+
+    control = {**claim.arms, **claim.control.arms}
+    judged, controlled = side(claim.arms), side(control)
+    blame = diagnose(claim, results, judged["verdict"], judged["series"])
+    if judged["verdict"] == "holds" and controlled["verdict"] != "fails":
+        says = f"the same check comes out {controlled['verdict']} under its control"
+        judged |= {"verdict": "inconclusive"}
+        blame = {"cause": "control", "why": f"{says}: {claim.control.why}"}
+    return {
+        "claim": claim.name,
+        "scale": claim.scale,
+        "source": claim.source,
+        "statement": claim.statement,
+        "paper": claim.paper,
+        "our_choices": claim.our_choices,
+        "statistic": claim.statistic,
+        "threshold": claim.threshold,
+        "above": claim.above,
+        "seeds": claim.seeds,
+        **judged,
+        "diagnosis": blame,
+        "negative_control": {
+            "why": claim.control.why,
+            **controlled,
+            "arms": told(claim.control.arms),
+            "experiments": configured(claim.control.arms),
+        },
+        "arms": told(claim.arms),
+        "experiments": configured(claim.arms),
+    }
+
+
+def _arm(result: Result) -> dict[str, Any]:
+    """What a record keeps of one run."""
+    data = result.to_json()
+    scores = [
+        {k: s[k] for k in ("probe", "length", "n", "exact", "answer")} for s in data["scores"]
+    ]
+    kept = {"run": Path(result.run).name, "scores": scores, "seconds": result.seconds}
+    rows = evaluations(result)
+    some = rows[:: -(-len(rows) // POINTS) or 1]
+    curve = [[row["rows"], [s["exact"] for s in row["scores"]]] for row in some]
+    return kept | {"curve": curve, "learned": data["learned"]}
+
+
+def record(claim: Claim, results: Mapping[str, Result], command: str) -> dict[str, Any]:
+    """`judge`, with the command and where its runs were made."""
+    made = _joined([result.environment for result in results.values()])
+    return {"command": command, "environment": made, **evaluate_claim(claim, results)}
+
+
+def _joined(values: Sequence[Any]) -> Any:
+    """What all of these say; where they differ, everything that one of them says."""
+    if all(isinstance(value, Mapping) for value in values):
+        names = dict.fromkeys(name for value in values for name in value)
+        return {name: _joined([v[name] for v in values if name in v]) for name in names}
+    different = sorted({str(value) for value in values})
+    return values[0] if len(different) == 1 else ", ".join(different)

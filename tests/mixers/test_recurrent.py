@@ -1,0 +1,240 @@
+"""lstm, gru, mamba, linear, deltanet, based against their formulas, one token at a time."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from lab import registry
+from lab.config import ModelConfig
+from lab.mixers import based
+
+NAMES = ["lstm", "gru", "mamba", "linear", "deltanet", "based"]
+every = pytest.mark.parametrize("name", NAMES)
+Weights = dict[str, Tensor]
+
+
+def make(name: str, seed: int = 0, **options: Any) -> tuple[ModelConfig, nn.Module]:
+    """A mixer in float64 with weights large enough that every path matters."""
+    config = ModelConfig(**{"layers": name, "width": 8, "heads": 2, "position": "none", **options})
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        mixer = registry.load("mixers", name)(config).double()
+        for p in mixer.parameters():
+            nn.init.normal_(p, std=0.5)
+    return config, mixer
+
+
+def inputs(*shape: int, seed: int = 1) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+
+# The formulas. Each takes one row x [T,D] and the weights by name, and shares no code with the lab.
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    return 1 / (1 + (-x).exp())
+
+
+def silu(x: Tensor) -> Tensor:
+    return x * sigmoid(x)
+
+
+def softplus(x: Tensor) -> Tensor:
+    return (1 + x.exp()).log()
+
+
+def convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    y = torch.zeros_like(x)
+    w = len(weight)
+    for t in range(len(x)):
+        for back in range(w):
+            if t >= back:
+                y[t] += weight[w - 1 - back] * x[t - back]
+    return y if bias is None else y + bias
+
+
+def lstm(x: Tensor, p: Weights, config: ModelConfig) -> Tensor:
+    D = config.width
+    h, c, out = torch.zeros(D).double(), torch.zeros(D).double(), []
+    for t in range(len(x)):
+        all_four = p["cell.weight_ih_l0"] @ x[t] + p["cell.bias_ih_l0"]
+        all_four = all_four + p["cell.weight_hh_l0"] @ h + p["cell.bias_hh_l0"]
+        i, f, g, o = all_four[:D], all_four[D : 2 * D], all_four[2 * D : 3 * D], all_four[3 * D :]
+        c = sigmoid(f) * c + sigmoid(i) * g.tanh()
+        h = sigmoid(o) * c.tanh()
+        out.append(h)
+    return torch.stack(out)
+
+
+def gru(x: Tensor, p: Weights, config: ModelConfig) -> Tensor:
+    D = config.width
+    h, out = torch.zeros(D).double(), []
+    for t in range(len(x)):
+        a = p["cell.weight_ih_l0"] @ x[t] + p["cell.bias_ih_l0"]
+        b = p["cell.weight_hh_l0"] @ h + p["cell.bias_hh_l0"]
+        r, z = sigmoid(a[:D] + b[:D]), sigmoid(a[D : 2 * D] + b[D : 2 * D])
+        n = (a[2 * D :] + r * b[2 * D :]).tanh()
+        h = (1 - z) * n + z * h
+        out.append(h)
+    return torch.stack(out)
+
+
+def mamba(x: Tensor, p: Weights, config: ModelConfig) -> Tensor:
+    E, N, rank = config.expand * config.width, config.d_state, -(-config.width // 16)
+    uz = x @ p["in_proj.weight"].T
+    u, z = silu(convolved(uz[:, :E], p["conv.weight"], p["conv.bias"])), uz[:, E:]
+    h, out = torch.zeros(E, N).double(), []
+    for t in range(len(x)):
+        low, B, C = (p["x_proj.weight"] @ u[t]).split([rank, N, N])
+        delta = softplus(p["dt_weight"] @ low + p["dt_bias"])
+        y = torch.zeros(E).double()
+        for n in range(N):
+            A = -p["A_log"][:, n].exp()
+            h[:, n] = (delta * A).exp() * h[:, n] + delta * B[n] * u[t]
+            y = y + C[n] * h[:, n]
+        out.append(p["out.weight"] @ ((y + p["skip"] * u[t]) * silu(z[t])))
+    return torch.stack(out)
+
+
+def normed(o: Tensor, weight: Tensor) -> Tensor:
+    return o / ((o * o).mean() + 1e-6).sqrt() * weight
+
+
+def linear(x: Tensor, p: Weights, config: ModelConfig) -> Tensor:
+    D, H, d = config.width, config.heads, config.width // config.heads
+    S, out = torch.zeros(H, d, d).double(), []
+    for t in range(len(x)):
+        q, k, v, r = (p["qkvr.weight"] @ x[t]).split(D)
+        a = sigmoid(p["decay.weight"] @ (p["low.weight"] @ x[t]) + p["decay.bias"]) ** (1 / 16)
+        y = torch.zeros(D).double()
+        for h in range(H):
+            s = slice(h * d, (h + 1) * d)
+            S[h] = torch.diag(a[s]) @ S[h] + torch.outer(k[s], v[s])
+            y[s] = silu(r[s]) * normed(S[h].T @ q[s] / d**0.5, p["norm"])
+        out.append(p["out.weight"] @ y)
+    return torch.stack(out)
+
+
+def deltanet(x: Tensor, p: Weights, config: ModelConfig) -> Tensor:
+    D, H, d = config.width, config.heads, config.width // config.heads
+    maps = p["into.weight"]
+    qkv = silu(convolved(x @ maps[: 3 * D].T, p["conv.weight"]))
+    S, out = torch.zeros(H, d, d).double(), []
+    for t in range(len(x)):
+        r, b, a = (maps[3 * D :] @ x[t]).split([D, H, H])
+        y = torch.zeros(D).double()
+        for h in range(H):
+            q, k, v = (qkv[t, n * D + h * d : n * D + (h + 1) * d] for n in range(3))
+            q, k = q / q.dot(q).sqrt(), k / k.dot(k).sqrt()
+            decay = (-p["A_log"][h].exp() * softplus(a[h] + p["dt_bias"][h])).exp()
+            forget = torch.eye(d).double() - sigmoid(b[h]) * torch.outer(k, k)
+            S[h] = decay * forget @ S[h] + sigmoid(b[h]) * torch.outer(k, v)
+            s = slice(h * d, (h + 1) * d)
+            y[s] = silu(r[s]) * normed(S[h].T @ q, p["norm"])
+        out.append(p["out.weight"] @ y)
+    return torch.stack(out)
+
+
+def taylor(x: Tensor, p: Weights, config: ModelConfig) -> Tensor:
+    H, f, d = config.heads, config.feature, config.width // config.heads
+    qkv = convolved(x @ p["qkv.weight"].T, p["conv.weight"]).unflatten(1, (H, 2 * f + d))
+    out = []
+    for t in range(len(x)):
+        heads = []
+        for h in range(H):
+            total, values = 0.0, torch.zeros(d).double()
+            for j in range(t + 1):
+                s = float(qkv[t, h, :f].dot(qkv[j, h, f : 2 * f])) / math.sqrt(f)
+                total += 1 + s + s * s / 2
+                values = values + (1 + s + s * s / 2) * qkv[j, h, 2 * f :]
+            heads.append(values / total)
+        out.append(p["out.weight"] @ torch.cat(heads))
+    return torch.stack(out)
+
+
+FORMULAS = dict(zip(NAMES, (lstm, gru, mamba, linear, deltanet, taylor), strict=True))
+
+
+@every
+@pytest.mark.parametrize("shape", [(2, 1, 8, 2), (2, 3, 6, 1), (1, 70, 20, 2)])
+@torch.no_grad()
+def test_is_its_formula(name: str, shape: tuple[int, int, int, int]) -> None:
+    B, T, D, H = shape
+    config, mixer = make(name, width=D, heads=H)
+    x = inputs(B, T, D)
+    expected = torch.stack(
+        [FORMULAS[name](row, dict(mixer.named_parameters()), config) for row in x]
+    )
+    assert torch.allclose(mixer(x), expected, atol=1e-10, rtol=1e-10)
+    assert torch.allclose(mixer.prefill(x)[0], expected, atol=1e-10, rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("mamba", {"d_state": 3, "expand": 3, "d_conv": 2}),
+        ("mamba", {"d_state": 1, "expand": 1, "d_conv": 1}),
+        ("deltanet", {"d_conv": 1}),
+        ("deltanet", {"d_conv": 7}),
+        ("based", {"feature": 3, "d_conv": 2}),
+        ("based", {"feature": 1, "d_conv": 1}),
+    ],
+)
+@torch.no_grad()
+def test_is_its_formula_with_other_options(name: str, options: dict[str, int]) -> None:
+    config, mixer = make(name, **options)
+    x = inputs(1, 9, 8)
+    expected = FORMULAS[name](x[0], dict(mixer.named_parameters()), config)
+    assert torch.allclose(mixer(x)[0], expected, atol=1e-10, rtol=1e-10)
+
+
+@every
+def test_gradients(name: str) -> None:
+    small = {"mamba": {"d_state": 2}, "based": {"feature": 2}}.get(name, {})
+    _, mixer = make(name, width=4, **small)
+    names, weights = zip(*mixer.named_parameters(), strict=True)
+    x = inputs(2, 5, 4).requires_grad_()
+
+    def run(x: Tensor, *values: Tensor) -> Tensor:
+        return functional_call(mixer, dict(zip(names, values, strict=True)), (x,))
+
+    assert torch.autograd.gradcheck(run, (x, *weights), atol=1e-7)
+
+
+@torch.no_grad()
+def test_based_beyond_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    config, mixer = make("based", feature=3)
+    x = inputs(3, 13, 8)
+    expected = torch.stack([taylor(row, dict(mixer.named_parameters()), config) for row in x])
+    for chunk, block in ((1, 1), (4, 100), (13, 1 << 18), (6, 40)):
+        monkeypatch.setattr(based, "_CHUNK", chunk)
+        monkeypatch.setattr(based, "_BLOCK", block)
+        y, state = mixer.prefill(x[:, :12])
+        assert torch.allclose(mixer(x), expected, atol=1e-11)
+        assert torch.allclose(y, expected[:, :12], atol=1e-11)
+        assert torch.allclose(mixer.step(x[:, 12], state)[0], expected[:, 12], atol=1e-11)
+
+
+def test_gradients_of_based_beyond_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, mixer = make("based", feature=2, width=4)
+    x = inputs(3, 7, 4)
+
+    def gradients() -> list[Tensor]:
+        mixer.zero_grad()
+        mixer(x).square().sum().backward()
+        return [p.grad for p in mixer.parameters() if p.grad is not None]
+
+    whole = gradients()
+    monkeypatch.setattr(based, "_CHUNK", 3)
+    monkeypatch.setattr(based, "_BLOCK", 20)
+    parts = gradients()
+    assert len(whole) == len(parts) == 3
+    for a, b in zip(whole, parts, strict=True):
+        assert torch.allclose(a, b, atol=1e-11)
