@@ -1,4 +1,4 @@
-"""Helper for Turing Programs: a row is the history of a tape, each tape a local edit of the last.
+"""Helper for Turing Programs: a row is the history of a tape, each a local edit of the one before.
 
     BOS 43+09 SEP   4d+0j+b2 SEP e+a+a52 SEP   052 EOS       43 + 9 = 52 (tasks/addition.py)
     prompt          thought                    answer

@@ -53,7 +53,9 @@ class ComposeArithmetic(Task):
             raise refuse("modulus", p, "a prime from 5 to 251")
         if not 2 <= self.operations <= 2 * (p - 3):
             raise refuse(
-                "operations", self.operations, f"from 2 to {2 * (p - 3)} differ modulo {p}"
+                "operations",
+                self.operations,
+                f"from 2 to {2 * (p - 3)}, as more do not differ modulo {p}",
             )
         for option, least in (("contexts", 1), ("train_tasks", 0), ("secret", 0)):
             if getattr(self, option) < least:

@@ -142,7 +142,7 @@ class Recall(Task):
         if self.tokens:
             most = min(most, self.tokens // (2 * self._writes + 2))
         if not 1 <= length <= most:
-            raise refuse("length", length, f"from 1 to {most} keys find room")
+            raise refuse("length", length, f"from 1 to {most} keys fit")
         pairs = length * self._writes
         if self.queries == "single":
             return pairs, 2 * pairs + 2

@@ -65,7 +65,7 @@ class WordProblem(Task):
         if self.layout not in ("after", "interleaved"):
             raise refuse("layout", self.layout, "it is after or interleaved")
         if self.identity and self.layout == "interleaved":
-            raise refuse("layout", self.layout, "after, with identity")
+            raise refuse("layout", self.layout, "it must be after if identity is true")
 
     @property
     def words(self) -> tuple[str, ...]:

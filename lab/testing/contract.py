@@ -21,22 +21,27 @@ class Finding(NamedTuple):
     broken: str | None
 
 
-def findings(task: Task, examples: int = 200, derandomize: bool = True) -> Iterator[Finding]:
+def findings(
+    task: Task, examples: int = 200, derandomize: bool = True, statistics: bool = True
+) -> Iterator[Finding]:
     """Check every property and yield the results one by one.
 
-    examples: Hypothesis cases for each property of rows; statistics have a fixed number of rows.
+    examples: Hypothesis cases for each property of rows.
     derandomize: the same cases at every call; False: new random cases.
+    statistics: check the properties of many rows together too, on a fixed number of rows.
     """
     allowed = valid_lengths(task)
     for prop in ROW_PROPERTIES:
         yield Finding(_title(prop), _hypothesis(prop, task, allowed, examples, derandomize))
-    for check in STATISTICS:
+    for check in STATISTICS if statistics else ():
         yield Finding(_title(check), _message(check, task, allowed))
 
 
-def check_task(task: Task, examples: int = 200, derandomize: bool = True) -> None:
-    """Check every property; AssertionError names each one that fails and its smallest case."""
-    results = findings(task, examples, derandomize)
+def check_task(
+    task: Task, examples: int = 200, derandomize: bool = True, statistics: bool = True
+) -> None:
+    """Check every property like `findings`; AssertionError names those that fail, with a case."""
+    results = findings(task, examples, derandomize, statistics)
     broken = [f"{f.name}: {f.broken}" for f in results if f.broken]
     if broken:
         raise AssertionError(f"{task} breaks its contract\n  " + "\n  ".join(broken))

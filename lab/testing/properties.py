@@ -31,10 +31,10 @@ def first_error(task: Task, batch: Batch, row: int) -> int | None:
     """Index of the first supervised or tool token that differs from `solve`; None if none does."""
     expected = task.solve(tokens_of(batch, row, Role.PROMPT), batch.hidden[row].tolist())
     thought, answer = (iter(part) for part in expected)
-    for t, role in enumerate(batch.roles[row]):
-        if role in (Role.THOUGHT, Role.TOOL) and next(thought, None) != batch.tokens[row, t]:
-            return t
-        if role == Role.ANSWER and next(answer, None) != batch.tokens[row, t]:
+    source = {Role.THOUGHT: thought, Role.TOOL: thought, Role.ANSWER: answer}
+    pairs = zip(batch.tokens[row].tolist(), batch.roles[row].tolist(), strict=True)
+    for t, (token, role) in enumerate(pairs):
+        if role in source and next(source[role], None) != token:
             return t
     rest = [next(thought, None), next(answer, None)]
     return None if rest == [None, None] else batch.tokens.shape[1]

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from lab.data.rows import Rows
-from lab.testing.properties import sample, tokens_of
+from lab.testing.properties import sample
 from tasks import Batch, Role, Task, left_align
 
 STATISTICS_ROWS = 20_000
@@ -70,9 +70,8 @@ def disjoint(task: Task, allowed: list[int]) -> None:
                 batch = sample(part, 11, 3000, length)
             except ValueError:
                 continue  # this length is too small to hold anything out
-            for row in range(len(batch)):
-                prompt = tokens_of(batch, row, Role.PROMPT)
-                unit = task.unit(prompt, batch.hidden[row].tolist())
+            for prompt, hidden in zip(_prompts(batch), batch.hidden.tolist(), strict=True):
+                unit = task.unit(prompt, hidden)
                 other = split_of.setdefault(unit, split)
                 assert other == split, (
                     f"length {length}: unit {unit} is in both {other} and {split}"
@@ -115,6 +114,14 @@ def unguessable(task: Task, allowed: list[int]) -> None:
         np.add.at(table, (feature[:half], codes[:half]), 1)
         right = float((table.argmax(1)[feature[half:]] == codes[half:]).mean())
         assert right <= bound, f"length {length}: the {name} alone predicts {right:.3f} of answers"
+
+
+def _prompts(batch: Batch) -> list[list[int]]:
+    """The PROMPT tokens of every row."""
+    prompt = batch.roles == Role.PROMPT
+    ends = prompt.sum(1).cumsum().tolist()
+    tokens = batch.tokens[prompt].tolist()
+    return [tokens[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
 def _answer_codes(task: Task, length: int) -> tuple[np.ndarray, float, int]:

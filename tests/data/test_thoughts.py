@@ -273,12 +273,13 @@ def test_refusals() -> None:
     for name in ("copy", "flipflop", "recall"):
         for text in ("train.reveal=0.5", "train.cot_noise=static", "train.cot_noise=dynamic"):
             assert f"the task {name} have no thought" in refusal(of(name), text)
-    assert "istree cannot continue from an error" in refusal(of("istree"), "train.cot_noise=dynamic")
-    assert "cannot go on" in refusal(
+    message = refusal(of("istree"), "train.cot_noise=dynamic")
+    assert "istree cannot continue from an error" in message
+    assert "cannot continue" in refusal(
         dataclasses.replace(of("parity"), task=Countdown()), "train.cot_noise=dynamic"
     )
     strip = dataclasses.replace(of("addition"), task=Strip())
-    assert "cannot go on" in refusal(strip, "train.cot_noise=dynamic"), "it has no `follow`"
+    assert "cannot continue" in refusal(strip, "train.cot_noise=dynamic"), "it has no `follow`"
     assert "no thought" in refusal(
         dataclasses.replace(of("word_problem"), task=WordProblem(layout="interleaved")),
         "train.cot_noise=dynamic",

@@ -5,11 +5,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lab.testing import check_task, first_error, options, seeds
+from lab.testing import first_error, options, seeds
 from tasks.compose_arithmetic import ComposeArithmetic
+from tests.tasks.common import check
 
 Rng = np.random.default_rng
 NAMED = ["r + x", "r - x", "r * x", "r / x", "r + 2x", "r - 2x", "r * x^2", "r / x^2"]
@@ -148,7 +149,6 @@ def test_refusals_name_the_option(settings: dict[str, object], length: int, name
 
 
 @given(task=options(ComposeArithmetic), length=st.integers(1, 12), seed=seeds)
-@settings(max_examples=60)
 def test_options_combine(task: ComposeArithmetic, length: int, seed: int) -> None:
     try:
         batch = task.sample(Rng(seed), 2, length)
@@ -165,4 +165,4 @@ def test_options_combine(task: ComposeArithmetic, length: int, seed: int) -> Non
     ],
 )
 def test_contract(task: ComposeArithmetic) -> None:
-    check_task(task, examples=20)
+    check(task)

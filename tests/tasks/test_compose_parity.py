@@ -1,17 +1,16 @@
 """Sparse parity in context, against linear algebra over GF(2) and plain enumeration."""
 
 import itertools
-from math import comb, perm
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lab.testing import check_task, first_error, options, seeds
+from lab.testing import first_error, options, seeds
 from tasks import Batch, Role
-from tasks._compose import arrangements, choose, combinations, digits, draw
 from tasks.compose_parity import ComposeParity
+from tests.tasks.common import check
 
 Rng = np.random.default_rng
 
@@ -75,43 +74,6 @@ def test_replay_rejects_every_mutated_thought() -> None:
             for place in range(task.k):
                 mutant = [*written[:place], 1 - written[place], *written[place + 1 :]]
                 assert not _replays(x[row][block], secret, mutant)
-
-
-@pytest.mark.parametrize(("d", "k"), [(1, 1), (6, 3), (7, 7), (9, 1), (8, 5)])
-def test_ranks_name_every_tuple_once(d: int, k: int) -> None:
-    found = [tuple(t) for t in combinations(np.arange(comb(d, k)), d, k).tolist()]
-    assert sorted(found) == list(itertools.combinations(range(d), k))
-    found = [tuple(t) for t in arrangements(np.arange(perm(d, k)), d, k).tolist()]
-    assert sorted(found) == sorted(itertools.permutations(range(d), k))
-    found = [tuple(t) for t in digits(np.arange(k**4), k, 4).tolist()]
-    assert sorted(found) == list(itertools.product(range(k), repeat=4))
-
-
-@given(seed=seeds)
-@settings(max_examples=30)
-def test_large_ranks_come_back(seed: int) -> None:
-    ranks = Rng(seed).integers(0, comb(64, 20), 50)
-    for rank, chosen in zip(ranks.tolist(), combinations(ranks, 64, 20).tolist(), strict=True):
-        assert chosen == sorted(set(chosen)) and chosen[0] >= 0 and chosen[-1] < 64
-        assert sum(comb(c, j) for j, c in enumerate(chosen, 1)) == rank
-
-
-@given(total=st.integers(2, 40), data=st.data(), seed=seeds)
-@settings(max_examples=60)
-def test_draw_covers_exactly_the_two_parts(total: int, data: st.DataObject, seed: int) -> None:
-    wanted = data.draw(st.integers(1, total - 1))
-    seen = choose(total, wanted, 1, (seed, 5))
-    assert len(set(seen.tolist())) == wanted and seen.tolist() == sorted(seen.tolist())
-    drawn = [set(draw(Rng(seed), 4000, total, seen, unseen).tolist()) for unseen in (False, True)]
-    assert drawn[0] == set(seen.tolist())
-    assert drawn[1] == set(range(total)) - set(seen.tolist())
-
-
-def test_unseen_ranks_are_uniform() -> None:
-    seen = choose(50, 10, 1, (3, 4))
-    counts = np.bincount(draw(Rng(5), 400_000, 50, seen, True), minlength=50)
-    assert not counts[seen].any()
-    assert np.abs(np.delete(counts, seen) - 10_000).max() < 5 * 10_000**0.5
 
 
 @pytest.mark.parametrize("ordered", [False, True])
@@ -193,7 +155,6 @@ def test_refusals_name_the_option(settings: dict[str, object], length: int, name
 
 
 @given(task=options(ComposeParity), length=st.integers(4, 20), seed=seeds)
-@settings(max_examples=60)
 def test_options_combine(task: ComposeParity, length: int, seed: int) -> None:
     try:
         batch = task.sample(Rng(seed), 2, length)
@@ -211,11 +172,11 @@ def test_options_combine(task: ComposeParity, length: int, seed: int) -> None:
     ],
 )
 def test_contract(task: ComposeParity) -> None:
-    check_task(task, examples=20)
+    check(task)
 
 
 @pytest.mark.parametrize("thought", [True, False])
-def test_probes_ask_the_last_example_and_places_begin_anew(thought: bool) -> None:
+def test_probes_score_the_last_example_and_position_ids_restart(thought: bool) -> None:
     """d = 3, k = 2, three examples: x x x 0 p p, or x x x p without the thought."""
     task = ComposeParity(k=2, contexts=3, train_tasks=2)
     batch = task.sample(np.random.default_rng(0), 5, 3)
@@ -223,8 +184,10 @@ def test_probes_ask_the_last_example_and_places_begin_anew(thought: bool) -> Non
     P, T, A = Role.PROMPT, Role.THOUGHT, Role.ANSWER
     size = 6 if thought else 4
     last = [P, P, P, T, T, A] if thought else [P, P, P, A]
-    asked = task.asked(batch)
-    assert asked.roles.tolist() == [[P] * (2 * size) + last] * 5
-    assert (asked.tokens == batch.tokens).all() and (asked.hidden == batch.hidden).all()
+    scored = task.scored_part(batch)
+    assert scored.roles.tolist() == [[P] * (2 * size) + last] * 5
+    assert (scored.tokens == batch.tokens).all() and (scored.hidden == batch.hidden).all()
     assert task.positions(batch).tolist() == [[*range(size)] * 3] * 5
-    assert task.asked(batch.reread(2)).roles.tolist() == [[P] * (9 + 2 * size) + last] * 5
+    assert (
+        task.scored_part(batch.repeat_prompt(2)).roles.tolist() == [[P] * (9 + 2 * size) + last] * 5
+    )

@@ -6,12 +6,13 @@ import re
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from lab.testing import check_task, first_error, options, seeds
+from lab.testing import first_error, options, seeds
 from tasks import Batch, Role
 from tasks.compose_translation import ComposeTranslation
+from tests.tasks.common import check
 
 Rng = np.random.default_rng
 
@@ -27,13 +28,13 @@ def _dictionary(task: ComposeTranslation, length: int) -> dict[str, dict[str, st
     for row in _printed(task, task.sample(Rng(99), 2000, length)):
         for line in row.split("\\n")[:-1]:
             nx.add_path(graph, re.findall(r"[a-z]\d+", line))
-    found: dict[str, dict[str, str]] = {}
+    dictionary: dict[str, dict[str, str]] = {}
     for group in nx.connected_components(graph):
         words = {word[0].upper(): word for word in group}
         assert len(words) == len(group) == task.languages
-        found |= dict.fromkeys(group, words)
-    assert len(found) == task.languages * task.meanings
-    return found
+        dictionary |= dict.fromkeys(group, words)
+    assert len(dictionary) == task.languages * task.meanings
+    return dictionary
 
 
 def test_worked_example() -> None:
@@ -169,7 +170,6 @@ def test_refusals_name_the_option(settings: dict[str, object], length: int, name
 
 
 @given(task=options(ComposeTranslation), length=st.integers(2, 12), seed=seeds)
-@settings(max_examples=60)
 def test_options_combine(task: ComposeTranslation, length: int, seed: int) -> None:
     try:
         batch = task.sample(Rng(seed), 2, length)
@@ -186,4 +186,4 @@ def test_options_combine(task: ComposeTranslation, length: int, seed: int) -> No
     ],
 )
 def test_contract(task: ComposeTranslation) -> None:
-    check_task(task, examples=20)
+    check(task)

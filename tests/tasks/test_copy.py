@@ -5,13 +5,14 @@ from math import perm
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lab.data.rows import join
-from lab.testing import check_task, options, seeds
+from lab.testing import options, seeds
 from tasks import Role
 from tasks.copy import Copy
+from tests.tasks.common import check
 
 Rng = np.random.default_rng
 
@@ -46,7 +47,6 @@ def test_positions_of_the_worked_example() -> None:
 
 
 @given(lengths=st.tuples(st.integers(1, 12), st.integers(1, 12)), seed=seeds)
-@settings(max_examples=40)
 def test_positions_pair_each_copy_with_its_source(lengths: tuple[int, int], seed: int) -> None:
     """Also in a batch of two lengths: the next token is found at the id that is one higher."""
     task = Copy()
@@ -69,19 +69,19 @@ def test_positions_pair_each_copy_with_its_source(lengths: tuple[int, int], seed
 def test_splits_divide_all_strings(symbols: int, unique: bool, length: int, held: int) -> None:
     """By enumeration; `held` strings are held out, and the rows of a split are uniform."""
     total = perm(symbols, length) if unique else symbols**length
-    found = []
+    by_split = []
     for split in ("train", "test"):
         task = Copy(symbols, unique, split)
         batch = task.sample(Rng(3), 40_000, length)
         strings, counts = np.unique(batch.tokens[:, 1 : length + 1], axis=0, return_counts=True)
-        found.append({tuple(s) for s in strings.tolist()})
+        by_split.append({tuple(s) for s in strings.tolist()})
         mean = len(batch) / len(strings)
         assert np.abs(counts - mean).max() < 5 * mean**0.5
         assert task.chance(length) == pytest.approx(1 / len(strings))
     space = itertools.permutations(range(symbols), length)
     every = space if unique else itertools.product(range(symbols), repeat=length)
-    assert found[0] | found[1] == set(every) and not found[0] & found[1]
-    assert (len(found[0]), len(found[1])) == (total - held, held)
+    assert by_split[0] | by_split[1] == set(every) and not by_split[0] & by_split[1]
+    assert (len(by_split[0]), len(by_split[1])) == (total - held, held)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,6 @@ def test_refusals_name_the_option(settings: dict[str, object], length: int, name
 
 
 @given(task=options(Copy), length=st.integers(1, 40), seed=seeds)
-@settings(max_examples=60)
 def test_options_combine(task: Copy, length: int, seed: int) -> None:
     try:
         batch = task.sample(Rng(seed), 2, length)
@@ -114,4 +113,4 @@ def test_options_combine(task: Copy, length: int, seed: int) -> None:
     "task", [Copy(symbols=2), Copy(symbols=40, unique=True), Copy(symbols=6, split="test")]
 )
 def test_contract(task: Copy) -> None:
-    check_task(task, examples=20)
+    check(task)

@@ -8,24 +8,15 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.data.rows import Rows
-from lab.testing import check_task
-from tasks import Batch, Role
 from tasks._program import replay
 from tasks.multiplication import Multiplication
+from tests.tasks.common import check, edits, many, printed
 
 LETTERS = "abcdefghij"
-
-
-def printed(batch: Batch) -> list[list[str]]:
-    words = Multiplication().words
-    return [
-        [words[t] for t, role in zip(tokens, roles, strict=True) if role != Role.PAD]
-        for tokens, roles in zip(batch.tokens.tolist(), batch.roles.tolist(), strict=True)
-    ]
 
 
 def text_of(a: str, b: str) -> str:
@@ -52,16 +43,6 @@ def after(tape: list[str]) -> list[str] | None:
     return list(f"{a[:-1]}{LETTERS[int(a[-1])]}*{b}+{letters}{total[-1]}{low}")
 
 
-def edits(one: list[str], two: list[str]) -> int:
-    """The least number of insertions, deletions and replacements (Levenshtein)."""
-    row = list(range(len(two) + 1))
-    for i, x in enumerate(one, 1):
-        last, row[0] = row[0], i
-        for j, y in enumerate(two, 1):
-            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (x != y))
-    return row[-1]
-
-
 @pytest.mark.parametrize(
     ("prompt", "thought", "answer"),
     [
@@ -72,9 +53,9 @@ def edits(one: list[str], two: list[str]) -> int:
 def test_worked_examples(prompt: str, thought: str, answer: str) -> None:
     task = Multiplication(digits=len(prompt.split("*")[1]))
     token = {word: i for i, word in enumerate(task.words)}
-    found = task.solve([token[w] for w in ["BOS", *prompt, "SEP"]])
-    assert "".join(task.words[t] for t in found[0]) == thought
-    assert [task.words[t] for t in found[1]] == [*answer, "EOS"]
+    solution = task.solve([token[w] for w in ["BOS", *prompt, "SEP"]])
+    assert "".join(task.words[t] for t in solution[0]) == thought
+    assert [task.words[t] for t in solution[1]] == [*answer, "EOS"]
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -82,7 +63,7 @@ def test_worked_examples(prompt: str, thought: str, answer: str) -> None:
 @pytest.mark.parametrize("length", [1, 10, 25])
 def test_every_tape_is_what_python_integers_say(length: int, digits: int, split: str) -> None:
     task = Multiplication(digits, split=split)
-    for row in printed(Rows(task, length, 1)[0:500]):
+    for row in printed(task, Rows(task, length, 1)[0:500]):
         a, _, b = "".join(row[1 : row.index("SEP")]).partition("*")
         assert (len(a), len(b)) == (length, digits)
         assert "".join(row) == text_of(a, b)
@@ -92,7 +73,7 @@ def test_every_tape_is_what_python_integers_say(length: int, digits: int, split:
 def test_every_single_token_mutation_is_noticed(digits: int) -> None:
     task = Multiplication(digits)
     rng = np.random.default_rng(2)
-    for row in printed(Rows(task, 4, 3)[0:1000]):
+    for row in printed(task, Rows(task, 4, 3)[0 : many(1000)]):
         assert replay(row, after) is None
         for place in range(row.index("SEP") + 1, len(row)):
             others = [word for word in task.words if word != row[place]]
@@ -101,10 +82,10 @@ def test_every_single_token_mutation_is_noticed(digits: int) -> None:
 
 
 @given(length=st.integers(1, 20), digits=st.integers(1, 5), seed=st.integers(0, 999))
-@settings(max_examples=40)
 def test_a_step_takes_few_edits(length: int, digits: int, seed: int) -> None:
     """At most digits + 3, the last one 2 digits + 3, however long the first number is."""
-    for row in printed(Rows(Multiplication(digits), length, seed)[0:3]):
+    task = Multiplication(digits)
+    for row in printed(task, task.sample(np.random.default_rng(seed), 3, length)):
         tapes = [part.split() for part in " ".join(row[1:-1]).split("SEP")]
         *steps, last = map(edits, tapes, tapes[1:])
         assert max(steps) <= digits + 3 and last <= 2 * digits + 3
@@ -113,20 +94,20 @@ def test_a_step_takes_few_edits(length: int, digits: int, seed: int) -> None:
 @pytest.mark.parametrize(("length", "digits"), [(1, 1), (2, 1), (1, 2)])
 def test_splits_divide_all_pairs(length: int, digits: int) -> None:
     """By enumeration. Rows are uniform within a split, and `chance` is exact."""
-    rows, found = 20_000, []
+    rows, by_split = 20_000, []
     for split in ("train", "test"):
         task = Multiplication(digits, split=split)
         tokens = task.sample(np.random.default_rng(4), rows, length).tokens
         pairs, counts = np.unique(tokens[:, 1 : length + digits + 2], axis=0, return_counts=True)
         mean = rows / len(pairs)
         assert np.abs(counts - mean).max() < 5 * mean**0.5
-        found.append({tuple(pair) for pair in pairs.tolist()})
-        products = Counter(number(p[:length]) * number(p[length + 1 :]) for p in found[-1])
+        by_split.append({tuple(pair) for pair in pairs.tolist()})
+        products = Counter(number(p[:length]) * number(p[length + 1 :]) for p in by_split[-1])
         assert task.chance(length) == pytest.approx(max(products.values()) / len(pairs))
     space = itertools.product(range(10), repeat=length + digits)
     every = {(*pair[:length], 10, *pair[length:]) for pair in space}
-    assert found[0] | found[1] == every and not found[0] & found[1]
-    assert len(found[1]) * 10 == len(every)
+    assert by_split[0] | by_split[1] == every and not by_split[0] & by_split[1]
+    assert len(by_split[1]) * 10 == len(every)
 
 
 def number(digits: tuple[int, ...]) -> int:
@@ -146,7 +127,11 @@ def test_chance_without_enumeration_is_the_share_of_zero() -> None:
 def test_one_vocabulary() -> None:
     assert Multiplication().words == (*"0123456789*+abcdefghij", "BOS", "EOS", "SEP")
     assert Multiplication(3).words == Multiplication().words
-    used = {word for row in printed(Rows(Multiplication(3), 20, 0)[0:200]) for word in row}
+    used = {
+        word
+        for row in printed(Multiplication(3), Rows(Multiplication(3), 20, 0)[0:200])
+        for word in row
+    }
     assert used == set(Multiplication().words)
 
 
@@ -170,4 +155,4 @@ def test_bad_lengths_are_refused() -> None:
 
 @pytest.mark.parametrize("task", [Multiplication(3), Multiplication(split="test")])
 def test_contract(task: Multiplication) -> None:
-    check_task(task, examples=20)
+    check(task)

@@ -14,6 +14,7 @@ from lab.data.rows import Rows
 from lab.testing import check_task, options
 from tasks import Batch, Role
 from tasks.parity import Parity
+from tests.tasks.common import NIGHTLY, check
 
 
 def solve_gf2(bits: np.ndarray, labels: np.ndarray) -> np.ndarray:
@@ -38,16 +39,15 @@ def parts(batch: Batch, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray
 
 
 @given(length=st.integers(4, 40), k=st.integers(1, 12), secret=st.integers(0, 99))
-@settings(max_examples=100)
 def test_rows_give_the_hidden_set_away(length: int, k: int, secret: int) -> None:
     task = Parity(k=min(k, length), secret=secret)
     bits, thought, answer = parts(Rows(task, length, 3)[0:200], length)
-    found = np.flatnonzero(solve_gf2(bits, answer))
-    assert found.tolist() == task.support(length).tolist()
-    assert len(found) == task.k
+    hidden_set = np.flatnonzero(solve_gf2(bits, answer))
+    assert hidden_set.tolist() == task.support(length).tolist()
+    assert len(hidden_set) == task.k
     assert not thought[:, 0].any()
     for j in range(1, thought.shape[1]):
-        assert (thought[:, j] == bits[:, found[:j]].sum(1) % 2).all()
+        assert (thought[:, j] == bits[:, hidden_set[:j]].sum(1) % 2).all()
 
 
 def test_oracle_on_many_rows() -> None:
@@ -119,7 +119,7 @@ def test_noise_flips_training_answers_only() -> None:
         wrong = bits[:, task.support(20)].sum(1) % 2 != answer
         assert abs(wrong.mean() - rate) < 0.012
         assert (wrong == batch.hidden[:, 0].astype(bool)).all()
-    check_task(noisy, examples=50)
+    check(noisy)
 
 
 @pytest.mark.parametrize(("share", "bits"), [(0.2, 4), (0.5, 10), (0.01, 1)])
@@ -128,9 +128,11 @@ def test_dense_parity_counts_bits_as_a_share(share: float, bits: int) -> None:
 
 
 @given(task=options(Parity))
-@settings(max_examples=10, suppress_health_check=[HealthCheck.nested_given])
+@settings(
+    max_examples=settings().max_examples // 10, suppress_health_check=[HealthCheck.nested_given]
+)
 def test_contract_for_other_options(task: Parity) -> None:
-    check_task(task, examples=20)
+    check_task(task, examples=20, derandomize=False, statistics=NIGHTLY)
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,14 @@ from math import comb
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from lab.data.rows import join
-from lab.testing import check_task, first_error, options, seeds
+from lab.testing import first_error, options, seeds
 from tasks import Role
 from tasks.planted import Planted
+from tests.tasks.common import check
 
 Rng = np.random.default_rng
 
@@ -68,20 +69,20 @@ def test_replay_rejects_every_mutated_thought() -> None:
 )
 def test_splits_divide_all_prompts(length: int, k: int, background: int, held: float) -> None:
     """By enumeration; each split is uniform and its answers are balanced exactly."""
-    found = []
+    by_split = []
     for split in ("train", "test"):
         task = Planted(k, background, split)
         batch = task.sample(Rng(4), 40_000, length)
         prompts, counts = np.unique(batch.tokens[:, :length], axis=0, return_counts=True)
         mean = len(batch) / len(prompts)
         assert np.abs(counts - mean).max() < 5 * mean**0.5
-        found.append({tuple(p) for p in prompts.tolist()})
-        assert 2 * sum(task.solve(p)[1][0] for p in found[-1]) == len(found[-1])
+        by_split.append({tuple(p) for p in prompts.tolist()})
+        assert 2 * sum(task.solve(p)[1][0] for p in by_split[-1]) == len(by_split[-1])
     symbols = range(background + 2)
     every = {p for p in itertools.product(symbols, repeat=length) if sum(t < 2 for t in p) == k}
     assert len(every) == comb(length, k) * 2**k * background ** (length - k)
-    assert found[0] | found[1] == every and not found[0] & found[1]
-    assert len(found[1]) == held * len(every)
+    assert by_split[0] | by_split[1] == every and not by_split[0] & by_split[1]
+    assert len(by_split[1]) == held * len(every)
 
 
 def test_positions_of_the_worked_example() -> None:
@@ -95,7 +96,6 @@ def test_positions_of_the_worked_example() -> None:
 
 
 @given(lengths=st.tuples(st.integers(6, 14), st.integers(6, 14)), bare=st.booleans(), seed=seeds)
-@settings(max_examples=40)
 def test_positions_bring_each_thought_to_its_bit(
     lengths: tuple[int, int], bare: bool, seed: int
 ) -> None:
@@ -133,7 +133,6 @@ def test_refusals_name_the_option(settings: dict[str, object], length: int, name
 
 
 @given(task=options(Planted), length=st.integers(2, 40), seed=seeds)
-@settings(max_examples=60)
 def test_options_combine(task: Planted, length: int, seed: int) -> None:
     try:
         batch = task.sample(Rng(seed), 2, length)
@@ -146,4 +145,4 @@ def test_options_combine(task: Planted, length: int, seed: int) -> None:
     "task", [Planted(k=2, background=1), Planted(k=3, background=30, split="test")]
 )
 def test_contract(task: Planted) -> None:
-    check_task(task, examples=20)
+    check(task)

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.data.rows import Rows
-from lab.testing import check_task
-from tasks import Batch, Role, Task, load, names
+from tasks import Role, load, names
 from tasks._program import TuringProgram, history, replay, trace
 from tasks._split import draw_digit
+from tests.tasks.common import check, printed
 
 PROGRAMS = [
     cls for cls in map(load, names()) if issubclass(cls, TuringProgram) and cls is not TuringProgram
@@ -50,14 +50,6 @@ class Strip(TuringProgram):
         return [tape[:, k:] for k in range(1, tape.shape[1])], stops.argmax(1)
 
 
-def printed(task: Task, batch: Batch) -> list[list[str]]:
-    words = task.words
-    return [
-        [words[t] for t, role in zip(tokens, roles, strict=True) if role != Role.PAD]
-        for tokens, roles in zip(batch.tokens.tolist(), batch.roles.tolist(), strict=True)
-    ]
-
-
 def strip(tape: list[str]) -> list[str] | None:
     if tape[0] == "1" or len(tape) == 1:
         return None
@@ -66,7 +58,7 @@ def strip(tape: list[str]) -> list[str] | None:
 
 def test_a_program_of_ones_own_is_a_task() -> None:
     task = Strip()
-    check_task(task, examples=20)
+    check(task)
     for row in printed(task, Rows(task, 6, 0)[0:500]):
         assert replay(row, strip) is None
 
@@ -135,18 +127,17 @@ def rule(task: TuringProgram) -> Callable[[list[str]], list[str] | None]:
 
 
 def test_these_are_the_programs() -> None:
-    found = {cls.__name__ for cls in PROGRAMS}
-    assert found >= {"Addition", "Multiplication", "Sgd", "TuringMachine"}
+    class_names = {cls.__name__ for cls in PROGRAMS}
+    assert class_names >= {"Addition", "Multiplication", "Sgd", "TuringMachine"}
 
 
 @pytest.mark.parametrize("cls", PROGRAMS)
-@settings(max_examples=20)
 @given(length=st.integers(2, 20), seed=st.integers(0, 999))
 def test_every_program_replays(cls: type[TuringProgram], length: int, seed: int) -> None:
     """And a step reads nothing but the tape before it: the same step replays rows of any length."""
     task = cls()
     step = rule(task)
-    for row in printed(task, Rows(task, length, seed)[0:20]):
+    for row in printed(task, task.sample(np.random.default_rng(seed), 8, length)):
         assert replay(row, step) is None
         assert row[0] == "BOS" and row[-1] == "EOS" and row.count("EOS") == row.count("BOS") == 1
 

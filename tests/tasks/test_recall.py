@@ -5,7 +5,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.testing import decodable, droppable, options, seeds, solved, well_formed
@@ -45,14 +45,14 @@ def test_replay(task: Recall, length: int, pairs: int, n: int) -> None:
         written = Counter(key for key, _ in log)
         assert len(written) == length
         assert min(written.values()) >= task.repeats
-        asked, t = [], 2 * pairs
+        queried, t = [], 2 * pairs
         while t < len(tokens):
             if roles[t] == Role.PROMPT and tokens[t] in written:
                 mine = [value for key, value in reversed(log) if key == tokens[t]]
                 assert roles[t + 1] == Role.ANSWER
                 assert tokens[t + 1] == mine[task.repeats - 1]
                 assert t % 2 == 0
-                asked.append(tokens[t])
+                queried.append(tokens[t])
                 t += 1
             else:
                 assert roles[t] == Role.PROMPT, "an answer without its key"
@@ -60,8 +60,8 @@ def test_replay(task: Recall, length: int, pairs: int, n: int) -> None:
         assert set(roles[: 2 * pairs]) == {Role.PROMPT}
         prompt = [token for token, role in zip(tokens, roles, strict=True) if role == Role.PROMPT]
         assert task.unit(prompt, ()) == tuple(tokens[: 2 * pairs])
-        assert len(asked) == (1 if task.queries == "single" else length)
-        assert len(set(asked)) == len(asked)
+        assert len(queried) == (1 if task.queries == "single" else length)
+        assert len(set(queried)) == len(queried)
 
 
 def test_settings_of_zoology_and_path() -> None:
@@ -176,7 +176,6 @@ def test_filler_is_uniform_over_all_but_the_keys_of_the_row() -> None:
     assert np.abs(share - np.hstack([wanted, np.full((2, 4), sixth)])).max() < 0.01
 
 
-@settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(task=options(Recall), seed=seeds, length=st.integers(1, 20))
 def test_every_option_keeps_the_contract(task: Recall, seed: int, length: int) -> None:
     for holds in (well_formed, solved, decodable, droppable):

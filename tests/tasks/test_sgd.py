@@ -9,15 +9,16 @@ from decimal import ROUND_HALF_UP, Decimal
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.data.rows import Rows
-from lab.testing import check_task, options
+from lab.testing import options
 from tasks import Role
 from tasks._program import replay
 from tasks._split import held_out
 from tasks.sgd import Sgd
+from tests.tasks.common import check, edits, many
 
 SMALL = Sgd(dimension=1, inputs=1, limit=4, fraction=1, rate=1, noise=0)
 OTHERS = [
@@ -30,7 +31,7 @@ OTHERS = [
 
 
 def printed(task: Sgd, n: int, length: int, seed: int = 1) -> list[list[str]]:
-    words, batch = task.words, Rows(task, length, seed)[0:n]
+    words, batch = task.words, task.sample(np.random.default_rng(seed), n, length)
     return [[words[t] for t in tokens] for tokens in batch.tokens.tolist()]
 
 
@@ -64,16 +65,6 @@ class Simulator:
         return " ; ".join([*samples[1:], " > ".join([numbers[0], " ".join(numbers[1:])])]).split()
 
 
-def edits(one: list[str], two: list[str]) -> int:
-    """The least number of insertions, deletions and replacements (Levenshtein)."""
-    row = list(range(len(two) + 1))
-    for i, x in enumerate(one, 1):
-        last, row[0] = row[0], i
-        for j, y in enumerate(two, 1):
-            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (x != y))
-    return row[-1]
-
-
 def test_worked_example() -> None:
     task = Sgd()
     token = {word: i for i, word in enumerate(task.words)}
@@ -97,7 +88,7 @@ def test_rows_replay_in_decimals(task: Sgd, length: int) -> None:
 def test_every_single_token_mutation_is_noticed() -> None:
     task, rng = Sgd(), np.random.default_rng(2)
     simulator = Simulator(task)
-    for row in printed(task, 1000, 3):
+    for row in printed(task, many(1000), 3):
         for place in range(row.index("SEP") + 1, len(row)):
             others = [word for word in task.words if word != row[place]]
             mutant = [*row[:place], others[rng.integers(len(others))], *row[place + 1 :]]
@@ -105,7 +96,6 @@ def test_every_single_token_mutation_is_noticed() -> None:
 
 
 @given(length=st.integers(1, 20), dimension=st.integers(1, 4), seed=st.integers(0, 999))
-@settings(max_examples=30)
 def test_a_step_takes_at_most_2_dimension_plus_5_edits(
     length: int, dimension: int, seed: int
 ) -> None:
@@ -116,8 +106,8 @@ def test_a_step_takes_at_most_2_dimension_plus_5_edits(
 
 def samples(row: list[str]) -> list[tuple[list[int], int]]:
     parts = " ".join(row[1 : row.index("SEP")]).split(" ; ")[:-1]
-    found = (part.split(" : ") for part in parts)
-    return [([int(v) for v in inputs.split()], int(label)) for inputs, label in found]
+    fields = (part.split(" : ") for part in parts)
+    return [([int(v) for v in inputs.split()], int(label)) for inputs, label in fields]
 
 
 def test_labels_come_from_one_weight_vector() -> None:
@@ -180,13 +170,13 @@ def test_splits_divide_all_rows() -> None:
         text = f"BOS {x1} : {y1} ; {x2} : {y2} ; 0 SEP".split()
         signed = (f"{int(t):+d}" if t.lstrip("-").isdigit() and t != "0" else t for t in text)
         every.add(tuple(token[word] for word in signed))
-    found = []
+    by_split = []
     for split in ("train", "test"):
         task = dataclasses.replace(SMALL, split=split)
         rows = task.sample(np.random.default_rng(4), 5000, 2).tokens[:, :11].tolist()
-        found.append({tuple(row) for row in rows})
-        assert all(unit_is_held_out(task, row, 2) == (split == "test") for row in found[-1])
-    assert found[0] | found[1] == every and not found[0] & found[1]
+        by_split.append({tuple(row) for row in rows})
+        assert all(unit_is_held_out(task, row, 2) == (split == "test") for row in by_split[-1])
+    assert by_split[0] | by_split[1] == every and not by_split[0] & by_split[1]
 
 
 def test_membership_is_a_function_of_the_row() -> None:
@@ -240,7 +230,6 @@ def test_bad_options_are_refused(bad: dict[str, int], message: str) -> None:
 
 
 @given(task=options(Sgd), length=st.integers(2, 12), seed=st.integers(0, 999))
-@settings(max_examples=60, suppress_health_check=[HealthCheck.filter_too_much])
 def test_options_combine(task: Sgd, length: int, seed: int) -> None:
     simulator = Simulator(task)
     for row in printed(task, 5, length, seed):
@@ -249,4 +238,4 @@ def test_options_combine(task: Sgd, length: int, seed: int) -> None:
 
 @pytest.mark.parametrize("task", [SMALL, Sgd(dimension=3, split="test")])
 def test_contract(task: Sgd) -> None:
-    check_task(task, examples=20)
+    check(task)

@@ -9,15 +9,14 @@ from collections import Counter
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.data.rows import Rows
-from lab.testing import check_task, options
-from tasks import Role
+from lab.testing import options
 from tasks._program import replay
 from tasks._split import held_out
 from tasks.turing_machine import TuringMachine
+from tests.tasks.common import check, many, printed
 
 SMALL = TuringMachine(symbols=2, states=3, steps=5, machines=2, secret=3)
 OTHERS = [
@@ -30,12 +29,8 @@ OTHERS = [
 ]
 
 
-def printed(task: TuringMachine, n: int, length: int, seed: int = 1) -> list[list[str]]:
-    words, batch = task.words, Rows(task, length, seed)[0:n]
-    return [
-        [words[t] for t, role in zip(tokens, roles, strict=True) if role != Role.PAD]
-        for tokens, roles in zip(batch.tokens.tolist(), batch.roles.tolist(), strict=True)
-    ]
+def rows(task: TuringMachine, n: int, length: int, seed: int = 1) -> list[list[str]]:
+    return printed(task, task.sample(np.random.default_rng(seed), n, length))
 
 
 class Machine:
@@ -79,7 +74,7 @@ def test_worked_example() -> None:
 @pytest.mark.parametrize("length", [2, 5, 16])
 def test_rows_replay_in_a_plain_simulator(task: TuringMachine, length: int) -> None:
     machine = Machine(task)
-    for row in printed(task, 600, length):
+    for row in rows(task, 600, length):
         assert replay(row, machine) is None, " ".join(row)
         tapes = " ".join(row[1:-1]).split(" SEP ")
         first = tapes[0].split()
@@ -91,7 +86,7 @@ def test_every_single_token_mutation_is_noticed() -> None:
     rng = np.random.default_rng(2)
     for task in (TuringMachine(steps=8), SMALL):
         machine = Machine(task)
-        for row in printed(task, 1000, 5):
+        for row in rows(task, many(1000), 5):
             for place in range(row.index("SEP") + 1, len(row)):
                 others = [word for word in task.words if word != row[place]]
                 mutant = [*row[:place], others[rng.integers(len(others))], *row[place + 1 :]]
@@ -99,9 +94,8 @@ def test_every_single_token_mutation_is_noticed() -> None:
 
 
 @given(task=options(TuringMachine), length=st.integers(2, 20), seed=st.integers(0, 999))
-@settings(max_examples=40)
 def test_a_step_replaces_at_most_3_tokens(task: TuringMachine, length: int, seed: int) -> None:
-    for row in printed(task, 10, length, seed):
+    for row in rows(task, 10, length, seed):
         tapes = [part.split() for part in " ".join(row[1:-1]).split("SEP")]
         for one, two in itertools.pairwise(tapes):
             assert sum(x != y for x, y in zip(one, two, strict=True)) <= 3
@@ -134,7 +128,7 @@ def test_runs_are_of_many_lengths() -> None:
         task = TuringMachine(secret=secret)
         runs = [
             [part.split()[1:] for part in " ".join(row[1:-1]).split("SEP")]
-            for row in printed(task, 200, 16, secret)
+            for row in rows(task, 200, 16, secret)
         ]
         halted.append(np.mean(["!" in " ".join(run[-1]) for run in runs]))
         means.append(np.mean([len(run) - 1 for run in runs]))
@@ -144,7 +138,7 @@ def test_runs_are_of_many_lengths() -> None:
     assert np.median(means) == pytest.approx(10.9, abs=0.8)
     assert np.quantile(halted, 0.1) > 0.25 and np.quantile(halted, 0.9) < 0.85
     assert np.median(back) < 0.2
-    default = [row.count("SEP") for row in printed(TuringMachine(), 1000, 16)]
+    default = [row.count("SEP") for row in rows(TuringMachine(), 1000, 16)]
     assert 0.3 < np.mean(np.array(default) == 16) < 0.7 and len(set(default)) > 10
 
 
@@ -166,7 +160,7 @@ def unit_is_held_out(task: TuringMachine, prompt: list[str]) -> bool:
 @pytest.mark.parametrize("task", OTHERS)
 def test_membership_is_a_function_of_the_row(task: TuringMachine) -> None:
     for split, length in itertools.product(("train", "test"), (2, 7, 20)):
-        for row in printed(dataclasses.replace(task, split=split), 200, length):
+        for row in rows(dataclasses.replace(task, split=split), 200, length):
             assert unit_is_held_out(task, row[: row.index("SEP") + 1]) == (split == "test")
 
 
@@ -180,17 +174,17 @@ def test_splits_divide_all_tapes(task: TuringMachine) -> None:
             tape = [*cells[:head], "A" + cells[head], *cells[head + 1 :]]
             front = [f"M{machine}"] if task.machines > 1 else []
             every.add(("BOS", *front, f"t{task.steps}", *tape, "SEP"))
-    found = []
+    by_split = []
     for split in ("train", "test"):
         own = dataclasses.replace(task, split=split)
-        counts = Counter(tuple(row[: row.index("SEP") + 1]) for row in printed(own, 6000, 3))
+        counts = Counter(tuple(row[: row.index("SEP") + 1]) for row in rows(own, 6000, 3))
         mean = counts.total() / len(counts)
         assert max(abs(count - mean) for count in counts.values()) < 5 * mean**0.5
-        found.append(set(counts))
+        by_split.append(set(counts))
         results = Counter(tuple(own.solve([token[w] for w in unit])[1]) for unit in counts)
         assert own.chance(3) == pytest.approx(max(results.values()) / len(counts))
-    assert found[0] | found[1] == every and not found[0] & found[1]
-    assert len(found[1]) * K**3 == len(every) * max(1, K**3 // 16)
+    assert by_split[0] | by_split[1] == every and not by_split[0] & by_split[1]
+    assert len(by_split[1]) * K**3 == len(every) * max(1, K**3 // 16)
 
 
 def test_words() -> None:
@@ -229,4 +223,4 @@ def test_bad_lengths_are_refused(length: int) -> None:
 
 @pytest.mark.parametrize("task", [SMALL, TuringMachine(machines=10, split="test")])
 def test_contract(task: TuringMachine) -> None:
-    check_task(task, examples=20)
+    check(task)

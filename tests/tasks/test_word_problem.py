@@ -1,39 +1,22 @@
 """word_problem against permutations read from the printed words."""
 
-import re
 from collections import Counter
 from itertools import product
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.testing import decodable, droppable, options, seeds, solved, unguessable, well_formed
 from tasks import Batch, Role
 from tasks.word_problem import WordProblem
-
-GROUPS = {"S3": 6, "S5": 120, "A5": 60, "Z60": 60, "A4xZ5": 60}
-MODULUS = {"S3": 1, "S5": 1, "A5": 1, "Z60": 60, "A4xZ5": 5}
-Element = tuple[tuple[int, ...], int]
+from tests.tasks.common import many
+from tests.tasks.test_groups import ORDERS, read, times
 
 
 def rows(task: WordProblem, n: int, length: int, seed: int = 1) -> Batch:
     return task.sample(np.random.default_rng(seed), n, length)
-
-
-def read(word: str) -> Element:
-    """A printed element: where it sends the points 1 to 5, and a number."""
-    cycles, _, number = word.partition("+") if not word.isdigit() else ("", "", word)
-    images = [0, 1, 2, 3, 4, 5]
-    for cycle in re.findall(r"\((\d+)\)", cycles):
-        for i, point in enumerate(cycle):
-            images[int(point)] = int(cycle[(i + 1) % len(cycle)])
-    return tuple(images), int(number or 0)
-
-
-def times(a: Element, b: Element, group: str) -> Element:
-    return tuple(b[0][a[0][x]] for x in range(6)), (a[1] + b[1]) % MODULUS[group]
 
 
 def valid(task: WordProblem, prompt: list[str], thought: list[str], answer: list[str]) -> bool:
@@ -64,19 +47,7 @@ def parts(task: WordProblem, tokens: list[int], roles: list[int]) -> list[list[s
     ]
 
 
-@pytest.mark.parametrize("group", GROUPS)
-def test_group(group: str) -> None:
-    """As many different elements as the group has, closed under products, with their parity."""
-    words = WordProblem(group).words  # type: ignore[arg-type]
-    elements = {read(word) for word in words}
-    assert len(words) == len(elements) == GROUPS[group]
-    assert {times(a, b, group) for a in elements for b in list(elements)[:5]} <= elements
-    if group in ("A5", "A4xZ5"):
-        odd = [sum(p[i] > p[j] for j in range(6) for i in range(j)) % 2 for p, _ in elements]
-        assert not any(odd)
-
-
-@pytest.mark.parametrize("group", GROUPS)
+@pytest.mark.parametrize("group", ORDERS)
 @pytest.mark.parametrize(
     "kind", [{}, {"split": "test"}, {"layout": "interleaved"}, {"identity": True}]
 )
@@ -93,7 +64,7 @@ def test_composition(group: str, kind: dict) -> None:
 @pytest.mark.parametrize("identity", [False, True])
 def test_every_mutant_of_a_thought_is_wrong(identity: bool) -> None:
     task = WordProblem(identity=identity)
-    batch = rows(task, 1000, 8)
+    batch = rows(task, many(1000), 8)
     rng = np.random.default_rng(0)
     for tokens, roles in zip(batch.tokens.tolist(), batch.roles.tolist(), strict=True):
         assert valid(task, *parts(task, tokens, roles))
@@ -187,11 +158,11 @@ def test_identity_words_are_uniform_by_class(group: str, length: int, split: str
             running = times(running, read(task.words[letter]), group)
         if word in count:
             classes[running == (tuple(range(6)), 0)].append(count[word])
-    for found in classes.values():
-        assert abs(sum(found) / n - 0.5) < 0.01
-        mean = sum(found) / len(found)
-        chi2 = sum((c - mean) ** 2 / mean for c in found)
-        free = len(found) - 1
+    for counts in classes.values():
+        assert abs(sum(counts) / n - 0.5) < 0.01
+        mean = sum(counts) / len(counts)
+        chi2 = sum((c - mean) ** 2 / mean for c in counts)
+        free = len(counts) - 1
         assert abs(chi2 - free) < 5 * (2 * free) ** 0.5
 
 
@@ -204,17 +175,17 @@ def test_generators() -> None:
             for word in words_of(WordProblem(group, True), 500, 6)  # type: ignore[arg-type]
             for t in word
         }
-        for group in GROUPS
+        for group in ORDERS
     }
     assert letters["A5"] == {"(123)", "(132)", "(124)", "(142)", "(125)", "(152)"}
-    for group, found in letters.items():
-        every = {read(word) for word in found}
+    for group, generators in letters.items():
+        every = {read(word) for word in generators}
         one = read("0" if group == "Z60" else "e")
         assert all(any(times(a, b, group) == one for b in every) for a in every)
         reached = {one}
         for _ in range(60):
             reached |= {times(a, b, group) for a in reached for b in every}
-        assert len(reached) == GROUPS[group]
+        assert len(reached) == ORDERS[group]
         for length in range(2, 8):
             rows(WordProblem(group, True), 1, length)  # type: ignore[arg-type]
 
@@ -233,7 +204,6 @@ def test_chance_of_tags() -> None:
         assert task.chance(length) == pytest.approx(1 / len(different))
 
 
-@settings(max_examples=30, suppress_health_check=list(HealthCheck))
 @given(task=options(WordProblem), seed=seeds, length=st.integers(5, 30))
 def test_every_option_keeps_the_contract(task: WordProblem, seed: int, length: int) -> None:
     for holds in (well_formed, solved, decodable, droppable):

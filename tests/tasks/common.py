@@ -1,0 +1,51 @@
+"""What several tests of tasks share: printed rows, edit distance, scalar noise, the contract."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hypothesis import settings
+
+from lab.testing import check_task
+from tasks import Batch, Role, Task
+
+NIGHTLY = settings().max_examples >= 10_000
+
+
+def check(task: Task) -> None:
+    """The contract on random cases. Options of their own: fewer cases, statistics by `nightly`."""
+    own = task != type(task)()
+    examples = settings().max_examples * 2 // 5 if own else settings().max_examples
+    check_task(task, examples, derandomize=False, statistics=NIGHTLY or not own)
+
+
+def many(rows: int) -> int:
+    """That many rows under `nightly`, a third of them by default: for loops over printed rows."""
+    return rows if NIGHTLY else rows // 3
+
+
+def printed(task: Task, batch: Batch) -> list[list[str]]:
+    """The rows as words, without padding."""
+    words, pad = task.words, int(Role.PAD)
+    return [
+        [words[t] for t, role in zip(tokens, roles, strict=True) if role != pad]
+        for tokens, roles in zip(batch.tokens.tolist(), batch.roles.tolist(), strict=True)
+    ]
+
+
+def edits(one: Sequence[str], two: Sequence[str]) -> int:
+    """The least number of insertions, deletions and replacements (Levenshtein)."""
+    row = list(range(len(two) + 1))
+    for i, x in enumerate(one, 1):
+        last, row[0] = row[0], i
+        for j, y in enumerate(two, 1):
+            last, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, last + (x != y))
+    return row[-1]
+
+
+def corrupted(task: Task, length: int, token: int, corruption: int) -> int:
+    """What a corruption makes of one token: another of its noise group; -1 changes nothing."""
+    for group in task.noise_groups(length):
+        if token in group and len(group) > 1 and corruption >= 0:
+            return group[(group.index(token) + 1 + corruption % (len(group) - 1)) % len(group)]
+    return token
