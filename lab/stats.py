@@ -1,5 +1,5 @@
-"""Intervals: Wilson for a share of rows, BCa bootstrap over seeds (both scipy's). And what samples
-to learn need: a median and a growth that know of runs which did not learn within their budget."""
+"""Intervals: Wilson for a fraction of rows, BCa bootstrap over seeds (both scipy's). For samples to
+learn: a median and a growth rate with censored runs, which did not learn within their budget."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     """Wilson score interval for a probability, from `successes` in n independent trials."""
     from scipy.stats import binomtest
 
-    found = binomtest(int(successes), int(n)).proportion_ci(confidence, method="wilson")
-    return float(found.low), float(found.high)
+    interval = binomtest(int(successes), int(n)).proportion_ci(confidence, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def over_seeds(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
     """BCa bootstrap interval for the mean over seeds (9,999 resamples, seeds as units).
 
-    None for fewer than two seeds. Seeds that all agree give an interval of width 0: the bootstrap
-    knows nothing beyond the values it saw, so show them too. With few seeds it is too narrow: a
+    None for fewer than two seeds. Seeds that all agree give an interval of width 0, so show the
+    values too. With few seeds the interval is too narrow: a
     nominal 95% covers 63 to 72% with 3 seeds, 81 to 85% with 5, 88 to 96% with 10 and 93 to 96%
     with 100, the lower end for skewed values and for seeds that either solve a task or do not
     (simulated: `pytest tests/test_stats.py -k covers -s` prints the table).
@@ -38,7 +38,7 @@ def bands(values: np.ndarray, confidence: float = 0.95) -> np.ndarray:
     from scipy.stats import bootstrap
 
     low, span = values.min(1), np.ptp(values, 1)
-    found = np.stack([low, low + span], 1)  # also where the bootstrap finds nothing finite
+    intervals = np.stack([low, low + span], 1)  # also where the bootstrap gives nothing finite
     vary = np.flatnonzero(span > 0)
     # A resample that is a permutation of the seeds must tie with their mean, whatever the order of
     # the sum: BCa counts ties, and with 3 seeds they are a fifth of all resamples.
@@ -58,8 +58,8 @@ def bands(values: np.ndarray, confidence: float = 0.95) -> np.ndarray:
         ends = np.stack([interval.low, interval.high], 1)
         good = np.isfinite(ends).all(1)
         rows = vary[some][good]
-        found[rows] = low[rows, None] + ends[good] * span[rows, None]
-    return found
+        intervals[rows] = low[rows, None] + ends[good] * span[rows, None]
+    return intervals
 
 
 def difference(

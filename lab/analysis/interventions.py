@@ -79,7 +79,7 @@ def heads_off(model: Model, heads: Iterable[Place]) -> Iterator[None]:
     try:
         for layer, head in heads:
             mixer: Any = model.blocks[layer].mixer
-            if not hasattr(mixer, "look") or not 0 <= head < mixer.heads:
+            if not hasattr(mixer, "attention_weights") or not 0 <= head < mixer.heads:
                 raise refuse("head", (layer, head), "a (layer, head) of an attention layer")
             hooks.append(mixer.out.register_forward_pre_hook(_silence(head, mixer.d)))
         yield

@@ -157,10 +157,10 @@ def layers(subject: Subject, rows: slice = slice(None)) -> list[Layer]:
     found = []
     for number, block in enumerate(model.blocks):
         attention: Any = block.mixer
-        if not hasattr(attention, "look"):
+        if not hasattr(attention, "attention_weights"):
             found.append(Layer(number, passes[number], None, None, None, None))
             continue
         scores = None if attention.gate is None else attention.gate.scores(reads[number])
-        weights, before, after = attention.look(reads[number])
+        weights, before, after = attention.attention_weights(reads[number])
         found.append(Layer(number, passes[number], weights, before, after, scores))
     return found

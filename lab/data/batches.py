@@ -1,4 +1,4 @@
-"""From the number of a step to its training batch, and from a task's rows to what a model sees."""
+"""The training batch of a step, and the part of a task's rows that a model sees."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tasks import Batch
 
 
 def batch_for_step(experiment: Experiment) -> Callable[[int], Batch]:
-    """The function from a step's number to its batch."""
+    """A function from a step (0, 1, ...) to its training batch. It depends on the step alone, so
+    training can start at any step."""
     config, task = experiment.train, experiment.task
     rows = {length: training_rows(task, length, config) for length in config.lengths}
     size = -(-(config.examples or 0) // len(rows))  # rows of a fixed set, per length
@@ -35,18 +36,18 @@ def batch_for_step(experiment: Experiment) -> Callable[[int], Batch]:
             batch = rows[length][start:stop]
         else:
             number = np.arange(start, stop)
-            chosen = [order(length, int(e))[i] for e, i in zip(*divmod(number, size), strict=True)]
-            batch = fixed(length)[np.array(chosen)]
+            picked = [order(length, int(e))[i] for e, i in zip(*divmod(number, size), strict=True)]
+            batch = fixed(length)[np.array(picked)]
         return visible(experiment, batch, step)
 
     return draw
 
 
 def open_lengths(config: TrainConfig, step: int) -> list[int]:
-    """The lengths that a step draws from, each as likely as the others, shortest first.
+    """The lengths that a step draws from, with equal probability, shortest first.
 
-    With a curriculum over S steps (its share of all, rounded), step s = 0, 1, ... < S draws from
-    the shortest ceil(lengths x (s + 1) / S); later steps draw from all.
+    With a curriculum over S steps (that fraction of all steps, rounded), step s = 0, 1, ... < S
+    draws from the shortest ceil(lengths x (s + 1) / S) lengths; later steps draw from all.
     """
     lengths = sorted(config.lengths)
     span = round(config.curriculum * config.steps)
@@ -54,8 +55,9 @@ def open_lengths(config: TrainConfig, step: int) -> list[int]:
 
 
 def visible(experiment: Experiment, batch: Batch, step: int | None = None) -> Batch:
-    """What the model sees of a task's rows: without thoughts if so asked, prompts repeated, the
-    thoughts given away as far as step (of training, from 0; None: a probe) has it."""
+    """What the model sees of a task's rows: without thoughts if cot is false, with repeated
+    prompts, and with the hint of `reveal` at this training step (from 0; None: a probe, which has
+    the last hint of the schedule)."""
     seen = batch if experiment.cot else batch.without_thoughts()
     seen, shares = seen.repeat_prompt(experiment.prompt_repeats), experiment.train.reveal
     if not shares:

@@ -1,7 +1,7 @@
 """Rows of a task as a file: JSON lines, or Parquet with the extra `parquet`.
 
-Row i depends on the task's options, the split, the length, the seed and i alone, so an export that
-was cut off goes on where it stopped and ends with the same bytes. One row:
+Row i depends on options, split, length, seed and i alone, so an interrupted export resumes where it
+stopped and ends with the same bytes. One row:
 
     {"prompt": "1 0 1", "thought": "0 1", "answer": "0", "tokens": [...], "roles": [...],
      "hidden": []}
@@ -26,17 +26,17 @@ def export(
     rows: int,
     cot: bool,
     out: Path,
-    tell: Callable[[int], None] = lambda done: None,
+    progress: Callable[[int], None] = lambda done: None,
 ) -> int:
-    """Write rows 0 .. rows - 1 to `out` (.jsonl or .parquet); the number of rows that were there.
+    """Write rows 0 to rows - 1 to `out` (.jsonl or .parquet). Returns how many were there already.
 
-    ValueError: an ending that is neither, a file that holds other rows, or pyarrow is missing.
+    ValueError for another suffix, a file that holds other rows, or missing pyarrow.
     """
     if out.suffix not in (".jsonl", ".parquet"):
         raise refuse("--out", str(out), "its name must end in .jsonl or .parquet")
     source = Rows(task, length, seed, "export")
     if out.suffix == ".jsonl":
-        return _lines(source, rows, cot, out, tell)
+        return _lines(source, rows, cot, out, progress)
     try:
         import pyarrow  # noqa: F401
     except ImportError:
@@ -45,28 +45,29 @@ def export(
     part = out.with_name(out.name + ".part.jsonl")
     if out.exists():
         raise refuse("--out", str(out), "it exists; move it away or choose another name")
-    done = _lines(source, rows, cot, part, tell)
+    done = _lines(source, rows, cot, part, progress)
     _to_parquet(part, out)
     part.unlink()
     return done
 
 
-def _lines(source: Rows, rows: int, cot: bool, out: Path, tell: Callable[[int], None]) -> int:
-    done = _sound_lines(source, rows, cot, out)
+def _lines(source: Rows, rows: int, cot: bool, out: Path, progress: Callable[[int], None]) -> int:
+    done = _complete_lines(source, rows, cot, out)
     with out.open("a", encoding="utf-8") as file:
         start = done
         while start < rows:
             stop = min(rows, start - start % BLOCK + BLOCK)
             file.writelines(_texts(source, cot, start, stop))
-            tell(stop)
+            progress(stop)
             start = stop
         file.flush()
         os.fsync(file.fileno())
     return done
 
 
-def _sound_lines(source: Rows, rows: int, cot: bool, out: Path) -> int:
-    """How many rows a file already holds; a torn last line is cut off, other content refused."""
+def _complete_lines(source: Rows, rows: int, cot: bool, out: Path) -> int:
+    """How many rows a file already holds. An incomplete last line is removed; other content is
+    refused."""
     if not out.exists():
         return 0
     count, end, last = 0, 0, b""
@@ -114,7 +115,7 @@ def records(task: Task, batch: Batch) -> Iterator[dict[str, Any]]:
 
 
 def _to_parquet(lines: Path, out: Path) -> None:
-    """Convert block by block; the file appears whole or not at all."""
+    """Convert block by block; the file appears complete or not at all."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,4 +1,4 @@
-"""Position ids that a task gives its tokens, for the position schemes that read them."""
+"""Position ids that a task gives its tokens, for position = coupled and predicted."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from tasks import Batch, Task, refuse
 
 
 def check_rows(experiment: Experiment) -> Experiment:
-    """The experiment, once each of its probes and training lengths has given a row: a bad option is
-    found before a run folder is made."""
+    """The experiment, after one row was made at each training length and for each probe.
+
+    A bad option raises ValueError here, before a run folder is made.
+    """
     experiment.train.installed()
     rows = [(probe.of(experiment.task), probe.length) for probe in experiment.probes]
     rows += [(experiment.task, length) for length in experiment.train.lengths]
@@ -20,11 +22,14 @@ def check_rows(experiment: Experiment) -> Experiment:
 
 
 def position_ids(task: Task, config: ModelConfig, batch: Batch) -> np.ndarray | None:
-    """The task's position ids [n,T], for the two schemes that read them."""
+    """The task's position ids [n,T]; None for a position scheme that does not read them.
+
+    ValueError when the scheme needs ids and the task has none.
+    """
     if config.position not in ("coupled", "predicted"):
         return None
     ids = task.positions(batch)
     if ids is None:
-        allowed = f"the task {task.name} has no coupled places"
+        allowed = f"the task {task.name} has no position ids"
         raise refuse("model.position", config.position, allowed)
     return ids

@@ -1,8 +1,8 @@
-"""Rows by number: row i of (task, length, seed) is the same whoever asks, and for how many.
+"""Random access to task rows.
 
-Rows are made in blocks of 1,024, each from a generator of its own, so a row depends on the task's
-options, its split, the length, the seed and its number; not on the batch size, on other workers or
-on what was drawn before. That is what makes resume exact and export repeatable.
+Row i depends on options, split, length, seed and i, never on batch size or worker. Rows are made in
+blocks of 1,024, each from its own random generator. This makes resuming exact and exports
+repeatable.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def stream(seed: int, *key: str | int) -> np.random.SeedSequence:
 
 
 class Rows:
-    """Random access to the endless rows of a task at one length."""
+    """Random access to the rows of a task at one length; there is no last row."""
 
     def __init__(self, task: Task, length: int, seed: int, name: str = "rows") -> None:
         self.task, self.length, self.seed, self.name = task, length, seed, name

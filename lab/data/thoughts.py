@@ -1,23 +1,23 @@
-"""Thoughts that the prompt gives away in part, and training thoughts with errors in them.
+"""Thoughts that are partly given as a hint in the prompt, and training thoughts with errors.
 
 A row of sparse parity with the hidden bits 1 0 1 1, that is with thought and answer 0 1 1 0 | 1:
 
-    0 1 1 0 | 1     the thought as it is
-    0 1             with reveal = 0.5 these join the prompt, and 1 0 | 1 is still to be written
-    0 1 0 0 | 1     static: the third token is altered when all is done; the rest stays right
-    0 1 0 1 | 0     dynamic: the third token is written wrong, and all that follows goes on from it
+    0 1 1 0 | 1     the thought without changes
+    0 1             reveal = 0.5: these join the prompt, and the model writes 1 0 | 1
+    0 1 0 0 | 1     static noise: the third token is wrong, all others are right
+    0 1 0 1 | 0     dynamic noise: the third token is wrong, and what follows is computed from it
 
-reveal is the part of the solution that QuestA (2507.13266) prepends, 50% and later 25% of it. Here
-it is the first tokens of each maximal run of THOUGHT and TOOL tokens, rounded down.
+reveal is the fraction of the solution that QuestA (2507.13266) gives in the prompt, 50% and later
+25%. Here it is the first tokens of each maximal run of THOUGHT and TOOL tokens, rounded down.
 
-static and dynamic are the two kinds of noise of TInt (2402.04004), with its two knobs, the share of
-rows and the rate within a row. Our choice: the unit is a token; a hit one becomes, uniformly,
-another of its kind (`Task.noise_groups`: a digit becomes a digit), so roles, marks and stop tokens stay,
-and TOOL tokens stay as well. Dynamic errors sit where the thought is written, so a row may get
-longer or shorter where its length follows from what is written. Prompts are never altered.
+static and dynamic are the two kinds of noise of TInt (2402.04004), with its two parameters: the
+fraction of corrupted rows and the rate within such a row. Our choice: noise acts on single tokens.
+A corrupted token becomes another one of its group with equal probability (`Task.noise_groups`: a
+digit becomes another digit), so roles, structural tokens, stop tokens and TOOL tokens never change.
+Under dynamic noise a row may become longer or shorter. Prompts are never changed.
 
-Errors have a stream of their own for each block of training rows, so a row of given number has the
-same ones in every epoch and whatever the batch; the rows of the probes are never damaged.
+Each block of training rows has its own random stream of errors, so row i has the same errors in
+every epoch and at every batch size. The rows of probes are never corrupted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from tasks import Batch, Corrupt, Role, Task
 
 
 def reveal(batch: Batch, share: float) -> Batch:
-    """The rows with the first `share` of every thought turned into PROMPT."""
+    """The rows with the first `share` (0 to 1) of every thought given as PROMPT."""
     thought = (batch.roles == Role.THOUGHT) | (batch.roles == Role.TOOL)
     start = thought.copy()
     start[:, 1:] &= ~thought[:, :-1]
@@ -46,13 +46,13 @@ def reveal(batch: Batch, share: float) -> Batch:
 
 
 def training_rows(task: Task, length: int, config: TrainConfig) -> Rows:
-    """The rows that training sees at one length, with errors if the configuration wants them."""
+    """The rows that training draws from at one length, with noise in thoughts if configured."""
     if config.cot_noise == "none":
         return Rows(task, length, config.seed, "train")
-    return _Damaged(task, length, config)
+    return _CorruptedRows(task, length, config)
 
 
-class _Damaged(Rows):
+class _CorruptedRows(Rows):
     def __init__(self, task: Task, length: int, config: TrainConfig) -> None:
         super().__init__(task, length, config.seed, "train")
         self.config = config
@@ -63,13 +63,14 @@ class _Damaged(Rows):
         corruptions = draw_corruptions(
             rng, batch.tokens.shape, config.cot_noise_rows, config.cot_noise_rate
         )
-        return damage(self.task, self.length, batch, corruptions, config.cot_noise == "dynamic")
+        return corrupt(self.task, self.length, batch, corruptions, config.cot_noise == "dynamic")
 
 
 def draw_corruptions(
     rng: np.random.Generator, shape: tuple[int, ...], rows: float, rate: float
 ) -> np.ndarray:
-    """Where errors fall in rows [n, T]: int64 [n, T], -1 for none, else which other token."""
+    """Which tokens of rows [n, T] to corrupt: int64 [n, T], -1 for none, else a random number that
+    chooses the wrong token."""
     hit = rng.random(shape, np.float32) < rate
     hit &= rng.random((shape[0], 1)) < rows
     corruptions = np.full(shape, -1)
@@ -77,44 +78,46 @@ def draw_corruptions(
     return corruptions
 
 
-def damage(task: Task, length: int, batch: Batch, corruptions: np.ndarray, dynamic: bool) -> Batch:
-    """The rows with their thoughts altered where corruptions [n, T] says so, dynamic or static.
+def corrupt(task: Task, length: int, batch: Batch, corruptions: np.ndarray, dynamic: bool) -> Batch:
+    """The rows with errors in their thoughts where corruptions [n, T] is not -1.
 
-    ValueError for a dynamic error in a task that cannot go on from it.
+    ValueError for dynamic noise in a task that cannot continue from an error.
     """
-    write = writer(task.noise_groups(length), corruptions)
+    replace = replacer(task.noise_groups(length), corruptions)
     if dynamic:
-        return task.recompute(batch, write)
-    altered = write(batch.tokens, slice(0, batch.tokens.shape[1]))
+        return task.recompute(batch, replace)
+    changed = replace(batch.tokens, slice(0, batch.tokens.shape[1]))
     thought = batch.roles == Role.THOUGHT
     if task.stop:  # its last token says that the answer begins
         thought &= thought[:, ::-1].cumsum(1)[:, ::-1] > 1
-    return Batch(np.where(thought, altered, batch.tokens), batch.roles, batch.hidden)
+    return Batch(np.where(thought, changed, batch.tokens), batch.roles, batch.hidden)
 
 
-def writer(kinds: Sequence[Sequence[int]], corruptions: np.ndarray) -> Corrupt:
-    """What `Task.recompute` writes with: a token, or another of its kind where corruptions [n, T] has one.
+def replacer(groups: Sequence[Sequence[int]], corruptions: np.ndarray) -> Corrupt:
+    """The function that `Task.recompute` passes thought tokens through: it replaces a token by
+    another one of its group where corruptions [n, T] is not -1.
 
-    Of a kind of s tokens, slip i puts the one 1 + i % (s - 1) places on. No corruptions beyond T.
+    In a group of s tokens, corruption i takes the token 1 + i % (s - 1) further on. Columns beyond
+    T are not corrupted.
     """
-    order = np.array([token for kind in kinds for token in kind], np.int64)
-    size, first, place = np.zeros((3, int(order.max(initial=-1)) + 2), np.int64)
-    for kind in kinds:
-        members = np.array(kind)
-        size[members], place[members] = len(members), np.arange(len(members))
+    order = np.array([token for group in groups for token in group], np.int64)
+    size, first, index = np.zeros((3, int(order.max(initial=-1)) + 2), np.int64)
+    for group in groups:
+        members = np.array(group)
+        size[members], index[members] = len(members), np.arange(len(members))
         first[members] = np.flatnonzero(order == members[0])[0]
 
-    def write(tokens: np.ndarray, columns: int | slice) -> np.ndarray:
-        slip = corruptions[:, columns]
-        if slip.shape != tokens.shape:  # a row that errors have made longer
-            missing = tokens.shape[1] - slip.shape[1]
-            slip = np.pad(slip, ((0, 0), (0, missing)), constant_values=-1)
-        token = np.minimum(tokens, len(size) - 1)  # the last entry of the tables: of no kind
-        at = np.nonzero((slip >= 0) & (size[token] > 1))
-        token, by = token[at], slip[at]
+    def replace(tokens: np.ndarray, columns: int | slice) -> np.ndarray:
+        chosen = corruptions[:, columns]
+        if chosen.shape != tokens.shape:  # a row that errors have made longer
+            missing = tokens.shape[1] - chosen.shape[1]
+            chosen = np.pad(chosen, ((0, 0), (0, missing)), constant_values=-1)
+        token = np.minimum(tokens, len(size) - 1)  # the last entry of the tables: in no group
+        at = np.nonzero((chosen >= 0) & (size[token] > 1))
+        token, number = token[at], chosen[at]
         out = tokens.copy()
-        turned = (place[token] + 1 + by % (size[token] - 1)) % size[token]
-        out[at] = order[first[token] + turned]
+        other = (index[token] + 1 + number % (size[token] - 1)) % size[token]
+        out[at] = order[first[token] + other]
         return out
 
-    return write
+    return replace

@@ -11,7 +11,7 @@ from lab.data.position_ids import position_ids
 from lab.nn.model import Model, select_rows
 from tasks import Batch, Role, Task
 
-# How a token is chosen: pick(logits [m, V], which rows of the batch [m], place in the row) -> [m].
+# How a token is chosen: pick(logits [m, V], rows of the batch [m], position) -> tokens [m].
 Pick = Callable[[torch.Tensor, np.ndarray, int], np.ndarray]
 
 
@@ -22,19 +22,19 @@ def greedy(logits: torch.Tensor, rows: np.ndarray, t: int) -> np.ndarray:
 
 @torch.inference_mode()
 def decode(model: Model, task: Task, batch: Batch, pick: Pick = greedy) -> np.ndarray:
-    """Rows int64 [n, T]: prompts forced, tools answered, the rest the model's own tokens.
+    """Rows int64 [n, T]: prompt tokens are given, tools answer, the model writes the rest.
 
-    Rows move together, one column a step, with the mixers' states; those that have ended are left
-    out of the steps. Places after a stop token hold 0. T is that of the batch, which fits every
-    right row. Coupled places of generated tokens are the reference's, predicted ones the model's.
+    All rows decode in lockstep, one token a step; finished rows leave the batch and its state.
+    Positions after a stop token hold 0. T is that of the batch, enough for every correct row.
+    Position ids of generated tokens are the reference's under coupled, the model's under predicted.
     """
     device = next(model.parameters()).device
-    told = batch.roles == Role.PROMPT
+    given = batch.roles == Role.PROMPT
     T = batch.tokens.shape[1]
     ids = position_ids(task, model.config, batch)
-    start = int((told.cumprod(1)).sum(1).min())  # every row's prompt goes at least this far
-    written = np.where(told, batch.tokens, 0)
-    rows = np.arange(len(batch))  # those still in the state
+    start = int(given.cumprod(1).sum(1).min())  # the shortest prompt
+    written = np.where(given, batch.tokens, 0)
+    rows = np.arange(len(batch))  # rows that are still decoded
     done = np.zeros(len(batch), bool)
 
     def on_device(array: np.ndarray | None) -> torch.Tensor | None:
@@ -45,29 +45,29 @@ def decode(model: Model, task: Task, batch: Batch, pick: Pick = greedy) -> np.nd
     logits, state = model.prefill(prompt, on_device(None if ids is None else ids[:, :start]))
     for t in range(start, T):
         own = pick(logits, rows, t)
-        for i, token in _served(task, written[rows, :t], told[rows, t] | done[rows]):
+        for i, token in _tool_tokens(task, written[rows, :t], given[rows, t] | done[rows]):
             own[i] = token
         written[rows, t] = np.where(
-            told[rows, t], batch.tokens[rows, t], np.where(done[rows], 0, own)
+            given[rows, t], batch.tokens[rows, t], np.where(done[rows], 0, own)
         )
         if task.stop:
-            done[rows] |= np.isin(written[rows, t], task.stop) & ~told[rows, t]
+            done[rows] |= np.isin(written[rows, t], task.stop) & ~given[rows, t]
             left = np.flatnonzero(~done[rows])
             if not len(left):
                 break
-            if len(left) <= 0.875 * len(rows):  # worth the copy
+            if len(left) <= 0.875 * len(rows):  # otherwise the copy costs more than it saves
                 rows = rows[left]
                 state = select_rows(state, torch.from_numpy(left).to(device))
         if t + 1 < T:
             place = on_device(None if ids is None else ids[rows, t])
             if place is not None and state.place is not None:
-                place = torch.where(torch.from_numpy(told[rows, t]).to(device), place, state.place)
+                place = torch.where(torch.from_numpy(given[rows, t]).to(device), place, state.place)
             token_ids = torch.from_numpy(written[rows, t]).to(device)
             logits, state = model.step(token_ids, state, place)
     return written
 
 
-def _served(task: Task, prefix: np.ndarray, skip: np.ndarray) -> Iterator[tuple[int, int]]:
+def _tool_tokens(task: Task, prefix: np.ndarray, skip: np.ndarray) -> Iterator[tuple[int, int]]:
     if type(task).tool is Task.tool:
         return
     for row in np.flatnonzero(~skip):
@@ -79,7 +79,8 @@ def _served(task: Task, prefix: np.ndarray, skip: np.ndarray) -> Iterator[tuple[
 def compare(
     task: Task, batch: Batch, written: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """answer right bool [n], thought right bool [n], index of its first wrong token int [n]."""
+    """(answer right bool [n], thought right bool [n], index of the first wrong thought token int
+    [n]) for rows that a model wrote; -1 where the whole thought is right."""
     thought = np.isin(batch.roles, (Role.THOUGHT, Role.TOOL))
     wrong = (written != batch.tokens) & thought
     number = np.cumsum(thought, 1) - 1
@@ -89,16 +90,18 @@ def compare(
     if not task.stop:
         right = (written == batch.tokens) | (batch.roles != Role.ANSWER)
         return right.all(1), ~wrong.any(1), first
-    given = zip(answers(task, batch, written), answers(task, batch, batch.tokens), strict=True)
-    right = np.array([own is not None and own == wanted for own, wanted in given], bool)
+    pairs = zip(answers(task, batch, written), answers(task, batch, batch.tokens), strict=True)
+    right = np.array([own is not None and own == wanted for own, wanted in pairs], bool)
     return right, ~wrong.any(1), first
 
 
 def answers(task: Task, batch: Batch, rows: np.ndarray) -> list[bytes | None]:
-    """What rows [n, T] that begin with the batch's prompts answer, to be compared; None: nothing.
+    """The answers in rows [n, T] that begin with the batch's prompts, as bytes to compare; None
+    where a row has no answer.
 
-    With stop tokens: as many tokens as the reference's answer has, up to the first stop token, and
-    the delimiter before them; where no thought is left to write, all that follows the prompt.
+    With stop tokens, an answer is as many tokens as the reference's answer has, up to the first
+    stop token, and the delimiter before them. Where no thought is written, it is everything after
+    the prompt.
     """
     if not task.stop:
         mask = batch.roles == Role.ANSWER

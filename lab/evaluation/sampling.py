@@ -4,15 +4,15 @@ A token is drawn from softmax(logits / temperature). Of n samples of a prompt, c
 
     Pass@k = 1 - C(n - c, k) / C(n, k)        the estimator of 2107.03374, section 2.1
 
-is the chance that k of the n, drawn without replacement, hold a right one: unbiased for k <= n. The
-vote of a prompt goes to its most frequent answer, of several to the one that was reached first
-(our choice); samples that end without an answer do not vote, and a prompt without votes is wrong.
-Two samples answer the same if lab.evaluation.decode.answers says so, whatever their thoughts.
+is the probability that k of the n samples, drawn without replacement, contain a right one; it is
+unbiased for k <= n. The majority vote is the most frequent answer of a prompt, and among equally
+frequent ones the first (our choice). Samples without an answer do not vote, and a prompt without
+votes counts as wrong. Two samples agree if their answers are equal, whatever their thoughts.
 
-What is drawn for place t of row i in sample s depends on the seed, the probe and these three alone:
-not on k, on the rows that are decoded together or on how long they are. The same weights may still
-give another token, since a batch of another size can change the last bits of logits. With predicted
-positions, places are the model's most likely ones, as in greedy decoding.
+The random number for position t of row i in sample s depends on the seed, the probe, t, i and s
+alone: not on k, not on the rows decoded together, not on their lengths. The same weights may still
+give another token, since another batch size can change the last bits of logits. Under position =
+predicted, position ids are the most likely ones, as in greedy decoding.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Estimate:
 @dataclass(frozen=True)
 class Sampled:
     """`samples` answers to each of n prompts. passes: Pass@k for k = 1, 2, 4, ... up to samples.
-    vote: share of prompts whose majority vote is right. ended: share of all samples that ended with
+    vote: fraction of prompts whose majority vote is right. ended: fraction of samples that end with
     an answer."""
 
     probe: str
@@ -66,8 +66,8 @@ def sample(
         np.concatenate(parts)
         for parts in zip(*_draw(model, experiment, probe, samples, temperature), strict=True)
     )
-    chosen = majority(number)
-    won = (chosen >= 0) & right[np.arange(probe.n), chosen]
+    winner = majority(number)
+    won = (winner >= 0) & right[np.arange(probe.n), winner]
     powers = [2**i for i in range(samples.bit_length())]
     each = right.sum(1)
     return Sampled(
@@ -93,30 +93,30 @@ def _draw(
     task, parts = probe.of(experiment.task), []
     for part, batch in enumerate(questions(experiment, probe)):
         wanted = answers(task, batch, batch.tokens)
-        found = []
+        drawn = []
         for s in range(samples):
             key = stream(experiment.train.seed, "sample", probe.label, probe.length, s, part)
             pick = sampler(np.random.default_rng(key), batch.tokens.shape[1], temperature)
             kind = precision(experiment.train.precision, device)
             with kind, torch.compiler.set_stance("force_eager"):
-                found.append(answers(task, batch, decode(model, task, batch, pick)))
-        each = list(zip(*found, strict=True))
+                drawn.append(answers(task, batch, decode(model, task, batch, pick)))
+        each = list(zip(*drawn, strict=True))
         right = [[own == ref for own in row] for row, ref in zip(each, wanted, strict=True)]
         parts.append((np.array(right), np.array([numbered(row) for row in each])))
     return parts
 
 
 def sampler(rng: np.random.Generator, T: int, temperature: float) -> Pick:
-    """A way to choose tokens in rows of at most T: by inverting the distribution function at one
-    uniform number per row and place."""
-    uniform = rng.random((T, ROWS_AT_ONCE))  # place t of row i, whatever T is
+    """A `Pick` for rows of at most T tokens: it inverts the distribution function at one uniform
+    number per row and position."""
+    uniform = rng.random((T, ROWS_AT_ONCE))  # position t of row i, whatever T is
 
     def pick(logits: torch.Tensor, rows: np.ndarray, t: int) -> np.ndarray:
         below_top = (logits - logits.amax(-1, keepdim=True)).double()  # for tiny temperatures
         reached = (below_top / temperature).softmax(-1).cumsum(-1)
         u = torch.from_numpy(uniform[t, rows]).to(reached.device)[:, None] * reached[:, -1:]
-        found = torch.searchsorted(reached, u, right=True)[:, 0]
-        return found.clamp_(max=logits.shape[-1] - 1).cpu().numpy()
+        token = torch.searchsorted(reached, u, right=True)[:, 0]
+        return token.clamp_(max=logits.shape[-1] - 1).cpu().numpy()
 
     return pick
 
@@ -130,15 +130,15 @@ def _table(n: int, k: int) -> np.ndarray:
     return np.array([pass_at(n, c, k) for c in range(n + 1)])
 
 
-def numbered(found: Sequence[Hashable | None]) -> list[int]:
-    """Answers as numbers in the order in which they are first reached; -1 for None."""
+def numbered(answered: Sequence[Hashable | None]) -> list[int]:
+    """Answers as numbers in the order of their first appearance; -1 for None."""
     seen: dict[Hashable, int] = {}
-    return [-1 if own is None else seen.setdefault(own, len(seen)) for own in found]
+    return [-1 if own is None else seen.setdefault(own, len(seen)) for own in answered]
 
 
 def majority(number: np.ndarray) -> np.ndarray:
-    """Of answers [n, samples] as numbers, which sample has the most frequent one: int [n], of ties
-    the first; -1 where no sample answers."""
+    """The sample with the most frequent answer, int [n], from answers as numbers [n, samples]; the
+    first of ties, -1 where no sample has an answer."""
     votes = np.zeros(number.shape, np.int64)
     for s in range(number.shape[1]):
         votes += number == number[:, s : s + 1]
@@ -150,8 +150,8 @@ def majority(number: np.ndarray) -> np.ndarray:
 def over_prompts(values: np.ndarray) -> Estimate:
     """Mean of a number from 0 to 1 per prompt, and a 95% interval with prompts as units.
 
-    Wilson's, for as many successes as the mean comes to: exact for right or wrong, and for Pass@k
-    with a share per prompt on the wide side, as nothing with this mean varies more than a coin.
+    Wilson's, for as many successes as the mean comes to: exact for right or wrong, and
+    conservative for Pass@k, as no variable from 0 to 1 with this mean varies more than a coin.
     """
     mean = float(values.mean())
     return Estimate(mean, *wilson(round(mean * len(values)), len(values)))

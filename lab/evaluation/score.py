@@ -1,14 +1,14 @@
-"""Scores of a model on a probe: teacher-forced and free-running, and where a thought goes wrong.
+"""Scores of a model on a probe: teacher-forced, free-running, and the first wrong thought token.
 
-exact    share of rows with the top logit right at every supervised token, all earlier tokens given
-         from the reference (the accuracy of 2410.05459 and 2502.08991)
-answer   share of rows whose answer is right when the model writes every supervised token itself
-valid    share of rows whose own thought is the oracle's, token by token
+exact    fraction of rows where every supervised token has the highest logit, with all earlier
+tokens
+         given from the reference (the accuracy of 2410.05459 and 2502.08991)
+answer   fraction of rows with the right answer when the model writes every supervised token itself
+valid    fraction of rows where the thought that the model writes equals the oracle's
 
-What decoding is told: the prompt, a tool's tokens, and, for tasks without stop tokens, the layout
-that all rows share or that the task gives. With stop tokens a row ends where the model writes one;
-its answer must stand between the reference's last thought token, or the prompt where no thought is
-left to write, and that end.
+The decoder is given the prompt, the tool's tokens and, for tasks without stop tokens, the roles of
+the row. With stop tokens a row ends where the model writes one, and the answer is what stands
+between the delimiter of the thought (the prompt, where no thought is written) and that end.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ ROWS_AT_ONCE = 512
 
 @dataclass(frozen=True)
 class RowScores:
-    """Per row: teacher-forced exact, free-running answer and thought right (bool [n]); index of the
-    first wrong token of the thought (int [n], -1: none)."""
+    """Scores of n rows. exact, answer, valid: bool [n]. first_error: index of the first wrong token
+    of the thought, int [n], -1 for none."""
 
     exact: np.ndarray
     answer: np.ndarray
@@ -46,7 +46,7 @@ class RowScores:
 
 
 def questions(experiment: Experiment, probe: Probe) -> Iterator[Batch]:
-    """The n rows of a probe as the model is asked them, at most ROWS_AT_ONCE at a time."""
+    """The n rows of a probe as they are scored, at most ROWS_AT_ONCE at a time."""
     task = probe.of(experiment.task)
     seed = stream(experiment.train.seed, "probe", probe.label, probe.length)
     rows = Rows(task, probe.length, int(seed.generate_state(1)[0]), "probe")
@@ -57,7 +57,8 @@ def questions(experiment: Experiment, probe: Probe) -> Iterator[Batch]:
 
 
 def score(model: Model, experiment: Experiment, probe: Probe) -> Score:
-    """Score one probe on its own stream of rows: adding a probe changes no other."""
+    """The score of one probe. Its rows have their own random stream, so adding a probe changes no
+    other score."""
     task = probe.of(experiment.task)
     parts = []
     for batch in questions(experiment, probe):
@@ -86,7 +87,7 @@ def score(model: Model, experiment: Experiment, probe: Probe) -> Score:
 
 
 def score_teacher_forced(model: Model, experiment: Experiment, probe: Probe) -> dict[str, Any]:
-    """What of a Score needs no decoding: probe, length, n, exact, low, high."""
+    """The part of a Score that needs no decoding: probe, length, n, exact, low, high."""
     task, right = probe.of(experiment.task), 0
     for batch in questions(experiment, probe):
         right += int(teacher_forced_exact(model, task, batch, experiment.train.precision).sum())
@@ -103,7 +104,8 @@ def score_teacher_forced(model: Model, experiment: Experiment, probe: Probe) -> 
 
 @torch.inference_mode()
 def teacher_forced_exact(model: Model, task: Task, batch: Batch, kind: str = "fp32") -> np.ndarray:
-    """Whether all supervised tokens of a row have the top logit, earlier ones given: bool [n]."""
+    """Whether all supervised tokens of a row have the highest logit, earlier tokens given: bool
+    [n]."""
     model.eval()
     device = next(model.parameters()).device
     with precision(kind, device), torch.compiler.set_stance("force_eager"):
@@ -113,7 +115,7 @@ def teacher_forced_exact(model: Model, task: Task, batch: Batch, kind: str = "fp
 
 @torch.inference_mode()
 def score_batch(model: Model, task: Task, batch: Batch, kind: str = "fp32") -> RowScores:
-    """Both verdicts on every row of a batch."""
+    """Teacher-forced and free-running scores of every row of a batch."""
     model.eval()
     device = next(model.parameters()).device
     exact = teacher_forced_exact(model, task, batch, kind)

@@ -1,14 +1,15 @@
 """Sequence mixers: lab/mixers/attention.py is the mixer `attention`. No torch until one is loaded.
 
-A mixer is a torch module made from (ModelConfig), causal, for any T:
+A mixer is a causal torch module, made from a ModelConfig, for any T:
 
     forward(x [B,T,D]) -> y [B,T,D]
-    prefill(x [B,T,D]) -> y [B,T,D], state        the same y, and what later steps need
+    prefill(x [B,T,D]) -> y [B,T,D], state        the same y, and the state for later steps
     step(x [B,D], state) -> y [B,D], state         one more token; may reuse the memory of state
     state_size(T) -> int                           numbers kept per sequence after T tokens
 
-A state is a tuple (of tuples) of tensors with the rows first, so that rows can be dropped from it;
-everything else in it is a plain number. B rows, T tokens, D width, H heads, d width of a head.
+A state is a tuple (of tuples) of tensors whose first dimension is the rows, so that finished rows
+can be removed; everything else in it is a plain number. B rows, T tokens, D width, H heads, d width
+of a head.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Mixer(Protocol):
-    """What lab.nn.model asks of a mixer (a torch.nn.Module)."""
+    """What lab.nn.model needs of a mixer (a torch.nn.Module)."""
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor: ...
 

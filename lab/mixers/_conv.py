@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# Numbers of a block of rows: what one pass over the taps touches stays in cache.
+# Numbers in a block of rows, so that one pass over the taps stays in cache.
 _BLOCK = 1 << 17
 
 
@@ -35,9 +35,9 @@ class ShortConv(nn.Module):
 
     def state(self, x: Tensor) -> Tensor:
         """The state after all tokens of x."""
-        keep = len(self.weight) - 1
-        last = x[:, max(0, x.shape[1] - keep) :]
-        return F.pad(last, (0, 0, keep - last.shape[1], 0))  # a copy: x can be freed
+        past = len(self.weight) - 1
+        last = x[:, max(0, x.shape[1] - past) :]
+        return F.pad(last, (0, 0, past - last.shape[1], 0))  # a copy: x can be freed
 
     def step(self, x: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
         """One token x [B,C]."""
@@ -48,7 +48,8 @@ class ShortConv(nn.Module):
 
 
 class _Taps(torch.autograd.Function):
-    """One pass over the data for all taps and the nonlinearity; autograd would keep each tap's."""
+    """One pass over the data for all taps and the nonlinearity; autograd would store each tap's
+    output."""
 
     generate_vmap_rule = True
 
@@ -106,7 +107,7 @@ def _sum(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def _back(g: Tensor, weight: Tensor) -> Tensor:
-    """The gradient of x: the taps the other way round in time."""
+    """The gradient of x: the taps applied backwards in time."""
     T, w = g.shape[1], len(weight)
     dx = g * weight[-1]
     for i in range(1, min(w, T)):
@@ -117,5 +118,5 @@ def _back(g: Tensor, weight: Tensor) -> Tensor:
 def _slopes(x: Tensor, g: Tensor, w: int) -> Tensor:
     """The gradient of the weight [w,C]."""
     T = x.shape[1]
-    found = [(g[:, i:] * x[:, : max(0, T - i)]).sum((0, 1)) for i in range(w)]
-    return torch.stack(found[::-1])
+    taps = [(g[:, i:] * x[:, : max(0, T - i)]).sum((0, 1)) for i in range(w)]
+    return torch.stack(taps[::-1])

@@ -1,14 +1,14 @@
-"""The gate of Gated Attention (2505.06708), in all its forms.
+"""The gate of Gated Attention (2505.06708) and its variants.
 
     Y' = Y * act(X W)   or, additive,   Y' = Y + act(X W)
 
-X is what the mixer reads (the hidden state after the pre-norm). Y is, by `gate_at`:
+X is the input of the mixer (the hidden state after the pre-norm). `gate_at` chooses Y:
 
-    G1 what the heads read [B,T,H,d]   G2 values, G3 keys [B,T,G,d]   G4 queries [B,T,H,d]
+    G1 the heads' outputs [B,T,H,d]   G2 values, G3 keys [B,T,G,d]   G4 queries [B,T,H,d]
     G5 the mixer's output [B,T,D]
 
 gate_input = constant is the input-independent gate of the paper: a learned number for each score,
-0 at the start, in place of X W. It scales heads or channels, the same at every token.
+initialised to 0, in place of X W. It scales heads or channels alike at every token.
 
 headwise: one score per head and token; elementwise: one per channel. shared: the scores, after act,
 averaged over the heads, [B,T,1,d] (the paper averages over heads; that act comes first is our
@@ -42,7 +42,7 @@ class Gate(nn.Module):
 
     @property
     def fused(self) -> bool:
-        """Whether the operator of attention takes it, as logits."""
+        """Whether the attention operator applies this gate itself, from its logits."""
         plain = self.act == "sigmoid" and not self.add and not self.shared
         return self.at == "G1" and plain
 
@@ -55,7 +55,7 @@ class Gate(nn.Module):
         return y + self.scores(x) if self.add else y * self.scores(x)
 
     def scores(self, x: Tensor) -> Tensor:
-        """act(X W): [B,T,heads,1 or d], heads 1 when they share it, or [B,T,D] at G5."""
+        """act(X W): [B,T,heads,1 or d], 1 head when the gate is shared, or [B,T,D] at G5."""
         z = self.score(x)
         if self.at != "G5":
             z = z.unflatten(-1, (self.heads, -1))

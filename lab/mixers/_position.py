@@ -1,6 +1,7 @@
-"""Where attention gets order from: rope, ALiBi, Hard-ALiBi, the reflections of PaTH; log-length.
+"""Position schemes of attention: rope, ALiBi, Hard-ALiBi, the reflections of PaTH, log-length.
 
-Shapes by the legend of kernels: B rows, T tokens, H heads of queries, G of keys, d width of a head.
+Shapes use the letters of kernels: B rows, T tokens, H heads of queries, G of keys, d width of a
+head.
 """
 
 from __future__ import annotations
@@ -45,14 +46,14 @@ def log_length(q: Tensor, start: int, tokens: int) -> Tensor:
     stop = start + q.shape[1]
     if stop <= tokens:
         return q
-    place = torch.arange(start + 1, stop + 1, device=q.device, dtype=exact(q))
-    return q * (place.log() / math.log(tokens)).clamp(min=1)[:, None, None].to(q.dtype)
+    position = torch.arange(start + 1, stop + 1, device=q.device, dtype=exact(q))
+    return q * (position.log() / math.log(tokens)).clamp(min=1)[:, None, None].to(q.dtype)
 
 
 def turned(q: Tensor, k: Tensor, start: int, base: float) -> tuple[Tensor, Tensor]:
     """Rotary embedding (2104.09864) of q [B,T,H,d], k [B,T,G,d] at positions start, start + 1, ...
 
-    Channels m and m + d/2 turn by position / base^(2m/d) (the half-split pairing of LLaMA).
+    Channels m and m + d/2 rotate by position / base^(2m/d) (the half-split pairing of LLaMA).
     """
     T, half, wide = q.shape[1], q.shape[3] // 2, exact(q)
     frequency = base ** (-torch.arange(half, device=q.device, dtype=wide) / half)
@@ -63,7 +64,7 @@ def turned(q: Tensor, k: Tensor, start: int, base: float) -> tuple[Tensor, Tenso
 
 
 class _Turn(torch.autograd.Function):
-    """Two passes over x forward and two backward, where autograd of the formula needs a dozen."""
+    """Rotation with two passes over x forward and two backward; autograd would need a dozen."""
 
     @staticmethod
     def forward(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -84,12 +85,12 @@ class _Turn(torch.autograd.Function):
 
     @staticmethod
     def vmap(info, in_dims, x, cos, sin):  # type: ignore[no-untyped-def]
-        return _Turn.apply(x.movedim(in_dims[0], 0), cos, sin), 0  # of the angles there is one set
+        return _Turn.apply(x.movedim(in_dims[0], 0), cos, sin), 0  # one set of angles for all
 
 
 class Reflections(nn.Module):
-    """What PaTH (2505.16381) reads from x [B,T,D]: unit vectors w and strengths beta, one of each
-    per token and head of keys, for H_t = I - beta_t w_t w_t^T.
+    """The reflections of PaTH (2505.16381) from x [B,T,D]: unit vectors w and strengths beta, one
+    of each per token and head of keys, for H_t = I - beta_t w_t w_t^T.
 
         w_t = norm(sum_{i < 3} c_i * u_{t-i}) [G,d]    u = x A B    beta_t = 2 sigmoid(x b + b0) [G]
 

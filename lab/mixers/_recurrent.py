@@ -1,4 +1,4 @@
-"""What several recurrent mixers share: projections, the start of step sizes, the gated RMSNorm."""
+"""Helpers of the recurrent mixers: projections, initial step sizes, the gated RMSNorm."""
 
 from __future__ import annotations
 

@@ -1,21 +1,21 @@
-"""Causal softmax attention: every scheme of positions, a forget gate, output gates, with a cache.
+"""Causal softmax attention with position schemes, a forget gate, output gates and a cache.
 
     s_ij = q_i . k_j / sqrt(d) + b_ij        y_i = sum_{j <= i} softmax_j(s_ij) v_j
 
-    position     rope        q, k turned by their positions (2104.09864, base config.rope_base)
+    position     rope        q, k rotated by their positions (2104.09864, base config.rope_base)
                  alibi       b_ij = -2^(-8(h+1)/H) (i - j) for head h (2108.12409)
                  hard_alibi  b_ij = -inf where i - j > h, for the first `banded` heads (2402.01032)
                  path        q_i . k_j -> q_i^T H_i ... H_{j+1} k_j, H = I - beta w w^T (2505.16381)
-                 all others are the business of lab.nn.model and nothing here
+                 all others are added to the embedding by lab.nn.model
     forget       b_ij += sum_{l=j+1..i} log f_l, f = sigmoid(x w + c), one per head of queries (FoX,
                  2503.02130). Not multiplied by 1/sqrt(d): the paper's convention; with path it is
                  PaTH-FoX. c starts at 0 as in the authors' code.
     gate         lab/mixers/_gate.py (2505.06708)
     qk_norm      RMSNorm of every q and k, eps 1e-6, one learned weight [d] for the heads (Qwen3)
     kv_heads     G heads of keys and values, head h reads head h G // H of them
-    log_length   q_i longer beyond the training length (entropy-ABF, lab/mixers/_position.py)
+    log_length   q_i scaled up beyond the training length (entropy-ABF, lab/mixers/_position.py)
 
-In this order: projection, norm, gate on q or k, rope, log_length. Shapes by the legend of kernels.
+Order: projection, norm, gate on q or k, rope, log_length. Shapes use the letters of kernels.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Inputs(NamedTuple):
 
 
 class _Cache(NamedTuple):
-    """k, v [B,G,room,d] with the first t places filled; room doubles when it is used up. forgotten
+    """k, v [B,G,room,d] with the first t positions filled; room doubles when it is full. forgotten
     [B,H,room]: the sum of log f since each token, with a forget gate."""
 
     k: Tensor
@@ -117,11 +117,11 @@ class Attention(nn.Module):
                 y, state = _step(new, state, self._bias(state.t + 1))
         return self._merge(x, self._gated("G1", x, y))[:, 0], state
 
-    def look(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Where the heads look, for lab.analysis: weights [B,H,T,T], and what they read with them
-        before and after a gate at G1, [B,T,H,d]. Float64, by the operators' definitions.
+    def attention_weights(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Attention weights [B,H,T,T], for lab.analysis, and the heads' outputs before and after a
+        gate at G1, [B,T,H,d]. Float64, computed by the definitions of the operators.
 
-        The definitions give y = weights @ v; of unit vectors for v they give the weights.
+        A definition computes y = weights @ v, so unit vectors in place of v give the weights.
         """
         new = self._project(x, 0, None)
         q, k, v = (part.double() for part in new[:3])
@@ -146,7 +146,7 @@ class Attention(nn.Module):
         return size + ((self.d + _position.TAPS - 1) * width if self.turns else 0)
 
     def _project(self, x: Tensor, start: int, past: Tensor | None) -> _Inputs:
-        """What tokens at positions start, start + 1, ... bring to the attention."""
+        """Queries, keys, values and gates of tokens at positions start, start + 1, ..."""
         heads = self.qkv(x).unflatten(2, (-1, self.d))
         q, k, v = heads.split([self.heads, self.kv_heads, self.kv_heads], 2)
         if self.q_norm is not None and self.k_norm is not None:
@@ -178,11 +178,11 @@ class Attention(nn.Module):
         return self.gate(x, y) if self.gate is not None and self.gate.at == at else y
 
     def _merge(self, x: Tensor, y: Tensor) -> Tensor:
-        """Of all heads, y [B,T,H,d] -> [B,T,D]."""
+        """The heads' outputs y [B,T,H,d] -> [B,T,D]."""
         return self._gated("G5", x, self.out(y.flatten(2)))
 
     def _bias(self, t: int) -> Tensor | None:
-        """What distance adds to the logits of token t - 1, [1,H,t]."""
+        """The position bias of the logits of token t - 1, [1,H,t]."""
         heads = self.window if self.slopes is None else self.slopes
         if heads is None:
             return None
@@ -209,7 +209,7 @@ def _keep(new: _Inputs) -> _Cache:
 
 
 def _step(new: _Inputs, state: _Cache, bias: Tensor | None) -> tuple[Tensor, _Cache]:
-    """y [B,1,H,d] of one token; bias [1,H,t+1] is what distance adds to its logits."""
+    """y [B,1,H,d] of one token; bias [1,H,t+1] is the position bias of its logits."""
     k, v, forgotten, t = state
     if t == k.shape[2]:
         k, v = _roomy(k, 2 * t), _roomy(v, 2 * t)
@@ -227,7 +227,7 @@ def _read(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """Attention of one token, q [B,1,H,d], over k, v [B,G,t,d] with bias [1 or B,H,t]: the heads of
     a group are the rows of one matrix. -> [B,1,H,d]
 
-    Two plain products: for one query a row, the fused form of a CPU takes nearly twice as long.
+    Two plain products: for one query a row, the fused CPU kernel takes nearly twice as long.
     """
     B, G, _, d = k.shape
     s = (q.reshape(B, G, -1, d) * d**-0.5).to(k.dtype) @ k.mT
@@ -255,7 +255,7 @@ def _step_turned(new: _Inputs, state: _Turned) -> tuple[Tensor, _Turned]:
 
 
 def _roomy(x: Tensor, room: int) -> Tensor:
-    """x [B,heads,t,...] in the first t of `room` places."""
+    """x [B,heads,t,...] copied into the first t of `room` positions."""
     y = x.new_empty(*x.shape[:2], room, *x.shape[3:])
     y[:, :, : x.shape[2]] = x
     return y

@@ -9,8 +9,8 @@ their f (f + 1) / 2 products, squares over sqrt(2): the paper's map of 1 + f + f
 product once, so this state is smaller than the paper's.
 
 Our choice: Based has gated short convolutions in layers of their own (BaseConv); here q, k and v of
-one mixer go through a short convolution of config.d_conv taps with neither bias nor nonlinearity, so
-that a key can hold the token before it.
+one mixer go through a short convolution of config.d_conv taps without bias and nonlinearity, so
+that a key can contain the token before it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ from lab.config import ModelConfig
 from lab.mixers._conv import ShortConv
 from lab.mixers._recurrent import projection
 
-# Tokens that meet each other in one product of queries and keys; earlier ones are in the state.
+# Tokens of one product of queries and keys; earlier tokens are in the state.
 _CHUNK = 256
-# Numbers of such products at a time, so that what is done to them stays in cache.
+# Numbers of such products at a time, so that they stay in cache.
 _BLOCK = 1 << 18
 
 
@@ -112,7 +112,8 @@ def _phi(x: Tensor) -> Tensor:
 class _Within(torch.autograd.Function):
     """sum_{j <= t} p(q_t . k_j) v_j for q, k [B,H,T,f], v [B,H,T,e], with 2 p(s) = (1 + s)^2 + 1.
 
-    Blocks of rows, and scores computed again going back: nothing of size T^2 leaves the cache.
+    Blocks of rows, and scores recomputed in the backward pass: nothing of size T^2 leaves the
+    cache.
     """
 
     generate_vmap_rule = True
@@ -142,7 +143,7 @@ class _Within(torch.autograd.Function):
 
 
 def _one_more(q: Tensor, k: Tensor) -> Tensor:
-    """1 + q_t . k_j [B,H,T,T], the 1 from one more channel: no pass over the scores of its own."""
+    """1 + q_t . k_j [B,H,T,T], the 1 from one more channel, which saves a pass over the scores."""
     return F.pad(q, (0, 1), value=1.0) @ F.pad(k, (0, 1), value=1.0).mT
 
 

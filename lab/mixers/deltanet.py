@@ -1,15 +1,15 @@
-"""Gated DeltaNet (2412.06464, equation 10): writes replace what a key held.
+"""Gated DeltaNet (2412.06464, equation 10): a write replaces the value stored under its key.
 
     S_t = a_t (I - b_t k_t k_t^T) S_{t-1} + b_t k_t v_t^T        o_t = S_t^T q_t
     y_t = W_out (SiLU(r_t) * RMSNorm(o_t))
     b_t = sigmoid(W_b x_t)        a_t = exp(-exp(A_log) * softplus(W_a x_t + b_dt))
 
 q, k, v come from linear maps of x, a short convolution of config.d_conv taps and SiLU; q and k of
-each head then have length 1; S [d,d] of each head starts at 0; RMSNorm within a head, its weight
-[d] shared by the heads; r = W_r x. So in flash-linear-attention, by authors of the paper, where
-softplus(b_dt) starts log-uniform in [1e-3, 1e-1] too. Our choice: exp(A_log) starts uniform in
-[1, 16] (there [0, 16], whose logarithm has no bound), values as wide as keys (there twice as wide),
-eps 1e-6, no 1/sqrt(d) on q: RMSNorm would undo it, but for eps.
+each head are then normalised to length 1; S [d,d] of each head starts at 0; RMSNorm within a head,
+its weight [d] shared by the heads; r = W_r x. So in flash-linear-attention, by authors of the
+paper, where softplus(b_dt) starts log-uniform in [1e-3, 1e-1] too. Our choice: exp(A_log) starts
+uniform in [1, 16] (there [0, 16], whose logarithm has no bound), values as wide as keys (there
+twice as wide), eps 1e-6, no 1/sqrt(d) on q: RMSNorm would undo it, but for eps.
 """
 
 from __future__ import annotations

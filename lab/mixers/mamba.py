@@ -4,10 +4,10 @@
     low, B, C = W_x u                               delta = softplus(W_dt low + b_dt)
     h_t = exp(delta_t A) h_{t-1} + delta_t u_t B_t  y = W_out ((C h + skip * u) * SiLU(z))
 
-A = -exp(A_log). low has ceil(D / 16) channels, the convolution config.d_conv taps and a bias. W_x has
-no bias; W_in and W_out have one only with config.bias. Start as in the authors' code: A = -1,
--2, ..., -N in every channel, skip 1, W_dt uniform in +-rank^-1/2, softplus(b_dt) log-uniform in
-[1e-3, 1e-1]; W_in, W_x and W_out are nn.Linear and start as lab.nn.model starts all of those.
+A = -exp(A_log). low has ceil(D / 16) channels; the convolution has config.d_conv taps and a bias.
+W_x has no bias; W_in and W_out have one only with config.bias. Initialised as in the authors' code:
+A = -1, -2, ..., -N in every channel, skip 1, W_dt uniform in +-rank^-1/2, softplus(b_dt)
+log-uniform in [1e-3, 1e-1]; W_in, W_x and W_out are nn.Linear, which lab.nn.model initialises.
 
 Parameters without biases, w taps: 3 D E + E (w + 2 rank + 3 N + 3).
 """

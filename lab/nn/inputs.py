@@ -15,18 +15,18 @@ from tasks import Batch, Role, Task
 
 
 class Inputs(NamedTuple):
-    """A batch on a device. tokens int64 [n,T]; supervised bool [n,T-1]: is the token after this one
-    to be predicted?; ids int64 [n,T]: the task's places, for models that read them."""
+    """A batch on a device. tokens int64 [n,T]. supervised bool [n,T-1]: whether the loss counts the
+    token after this one. ids int64 [n,T]: position ids, for the schemes that read them."""
 
     tokens: torch.Tensor
     supervised: torch.Tensor
     ids: torch.Tensor | None
 
     def parts(self, number: int) -> Iterator[Inputs]:
-        """Cut the rows into equal parts."""
-        cut = [None if x is None else x.chunk(number) for x in self]
+        """Split the rows into equal parts."""
+        chunks = [None if x is None else x.chunk(number) for x in self]
         for i in range(number):
-            yield Inputs(*(None if x is None else x[i] for x in cut))  # type: ignore[arg-type]
+            yield Inputs(*(None if x is None else x[i] for x in chunks))  # type: ignore[arg-type]
 
 
 def to_torch(task: Task, config: ModelConfig, batch: Batch, device: torch.device) -> Inputs:
@@ -41,10 +41,11 @@ def to_torch(task: Task, config: ModelConfig, batch: Batch, device: torch.device
 
 
 def shift_positions(inputs: Inputs, config: TrainConfig, step: int) -> torch.Tensor:
-    """The places of a batch, int64 [n,T], those of each row further on by a random number up to
-    config.offset: so that training meets all of a table, as PoSE does (the form is ours)."""
+    """Position ids [n,T] (int64) of a training batch, each row shifted by its own random number
+    from 0 to config.offset, so that training reaches the whole table (as PoSE, 2309.10400; the form
+    is ours). The shifts depend on seed and step alone."""
     n, T = inputs.tokens.shape
     rng = np.random.default_rng(stream(config.seed, "offset", step))
-    by = torch.from_numpy(rng.integers(0, config.offset, (n, 1), endpoint=True))
+    shift = torch.from_numpy(rng.integers(0, config.offset, (n, 1), endpoint=True))
     ids = torch.arange(T).expand(n, T) if inputs.ids is None else inputs.ids.cpu()
-    return (ids + by).to(inputs.tokens.device)
+    return (ids + shift).to(inputs.tokens.device)

@@ -1,4 +1,4 @@
-"""The training loss, and whether a row is right, both with earlier tokens given."""
+"""The training loss and the exact match of a row, both teacher-forced: earlier tokens are given."""
 
 from __future__ import annotations
 
@@ -13,9 +13,12 @@ from lab.nn.model import Model
 
 
 def teacher_forced(model: Model, inputs: Inputs) -> tuple[torch.Tensor, torch.Tensor]:
-    """Loss (scalar, mean over supervised tokens) and, for each row, whether every supervised token
-    has the top logit. With predicted places the loss includes theirs, with weight 1 (our choice);
-    in training, mixtures of experts add their balance."""
+    """(loss, exact): the mean cross-entropy over supervised tokens (scalar, nats), and for each row
+    whether every supervised token has the highest logit (bool [n]).
+
+    With position = predicted the loss adds the cross-entropy of the position ids, with weight 1
+    (our choice); in training, mixtures of experts add their load-balancing loss.
+    """
     tokens, supervised, ids = inputs
     hidden = model.hidden(tokens[:, :-1], supervised, None if ids is None else ids[:, :-1])
     logits = model.head(hidden)

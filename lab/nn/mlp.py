@@ -1,13 +1,14 @@
-"""What a token does on its own: an MLP, or a mixture of experts.
+"""The MLP of a block, or a mixture of experts in its place.
 
     gelu     out(gelu(up x)), the tanh form of GPT-2
     swiglu   out(silu(gate x) * up x), as in LLaMA
 
-Mixture of experts, token choice: the router's softmax p over E experts; a token goes to its
-`active` largest, their shares scaled to sum to 1 (our choice; no token is ever dropped, so rows
-stay independent). Load balancing: E sum_i f_i p_i with f_i the share of choices that went to expert
-i and p_i its mean probability; 1 when even. Over the micro-batch, or with f_i averaged over the
-micro-batches of a step so far (global batch, 2501.11873). Places that hold padding count too.
+Mixture of experts with token choice: the router's softmax gives p over E experts. A token goes to
+its `experts_per_token` most likely experts, with their probabilities scaled to sum to 1 (our
+choice; no token is ever dropped, so rows stay independent). The load-balancing loss is E sum_i f_i
+p_i, where f_i is the fraction of choices that went to expert i and p_i its mean probability; it is
+1 when the load is even. f_i is taken over the micro-batch, or averaged over the micro-batches of a
+step so far (global batch, 2501.11873). Padding tokens count too.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from lab.config import ModelConfig
 
 
 def mlp(config: ModelConfig) -> nn.Module:
-    """The MLP or mixture that a configuration names: [..., D] -> [..., D]."""
+    """The MLP or the mixture of a configuration: [..., D] -> [..., D]."""
     return _Mixture(config) if config.experts else _MLP(config)
 
 
@@ -51,48 +52,48 @@ class _Mixture(nn.Module):
         self.router = nn.Linear(config.width, config.experts, bias=False)
         self.experts = nn.ModuleList(_MLP(config) for _ in range(config.experts))
         self.balance: Tensor | None = None  # of the last forward in training
-        self._seen: list[Tensor] = []  # shares of the micro-batches of this step
+        self._loads: list[Tensor] = []  # f of the micro-batches of this step
 
     def forward(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
         p = self.router(flat).to(torch.promote_types(x.dtype, torch.float32)).softmax(-1)
-        weight, chosen = p.topk(self.active, -1)
+        weight, choices = p.topk(self.active, -1)
         weight = weight / weight.sum(-1, keepdim=True)
         if self.training:
-            self._note(p, chosen)
-        # Slots in the order of their experts: each expert multiplies one block of rows, and every
-        # slot is written once, so the sum over a token's slots is the same every time.
-        order = chosen.flatten().argsort(stable=True)
-        sizes = torch.bincount(chosen.flatten(), minlength=len(self.experts)).tolist()
+            self._add_load(p, choices)
+        # Slots are sorted by expert: each expert multiplies one block of rows, and every slot is
+        # written once, so the sum over the slots of a token is deterministic.
+        order = choices.flatten().argsort(stable=True)
+        sizes = torch.bincount(choices.flatten(), minlength=len(self.experts)).tolist()
         rows = flat[order // self.active].split(sizes)
         parts = [e(r) for e, r in zip(self.experts, rows, strict=True) if len(r)]
         slots = torch.empty_like(order).scatter_(
             0, order, torch.arange(len(order), device=x.device)
         )
-        mixed = torch.cat(parts)[slots].view(*chosen.shape, -1)
+        mixed = torch.cat(parts)[slots].view(*choices.shape, -1)
         return (weight.to(mixed.dtype)[..., None] * mixed).sum(-2).view_as(x)
 
-    def _note(self, p: Tensor, chosen: Tensor) -> None:
+    def _add_load(self, p: Tensor, choices: Tensor) -> None:
         E = len(self.experts)
-        share = torch.bincount(chosen.flatten(), minlength=E) / chosen.numel()
+        load = torch.bincount(choices.flatten(), minlength=E) / choices.numel()
         if self.everywhere:
-            self._seen.append(share)
-            share = torch.stack(self._seen).mean(0)
-        self.balance = E * (share * p.mean(0)).sum()
+            self._loads.append(load)
+            load = torch.stack(self._loads).mean(0)
+        self.balance = E * (load * p.mean(0)).sum()
 
     def new_step(self) -> None:
-        """A new step begins: forget the micro-batches of the one before."""
-        self._seen.clear()
+        """Forget the micro-batches of the previous step."""
+        self._loads.clear()
 
 
 def balance_losses(model: nn.Module) -> list[Tensor]:
     """The load-balancing losses of the last forward in training, one per mixture."""
-    found = [m.balance for m in model.modules() if isinstance(m, _Mixture)]
-    return [loss for loss in found if loss is not None]
+    losses = [m.balance for m in model.modules() if isinstance(m, _Mixture)]
+    return [loss for loss in losses if loss is not None]
 
 
 def new_step(model: nn.Module) -> None:
-    """Tell every mixture that a new step begins."""
+    """Tell every mixture of experts that a new training step begins."""
     for module in model.modules():
         if isinstance(module, _Mixture):
             module.new_step()

@@ -1,13 +1,14 @@
-"""The only model: embedding -> (norm, mixer, norm, MLP) x layers -> norm -> logits.
+"""The model: embedding -> (norm, mixer, norm, MLP) x layers -> norm -> logits.
 
-Pre-norm residual blocks. Embeddings and linear layers start normal with deviation `INIT`,
-projections back into the residual stream smaller by sqrt(2 x layers) (GPT-2). Legend as in
-lab.mixers, V words.
+Pre-norm residual blocks. Embeddings and linear layers are initialised normal with standard
+deviation `INIT`, projections back into the residual stream with INIT / sqrt(2 x layers) (GPT-2).
+Shapes use the letters of lab.mixers; V is the vocabulary size.
 
-Places: learned and sinusoidal add a vector for the token's place in the row; coupled adds a learned
-vector for the id that the task gives the token; predicted does too, and a second head says the id
-of the next token, which is what decoding feeds (Predictive Position Coupling, 2502.16792; how the
-head is attached there is not known to us: ours is one linear layer beside the output).
+Positions: learned and sinusoidal add a vector for the token's index in the row. coupled adds a
+learned vector for the position id that the task gives the token. predicted does so too, and a
+second head predicts the position id of the next token, which decoding then uses (Predictive
+Position Coupling, 2502.16792; how the head is attached there is not known to us: ours is one linear
+layer beside the output layer). State-dict names keep the older word place for position.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ INIT = 0.02
 
 
 class State(NamedTuple):
-    """What decoding keeps: one state per mixer, how many tokens it has read, and with predicted
-    places the id [B] that the model gives the next token."""
+    """The state of decoding: one state per mixer, the number t of tokens read, and under position =
+    predicted the position id [B] that the model predicts for the next token."""
 
     layers: list[Any]
     t: int

@@ -1,10 +1,10 @@
-"""Norms of a block: LayerNorm, RMSNorm, and the two that keep outliers small (2601.22966).
+"""Norms of a block: LayerNorm, RMSNorm, and two that keep outliers small (2601.22966).
 
-PreAffine:  y = RMSNorm(a * x), a learned per channel, 1 at the start
-GatedNorm:  y = r * sigmoid(U silu(V r)) with r = RMSNorm(x), V to rank 16 and U back
+PreAffine:  y = RMSNorm(a * x), with a learned per channel and initialised to 1
+GatedNorm:  y = r * sigmoid(U silu(V r)) with r = RMSNorm(x), V down to rank 16 and U back up
 
-The published start of U is not known to us; here U and V start like every other matrix, so the gate
-starts near 1/2.
+The paper's initialisation of U is not known to us; here U and V are initialised like every other
+matrix, so the gate starts near 1/2.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ RANK = 16
 
 
 def norm(config: ModelConfig) -> nn.Module:
-    """The norm that a configuration names, over the width."""
+    """The norm of a configuration, over the width: [..., D] -> [..., D]."""
     if config.norm == "layer":
         return nn.LayerNorm(config.width, eps=1e-5)
     if config.norm == "rms":

@@ -1,9 +1,9 @@
 """Sigma-reparametrisation (2303.06296): W' = (g / s(W)) W, s the largest singular value.
 
-g is learned and starts at s(W), so a model starts as it would without. s is followed by one power
-iteration in every forward of training, on buffers that checkpoints keep. Every linear layer of the
-blocks has its own g (a joint projection of queries, keys and values counts as one matrix: our
-choice); embedding and output do not.
+g is learned and starts at s(W), so the first forward pass is that of the plain model. s is tracked
+by one power iteration in every forward pass of training; its vectors are buffers and part of a
+checkpoint. Every linear layer of the blocks has its own g (a joint projection of queries, keys and
+values counts as one matrix: our choice); embedding and output layer have none.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ class _Sigma(nn.Module):
             with torch.no_grad():
                 self.v.copy_(F.normalize(weight.T @ self.u, dim=0))
                 self.u.copy_(F.normalize(weight @ self.v, dim=0))
-        s = self.u.clone() @ (weight @ self.v.clone())  # clones: the buffers move in the next step
+        s = self.u.clone() @ (weight @ self.v.clone())  # clones: the next step changes the buffers
         return (self.g / s) * weight
 
 
 def reparametrise(blocks: nn.Module) -> None:
-    """Put the reparametrisation on every linear layer under `blocks`."""
+    """Reparametrise every linear layer under `blocks`, in place."""
     for module in list(blocks.modules()):
         if isinstance(module, nn.Linear):
             parametrize.register_parametrization(module, "weight", _Sigma(module.weight.data))

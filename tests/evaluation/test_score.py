@@ -253,7 +253,7 @@ def test_predicted_places_are_what_the_model_reads() -> None:
 
 def test_a_task_without_places_is_refused() -> None:
     base = change(for_task(tasks.load("parity"))(), "model.position", "coupled")
-    with pytest.raises(ValueError, match="the task parity has no coupled places"):
+    with pytest.raises(ValueError, match="the task parity has no position ids"):
         score(make_model(base), base, base.probes[0])
 
 
