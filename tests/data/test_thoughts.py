@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import shutil
 from itertools import groupby
 from pathlib import Path
@@ -19,7 +20,6 @@ from lab.config.experiment import change
 from lab.data.batches import batch_for_step, visible
 from lab.data.rows import Rows
 from lab.data.thoughts import corrupt, draw_corruptions, reveal, training_rows
-from lab.evaluation import score as scoring
 from lab.evaluation.decode import compare
 from lab.evaluation.score import score
 from lab.experiments._any import for_task
@@ -179,6 +179,7 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_errors(tmp_path: Path) -> 
 
 def test_probes_are_spared(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[Batch] = []
+    scoring = importlib.import_module("lab.evaluation.score")  # the module, not the function
     judge = scoring.score_batch
 
     def spy(model: Any, task: Task, batch: Batch, kind: str) -> Any:
