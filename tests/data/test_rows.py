@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import time
 
@@ -10,12 +9,11 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.config import Experiment
 from lab.data.batches import batch_for_step
 from lab.data.rows import Rows, join, prefetch, stream
-from lab.experiments.parity import experiment
 from tasks import Batch, Role, left_align
 from tasks.parity import Parity
+from tests.small import with_train
 
 
 def same(a: Batch, b: Batch) -> bool:
@@ -60,34 +58,9 @@ def test_drawing_ahead_passes_errors_on() -> None:
         raise AssertionError("the error was lost")
 
 
-def with_train(**changes: object) -> Experiment:
-    base = experiment(k=2, length=6)
-    return dataclasses.replace(base, train=dataclasses.replace(base.train, **changes))  # type: ignore[arg-type]
-
-
-def test_a_fixed_set_is_seen_once_an_epoch() -> None:
-    draw = batch_for_step(with_train(examples=100, batch=20, steps=100))
-    epochs = [np.concatenate([draw(5 * e + i).tokens for i in range(5)]) for e in range(3)]
-    tables = [np.unique(epoch, axis=0, return_counts=True) for epoch in epochs]
-    for rows, counts in tables[1:]:
-        assert np.array_equal(rows, tables[0][0]) and np.array_equal(counts, tables[0][1])
-    assert not np.array_equal(epochs[0], epochs[1]), "epochs must be shuffled anew"
-
-
 def test_fresh_rows_do_not_depend_on_the_batch_size() -> None:
     small, large = (batch_for_step(with_train(batch=b)) for b in (10, 40))
     assert same(join([small(i) for i in range(4)]), large(0))
-
-
-def test_every_length_is_drawn() -> None:
-    draw = batch_for_step(with_train(lengths=(4, 5, 6), batch=2))
-    widths = {draw(step).tokens.shape[1] for step in range(40)}
-    assert widths == {4 + 3, 5 + 3, 6 + 3}
-
-
-def test_without_cot_no_thought_is_left() -> None:
-    bare = batch_for_step(dataclasses.replace(with_train(), cot=False))(0)
-    assert set(np.unique(bare.roles)) == {Role.PROMPT, Role.ANSWER}
 
 
 @given(st.data())

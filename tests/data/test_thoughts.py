@@ -32,7 +32,7 @@ from tasks.compose_arithmetic import ComposeArithmetic
 from tasks.istree import IsTree
 from tasks.parity import Parity
 from tasks.word_problem import WordProblem
-from tests.evaluation.test_score import Countdown, scripted
+from tests.scripted import Countdown, scripted
 from tests.tasks.test_program import Strip
 
 

@@ -1,41 +1,14 @@
-"""lstm, gru, mamba, linear, deltanet, based against their formulas, one token at a time."""
+"""Every recurrent mixer is its published formula, and has its gradient."""
 
 from __future__ import annotations
 
-import math
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.func import functional_call
 
-from lab import registry
 from lab.config import ModelConfig
-from lab.mixers import based
-
-NAMES = ["lstm", "gru", "mamba", "linear", "deltanet", "based"]
-every = pytest.mark.parametrize("name", NAMES)
-Weights = dict[str, Tensor]
-
-
-def make(name: str, seed: int = 0, **options: Any) -> tuple[ModelConfig, nn.Module]:
-    """A mixer in float64 with weights large enough that every path matters."""
-    config = ModelConfig(**{"layers": name, "width": 8, "heads": 2, "position": "none", **options})
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        mixer = registry.load("mixers", name)(config).double()
-        for p in mixer.parameters():
-            nn.init.normal_(p, std=0.5)
-    return config, mixer
-
-
-def inputs(*shape: int, seed: int = 1) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, dtype=torch.float64, generator=generator)
-
-
-# The formulas. Each takes one row x [T,D] and the weights by name, and shares no code with the lab.
+from tests.recurrent import NAMES, Weights, convolved, every, inputs, make, taylor
 
 
 def sigmoid(x: Tensor) -> Tensor:
@@ -48,16 +21,6 @@ def silu(x: Tensor) -> Tensor:
 
 def softplus(x: Tensor) -> Tensor:
     return (1 + x.exp()).log()
-
-
-def convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    y = torch.zeros_like(x)
-    w = len(weight)
-    for t in range(len(x)):
-        for back in range(w):
-            if t >= back:
-                y[t] += weight[w - 1 - back] * x[t - back]
-    return y if bias is None else y + bias
 
 
 def lstm(x: Tensor, p: Weights, config: ModelConfig) -> Tensor:
@@ -142,23 +105,6 @@ def deltanet(x: Tensor, p: Weights, config: ModelConfig) -> Tensor:
     return torch.stack(out)
 
 
-def taylor(x: Tensor, p: Weights, config: ModelConfig) -> Tensor:
-    H, f, d = config.heads, config.feature, config.width // config.heads
-    qkv = convolved(x @ p["qkv.weight"].T, p["conv.weight"]).unflatten(1, (H, 2 * f + d))
-    out = []
-    for t in range(len(x)):
-        heads = []
-        for h in range(H):
-            total, values = 0.0, torch.zeros(d).double()
-            for j in range(t + 1):
-                s = float(qkv[t, h, :f].dot(qkv[j, h, f : 2 * f])) / math.sqrt(f)
-                total += 1 + s + s * s / 2
-                values = values + (1 + s + s * s / 2) * qkv[j, h, 2 * f :]
-            heads.append(values / total)
-        out.append(p["out.weight"] @ torch.cat(heads))
-    return torch.stack(out)
-
-
 FORMULAS = dict(zip(NAMES, (lstm, gru, mamba, linear, deltanet, taylor), strict=True))
 
 
@@ -206,35 +152,3 @@ def test_gradients(name: str) -> None:
         return functional_call(mixer, dict(zip(names, values, strict=True)), (x,))
 
     assert torch.autograd.gradcheck(run, (x, *weights), atol=1e-7)
-
-
-@torch.no_grad()
-def test_based_beyond_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    config, mixer = make("based", feature=3)
-    x = inputs(3, 13, 8)
-    expected = torch.stack([taylor(row, dict(mixer.named_parameters()), config) for row in x])
-    for chunk, block in ((1, 1), (4, 100), (13, 1 << 18), (6, 40)):
-        monkeypatch.setattr(based, "_CHUNK", chunk)
-        monkeypatch.setattr(based, "_BLOCK", block)
-        y, state = mixer.prefill(x[:, :12])
-        assert torch.allclose(mixer(x), expected, atol=1e-11)
-        assert torch.allclose(y, expected[:, :12], atol=1e-11)
-        assert torch.allclose(mixer.step(x[:, 12], state)[0], expected[:, 12], atol=1e-11)
-
-
-def test_gradients_of_based_beyond_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, mixer = make("based", feature=2, width=4)
-    x = inputs(3, 7, 4)
-
-    def gradients() -> list[Tensor]:
-        mixer.zero_grad()
-        mixer(x).square().sum().backward()
-        return [p.grad for p in mixer.parameters() if p.grad is not None]
-
-    whole = gradients()
-    monkeypatch.setattr(based, "_CHUNK", 3)
-    monkeypatch.setattr(based, "_BLOCK", 20)
-    parts = gradients()
-    assert len(whole) == len(parts) == 3
-    for a, b in zip(whole, parts, strict=True):
-        assert torch.allclose(a, b, atol=1e-11)
