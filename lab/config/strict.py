@@ -11,6 +11,7 @@ stay as they are, so that 4 is not written back as 4.0 and a run keeps its hash.
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, TypeVar
@@ -64,11 +65,22 @@ def check(value: Any, kind: Any, where: str) -> None:
     try:
         msgspec.convert(value, kind)
     except msgspec.ValidationError as error:
-        problem, _, path = str(error).partition(" - at `$")
+        problem, _, path = str(error).rstrip("`").partition(" - at `$")
         if typing.get_origin(kind) is Literal:
             problem = f"one of {', '.join(map(str, typing.get_args(kind)))}"
         text = problem.replace("`", "").replace("Expected", "expected")
-        raise refuse(f"{where}{path.rstrip('`')}" or "configuration", value, text) from None
+        full = f"{where}{path}".lstrip(".") or "configuration"
+        raise refuse(full, _at(value, path), text) from None
+
+
+def _at(value: Any, path: str) -> Any:
+    """The part of a JSON value that a path of msgspec's means, such as .scores[0].exact; the path
+    has [...] for any key of an object, and the object is returned."""
+    for name, index in re.findall(r"\.([^.\[]+)|\[([^\]]*)\]", path):
+        if index == "...":
+            return value
+        value = value[name] if name else value[int(index)]
+    return value
 
 
 def _typed(value: Any, hint: Any, where: str) -> Any:

@@ -47,7 +47,7 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_synced(path: Path, data: bytes) -> None:
-    """Write a file that a power cut leaves alone; not whole when the process is killed meanwhile."""
+    """Write a file that survives a power cut. A process that is killed may leave a part of it."""
     with path.open("wb") as file:
         file.write(data)
         file.flush()

@@ -44,7 +44,7 @@ class Folder:
             file.write(json.dumps(row) + "\n")
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The rows of metrics.jsonl up to the first line that is none (a crash may cut the last)."""
+        """The rows of metrics.jsonl up to the first damaged line: a crash may cut the last one."""
         rows: list[dict[str, Any]] = []
         if self.metrics.exists():
             for line in self.metrics.read_bytes().splitlines():

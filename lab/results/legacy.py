@@ -2,8 +2,8 @@
 
     python -m lab.results.legacy FILE...    rewrites records of claims: names change, values do not
 
-A run folder is never rewritten: `lab.results.folder` renames what it reads. An interrupted run under
-older names does not resume, since today's names give its configuration another hash and so another
+A run folder is never rewritten: `lab.results.folder` renames what it reads. An interrupted run of
+older names does not resume: under today's names its configuration has another hash, and so another
 folder.
 """
 
