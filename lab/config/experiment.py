@@ -115,7 +115,7 @@ class Experiment:
         }
         if self.source:
             data["source"] = self.source
-        return json.loads(json.dumps(data))
+        return dict(json.loads(json.dumps(data)))
 
     @property
     def slug(self) -> str:
@@ -189,7 +189,8 @@ def change(experiment: Experiment, path: str, text: str) -> Experiment:
     """The experiment with the field at a dotted path (task.k, train.lr, cot) set from text."""
     head, _, leaf = path.partition(".")
     if path in ("cot", "prompt_repeats"):
-        return set_field(experiment, path, text, path)
+        changed: Experiment = set_field(experiment, path, text, path)
+        return changed
     if head not in ("task", "model", "train") or not leaf:
         raise refuse(
             "--set", path, "a path such as task.k, model.width, train.lr, cot or prompt_repeats"

@@ -64,21 +64,20 @@ def check(value: Any, kind: Any, where: str) -> None:
 
     try:
         msgspec.convert(value, kind)
-    except msgspec.ValidationError as error:
+    except msgspec.ValidationError as error:  # its path has [...] for any key of a plain object
         problem, _, path = str(error).rstrip("`").partition(" - at `$")
         if typing.get_origin(kind) is Literal:
             problem = f"one of {', '.join(map(str, typing.get_args(kind)))}"
         text = problem.replace("`", "").replace("Expected", "expected")
         full = f"{where}{path}".lstrip(".") or "configuration"
+        if "[...]" in path:
+            raise ValueError(f"{full} cannot be used: {text}") from None
         raise refuse(full, _at(value, path), text) from None
 
 
 def _at(value: Any, path: str) -> Any:
-    """The part of a JSON value that a path of msgspec's means, such as .scores[0].exact; the path
-    has [...] for any key of an object, and the object is returned."""
-    for name, index in re.findall(r"\.([^.\[]+)|\[([^\]]*)\]", path):
-        if index == "...":
-            return value
+    """The part of a JSON value that a path of msgspec's means, such as .scores[0].exact."""
+    for name, index in re.findall(r"\.([^.\[]+)|\[(\d+)\]", path):
         value = value[name] if name else value[int(index)]
     return value
 
