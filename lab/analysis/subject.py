@@ -16,13 +16,13 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lab.config import Experiment, Probe
+from lab.config import NOTHING, Experiment, Probe, Trusted
 from lab.config.experiment import from_json
 from lab.data.position_ids import position_ids
 from lab.data.rows import join
 from lab.evaluation.score import questions
 from lab.nn.model import Model, make_model
-from lab.results.files import read_json
+from lab.results.folder import read_configuration
 from lab.training import checkpoint
 from tasks import Batch, Role, Task, refuse
 
@@ -58,18 +58,18 @@ class Layer(NamedTuple):
 
 
 def load_model(
-    run: str | Path, at: str | None = None, trusted: type[Task] | None = None
+    run: str | Path, at: str | None = None, trusted: Trusted = NOTHING
 ) -> tuple[Experiment, Model, str]:
     """The experiment of a run folder, its model at a checkpoint (step-500 or branch-500; None: the
     last step), and the name of that checkpoint.
 
-    Never executes what the folder contains; trusted: the class of a task from a file that the
-    caller asked for. ValueError in words when there is no such run, checkpoint or task.
+    Never executes what the folder contains; trusted: the files of code that the user
+    named. ValueError in words when there is no such run, checkpoint or task.
     """
     run = Path(run)
     if not (run / "config.json").is_file():
         raise refuse("RUN", str(run), "it is no run folder (it has no config.json)")
-    experiment = from_json(read_json(run / "config.json"), trusted)
+    experiment = from_json(read_configuration(run), trusted)
     if at is None:
         there = checkpoint.list_checkpoints(run / "checkpoint")
         if not there:
@@ -91,7 +91,7 @@ def open_run(
     length: int | None = None,
     rows: int = 64,
     at: str | None = None,
-    trusted: type[Task] | None = None,
+    trusted: Trusted = NOTHING,
 ) -> Subject:
     """The model of a run folder and the first rows of one of its probes: the one of this label and
     length, the first that fits where one is None. Another length than any probe's is allowed."""

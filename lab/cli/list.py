@@ -62,11 +62,11 @@ def _list_runs(out: Path, name: str | None, where: Sequence[str], as_json: bool)
     from rich.console import Console
 
     from lab.cli import tables
-    from lab.results.files import read_json
-    from lab.results.folder import load
+    from lab.results.folder import load, read_configuration
 
-    configs = {path.parent: read_json(path) for path in sorted(out.glob("*/config.json"))}
     with as_cli_errors():
+        folders = sorted(path.parent for path in out.glob("*/config.json"))
+        configs = {folder: read_configuration(folder) for folder in folders}
         kept = [
             path
             for path in matching(configs, where)

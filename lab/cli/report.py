@@ -33,6 +33,7 @@ def report(
     """
     import torch
 
+    from lab.config import Trusted
     from lab.errors import RunFailed
     from lab.report import markdown, page
     from lab.results.files import write_text
@@ -45,7 +46,7 @@ def report(
         if as_html:
             if file and not any("source" in result.experiment for result in results):
                 raise UsageError("--task does not apply: every task here is the lab's own")
-            trusted = None if file is None else load_task(file)
+            trusted = Trusted(None if file is None else load_task(file))
             torch.set_num_threads(1)  # small tensors: threads only wait for each other
             written = page.html(results, 3 if examples is None else examples, trusted)
             out = out or Path(page.file_name(results))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import glob
-import json
 import re
 import typing
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from lab.cli.common import unknown
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
-    from lab.config import Experiment, Probe
+    from lab.config import Experiment, Probe, Trusted
     from lab.results.result import Result
     from tasks import Task
 
@@ -86,28 +85,26 @@ def run_folder(run: str, out: Path) -> Path:
 
 def configuration(folder: Path) -> dict[str, Any]:
     """config.json, if it holds an experiment."""
+    from lab.results.folder import read_configuration
+
     try:
-        data = json.loads((folder / "config.json").read_text())
-        if (
-            data["task"]["name"]
-            and {"cot", "model", "train", "probes", "prompt_repeats"} <= data.keys()
-        ):
-            return data
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    raise UsageError(f"{folder / 'config.json'} holds no experiment of this lab")
+        return read_configuration(folder)
+    except (OSError, ValueError) as error:
+        raise UsageError(str(error)) from None
 
 
-def trusted_task(data: dict[str, Any], file: str | None) -> type[Task] | None:
+def trusted_task(data: dict[str, Any], file: str | None) -> Trusted:
     """The task class of the file that the user gives again, for a run on a task of their own."""
+    from lab.config import Trusted
+
     if file is None:
-        return None
+        return Trusted()
     mine = load_task(file)
     if "source" not in data:
         raise UsageError(f"--task does not apply: the task {data['task']['name']} is the lab's own")
     if mine().name != data["task"]["name"]:
         raise UsageError(f"--task {file} cannot be used: the run is on {data['task']['name']}")
-    return mine
+    return Trusted(mine)
 
 
 def parse_probe(text: str, experiment: Experiment) -> Probe:
@@ -170,5 +167,4 @@ def read_run(path: Path) -> Result:
         else:
             says = f"it is no run folder; name some, such as '{path}/*'"
         raise refuse("RUN", str(path), says) from None
-    except (KeyError, TypeError, ValueError):
-        raise refuse("RUN", str(path), "its result.json cannot be read") from None
+

@@ -15,8 +15,10 @@ from lab.config.experiment import (
 from lab.config.model import ModelConfig, Position
 from lab.config.presets import PRESETS
 from lab.config.train import TrainConfig
+from lab.config.trust import NOTHING, Trusted
 
 __all__ = [
+    "NOTHING",
     "PRESETS",
     "Experiment",
     "ModelConfig",
@@ -24,6 +26,7 @@ __all__ = [
     "Probe",
     "Scale",
     "TrainConfig",
+    "Trusted",
     "change",
     "from_json",
     "over_lengths",

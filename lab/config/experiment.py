@@ -1,4 +1,4 @@
-"""Everything that can vary in a run, on one page. Pure data, JSON both ways, no torch.
+"""Everything that can vary in a run, as pure data: JSON both ways, no torch.
 
 An Experiment names its run folder by the hash of its JSON, so two runs share a folder only when
 nothing that matters differs. `change` sets any field by its dotted path, as --set does.
@@ -19,17 +19,19 @@ import tasks
 from lab.config.fields import at_least, set_field
 from lab.config.model import ModelConfig
 from lab.config.train import TrainConfig
+from lab.config.trust import NOTHING, Trusted, mixer_files
 from tasks import Role, Task, refuse
 
 Scale = Literal["cpu", "gpu"]  # at most ten minutes on two cores; the paper's sizes
+_FIELDS = ("name", "task", "cot", "model", "train", "prompt_repeats", "probes")
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One point of evaluation: the experiment's task with `change` applied, at one length, n rows.
+    """One point of evaluation: n rows of one length of the experiment's task after `change`.
 
-    A longer test is a probe with a larger length, an unseen composition one with
-    change = {"split": "unseen"}; so a change of the experiment's task reaches its probes too.
+    A longer test is a probe with a larger length, an unseen composition is one with
+    change = {"split": "unseen"}. A change of the experiment's task reaches its probes too.
     """
 
     label: str
@@ -51,9 +53,10 @@ class Probe:
 
 @dataclass(frozen=True)
 class Experiment:
-    """A question: which task, with or without chain of thought, which model, trained how, and where
-    it is probed. prompt_repeats: how often the prompt stands before the row is answered, 2 for just-read-
-    twice (2407.05483). source: the file of a task that is not the lab's own."""
+    """One question: a task with or without chain of thought, a model, its training, and the probes
+    that score it. prompt_repeats: number of times that the prompt stands in a row before the
+    answer, 2 for just-read-twice (2407.05483). source: the user's file of a task that is not the
+    lab's own."""
 
     name: str
     task: Task
@@ -79,18 +82,18 @@ class Experiment:
             if value != off:
                 self._check_thought(f"train.{name}", value)
         if self.train.offset and self.model.position not in ("learned", "coupled", "predicted"):
-            allowed = f"position = {self.model.position} has no table of places"
+            allowed = f"position = {self.model.position} has no table of positions"
             raise refuse("train.offset", self.train.offset, allowed)
         if self.train.reveal and self.model.position in ("coupled", "predicted"):
-            allowed = f"position = {self.model.position} takes its places from whole thoughts"
+            allowed = f"position = {self.model.position} takes its position ids from whole thoughts"
             raise refuse("train.reveal", self.train.reveal, allowed)
 
     def _check_thought(self, option: str, value: object) -> None:
-        """Turn down an option about thoughts where the task has none, or cannot rework them."""
+        """Refuse an option about thoughts where the task has none or cannot recompute them."""
         try:
             rows = self.task.sample(np.random.default_rng(0), 64, self.train.lengths[0])
         except ValueError:
-            return  # its length is turned down elsewhere, in better words
+            return  # the length is refused elsewhere, in better words
         if not (rows.roles == Role.THOUGHT).any():
             raise refuse(option, value, f"the rows of the task {self.task.name} have no thought")
         if value == "dynamic":
@@ -112,7 +115,7 @@ class Experiment:
         }
         if self.source:
             data["source"] = self.source
-        return json.loads(json.dumps(data))
+        return dict(json.loads(json.dumps(data)))
 
     @property
     def slug(self) -> str:
@@ -121,35 +124,73 @@ class Experiment:
         return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
-def from_json(data: Mapping[str, Any], trusted: type[Task] | None = None) -> Experiment:
-    """The Experiment of `to_json`. Never executes code that the data names.
+def from_json(data: Mapping[str, Any], trusted: Trusted = NOTHING) -> Experiment:
+    """The Experiment of `to_json`, its types and values checked. Executes no code that data names.
 
-    trusted: the class of a task from a file that the caller asked for. Without it, an experiment on
-    somebody's own task is turned down.
+    trusted: the files that the user named. An experiment on another file of a task or a mixer is
+    refused. ValueError with the path of what is wrong: a value of another type, an unknown field, a
+    missing one, a value that is not allowed.
     """
-    options = dict(data["task"])
-    name = options.pop("name")
-    if "source" in data and trusted is None:
-        says = f"it comes from {data['source']}, which must be given by hand (--task)"
-        raise refuse("task", name, says)
-    cls = trusted if "source" in data and trusted else tasks.load(name)
+    from lab.config import strict
+
+    strict.check_keys(data, (*_FIELDS, "source"), _FIELDS, "")
+    for name, kind in (("name", str), ("cot", bool), ("prompt_repeats", int), ("probes", list)):
+        strict.check(data[name], kind, name)
+    strict.check(data.get("source"), str | None, "source")
+    task = _task(data, trusted)
+    _check_mixers(data["model"], trusted)
     return Experiment(
         name=data["name"],
-        task=_build(cls, options),
+        task=task,
         cot=data["cot"],
-        model=_build(ModelConfig, data["model"]),
-        train=_build(TrainConfig, data["train"]),
-        probes=tuple(Probe(**p) for p in data["probes"]),
+        model=strict.build(ModelConfig, data["model"], "model"),
+        train=strict.build(TrainConfig, data["train"], "train"),
+        probes=tuple(_probe(p, task, f"probes[{i}]") for i, p in enumerate(data["probes"])),
         prompt_repeats=data["prompt_repeats"],
         source=data.get("source"),
     )
 
 
+def _task(data: Mapping[str, Any], trusted: Trusted) -> Task:
+    from lab.config import strict
+
+    strict.check(data["task"], dict[str, Any], "task")
+    options = dict(data["task"])
+    name = options.pop("name", None)
+    strict.check(name, str, "task.name")
+    if "source" not in data:
+        if name not in tasks.names():
+            raise refuse("task.name", name, f"the tasks are {', '.join(tasks.names())}")
+        return strict.build(tasks.load(name), options, "task")
+    if trusted.task is None:
+        message = f"it comes from {data['source']}, which must be given by hand (--task)"
+        raise refuse("task", name, message)
+    return strict.build(trusted.task, options, "task")
+
+
+def _check_mixers(model: Any, trusted: Trusted) -> None:
+    """ValueError for a file of a mixer that the user did not name."""
+    layers = model.get("layers") if isinstance(model, dict) else None
+    for file in mixer_files(layers) if isinstance(layers, str) else ():
+        if file not in trusted.mixers:
+            message = f"{file} must be given by hand (--mixer)"
+            raise refuse("model.layers", layers, message)
+
+
+def _probe(values: Any, task: Task, where: str) -> Probe:
+    from lab.config import strict
+
+    probe = strict.build(Probe, values, where)
+    change = strict.typed(type(task), probe.change, f"{where}.change")
+    return dataclasses.replace(probe, change=change)
+
+
 def change(experiment: Experiment, path: str, text: str) -> Experiment:
-    """Set the field at a dotted path (task.k, train.lr, model.width, cot, prompt_repeats) from text."""
+    """The experiment with the field at a dotted path (task.k, train.lr, cot) set from text."""
     head, _, leaf = path.partition(".")
     if path in ("cot", "prompt_repeats"):
-        return set_field(experiment, path, text, path)
+        changed: Experiment = set_field(experiment, path, text, path)
+        return changed
     if head not in ("task", "model", "train") or not leaf:
         raise refuse(
             "--set", path, "a path such as task.k, model.width, train.lr, cot or prompt_repeats"
@@ -158,24 +199,15 @@ def change(experiment: Experiment, path: str, text: str) -> Experiment:
     return dataclasses.replace(experiment, **{head: set_field(part, leaf, text, path)})
 
 
-def _build(cls: Any, values: Mapping[str, Any]) -> Any:
-    """A dataclass from JSON: lists become tuples, unknown fields are turned down by name."""
-    known = {f.name for f in dataclasses.fields(cls)}
-    unknown = set(values) - known
-    if unknown:
-        raise refuse(cls.__name__, sorted(unknown), f"its fields are {', '.join(sorted(known))}")
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
-
-
 def over_lengths(
     label: str, lengths: Iterable[int], n: int = 512, **change: Any
 ) -> tuple[Probe, ...]:
-    """One probe for each length, all of one label: a curve of accuracy against length."""
+    """One probe for each length, all with one label: a curve of accuracy against length."""
     return tuple(Probe(label, length, change, n) for length in lengths)
 
 
 def with_seeds(base: Experiment, seeds: int) -> list[Experiment]:
-    """The experiment with its own seed and the next ones."""
+    """The experiment with its own seed and with the next ones, `seeds` in all."""
     first = base.train.seed
     return [
         dataclasses.replace(base, train=dataclasses.replace(base.train, seed=first + i))

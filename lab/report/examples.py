@@ -15,6 +15,7 @@ import numpy as np
 
 from lab.analysis.heads import AnalysisResult, attention_maps, measure
 from lab.analysis.subject import Subject, dependency_mask, first_rows, open_run
+from lab.config import NOTHING, Trusted
 from lab.evaluation.decode import decode
 from tasks import Role, Task
 
@@ -67,7 +68,7 @@ class RunInspection:
     attention_maps: Maps
 
 
-def inspect_run(run: str | Path, number: int, trusted: type[Task] | None = None) -> RunInspection:
+def inspect_run(run: str | Path, number: int, trusted: Trusted = NOTHING) -> RunInspection:
     """Open a run and look at it, with `number` examples of a probe. ValueError as `open_run`."""
     subject = open_run(run, rows=DRAWN, trusted=trusted)
     found = []

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from lab.report import words
 from lab.report.page import _title
 from lab.results.groups import Group, groups
-from lab.results.legacy import with_todays_fields
 from lab.results.result import Result
 
 
@@ -15,7 +14,7 @@ def text(results: Sequence[Result]) -> str:
     """Question, verdict and probes as Markdown."""
     from lab.report.html import clean
 
-    found = groups([with_todays_fields(result) for result in results])
+    found = groups(results)
     lines = [f"# {_title(found)}", "", words.question(found)]
     for group in found:
         verdict = words.verdict(group)

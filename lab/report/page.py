@@ -18,24 +18,22 @@ from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
+from lab.config import NOTHING, Trusted
 from lab.report import words
 from lab.results.groups import Group, groups
-from lab.results.legacy import with_todays_fields
 from lab.results.result import Result
-from tasks import Task
 
 MODELS = 4
 
 
-def html(results: Sequence[Result], number: int = 3, trusted: type[Task] | None = None) -> str:
-    """The page. number: examples of each probe; 0 leaves the models alone. trusted: the class of a
-    task from a file that the caller asked for."""
+def html(results: Sequence[Result], number: int = 3, trusted: Trusted = NOTHING) -> str:
+    """The page. number: examples of each probe; 0 leaves the models alone. trusted: the files
+    of code that the user named."""
     from lab import __version__
     from lab.report import sections
     from lab.report.html import E, page
     from lab.report.style import STYLE
 
-    results = [with_todays_fields(result) for result in results]
     found = groups(results)
     title = _title(found)
     body = [
@@ -55,7 +53,7 @@ def html(results: Sequence[Result], number: int = 3, trusted: type[Task] | None 
 
 def file_name(results: Sequence[Result]) -> str:
     """<experiment>-report.html, or runs-report.html of several experiments."""
-    names = {with_todays_fields(result).experiment["name"] for result in results}
+    names = {result.experiment["name"] for result in results}
     name = names.pop() if len(names) == 1 else "runs"
     return re.sub(r"[^\w-]+", "-", name) + "-report.html"  # a name from a folder is no path
 
@@ -73,7 +71,7 @@ def _section(title: str, parts: Sequence[Element]) -> list[Element]:
     return [E("section", E("h2", title), *parts)]
 
 
-def _looks(found: Sequence[Group], number: int, trusted: type[Task] | None) -> list[Element]:
+def _looks(found: Sequence[Group], number: int, trusted: Trusted) -> list[Element]:
     """Examples and attention of the first seed of each group."""
     from lab.report import heads, sections
     from lab.report.examples import inspect_run

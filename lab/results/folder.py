@@ -9,7 +9,8 @@ from typing import Any
 
 from lab.config import Experiment
 from lab.results.files import read_json, write_json, write_text
-from lab.results.result import Result, Score
+from lab.results.result import Result
+from tasks import refuse
 
 
 class Folder:
@@ -34,40 +35,62 @@ class Folder:
             raise ValueError(f"{self.config} belongs to another experiment; move the folder away")
 
     def finish(self, result: Result) -> None:
+        """Write result.json: the run is complete."""
         write_json(self.result, result.to_json())
 
     def log(self, row: dict[str, Any]) -> None:
-        """One line of metrics.jsonl."""
+        """Add one line to metrics.jsonl."""
         with self.metrics.open("a") as file:
             file.write(json.dumps(row) + "\n")
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The complete lines of metrics.jsonl (the last one may be cut off by a crash)."""
-        rows = []
+        """The rows of metrics.jsonl up to the first damaged line: a crash may cut the last one."""
+        rows: list[dict[str, Any]] = []
         if self.metrics.exists():
-            for line in self.metrics.read_text().splitlines():
+            for line in self.metrics.read_bytes().splitlines():
                 try:
-                    rows.append(json.loads(line))
-                except json.JSONDecodeError:
+                    row = json.loads(line)
+                except (ValueError, RecursionError):
                     break
+                if not isinstance(row, dict) or type(row.get("step")) is not int:
+                    break
+                rows.append(row)
         return rows
 
     def cut_log(self, step: int) -> None:
-        """Drop what an interrupted run logged after the checkpoint that it goes on from."""
+        """Drop the rows after the checkpoint at `step`, from which an interrupted run resumes."""
         kept = [row for row in self.read_log() if row["step"] <= step]
         write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in kept))
 
 
 def load(path: str | Path) -> Result:
-    """The result in a run folder. FileNotFoundError when the run is not complete."""
-    data = read_json(Path(path) / "result.json")
-    if "steps" not in data:  # written before runs could stop early
-        data["steps"] = data["experiment"]["train"]["steps"]
-    scores = tuple(Score(**score) for score in data.pop("scores"))
-    return Result(scores=scores, **{**data, "run": str(path)})
+    """The result in a run folder, under today's names. FileNotFoundError when the run is not
+    complete, ValueError when its result.json is damaged."""
+    from lab.results import schema
+
+    try:
+        data = read_json(Path(path) / "result.json")
+    except ValueError:
+        raise refuse("RUN", str(path), "its result.json cannot be read") from None
+    try:
+        return schema.result(data, str(path))
+    except ValueError as error:
+        raise refuse("RUN", str(path), f"its result.json is damaged: {error}") from None
 
 
 def load_all(out: str | Path = "runs") -> Iterator[Result]:
     """Every complete run under `out`, by name."""
     for path in sorted(Path(out).glob("*/result.json")):
         yield load(path.parent)
+
+
+def read_configuration(path: str | Path) -> dict[str, Any]:
+    """The JSON of the experiment of a run folder, complete or not, under today's names, for
+    `lab.config.from_json`. OSError or ValueError when its config.json holds no experiment."""
+    from lab.results import schema
+
+    file = Path(path) / "config.json"
+    try:
+        return schema.configuration(read_json(file))
+    except ValueError as error:
+        raise ValueError(f"{file} holds no experiment of this lab: {error}") from None

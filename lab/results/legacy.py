@@ -1,50 +1,91 @@
-"""Results that an older lab wrote."""
+"""Run folders and records that were written under older names, read under today's.
+
+    python -m lab.results.legacy FILE...    rewrites records of claims: names change, values do not
+
+A run folder is never rewritten: `lab.results.folder` renames what it reads. An interrupted run of
+older names does not resume: under today's names its configuration has another hash, and so another
+folder.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from lab.config import ModelConfig, Probe, TrainConfig
-from lab.results.result import Result
-from tasks import refuse
+from lab.config import ModelConfig, TrainConfig
+from lab.results.files import read_json, write_json
+
+# Older name: today's name, at each level of a configuration and of a record.
+MODEL = {
+    "mlp": "mlp_ratio",
+    "active": "experts_per_token",
+    "balance": "aux_loss_weight",
+    "tie": "tie_embeddings",
+    "state": "d_state",
+    "conv": "d_conv",
+    "tokens": "max_positions",
+}
+TRAIN = {"clip": "grad_clip", "accumulate": "grad_accum", "keep": "keep_steps"}
+EXPERIMENT = {"reads": "prompt_repeats"}
+RECORD = {"chosen": "our_choices", "fault": "diagnosis"}
+DIAGNOSIS = {"at": "cause"}
 
 
-def with_todays_fields(result: Result) -> Result:
-    """The same, with settings that an older lab did not know as they were then: at their defaults.
-
-    ValueError when something in it is not of its kind; a folder may come from anywhere.
-    """
-    try:
-        told = dict(result.experiment)
-        parts: tuple[tuple[str, Any], ...] = (("model", ModelConfig), ("train", TrainConfig))
-        for name, cls in parts:
-            values = {k: tuple(v) if isinstance(v, list) else v for k, v in told[name].items()}
-            told[name] = dataclasses.asdict(cls(**values))
-        told = json.loads(json.dumps(told))
-        _kinds(told, {"name": str, "cot": bool, "task": dict, "probes": list})
-        _kinds(told["task"], {"name": str})
-        for probe in told["probes"]:
-            Probe(**probe)
-            _kinds(probe, {"label": str, "length": int, "n": int, "change": dict})
-        for score in result.scores:
-            for name, value in vars(score).items():
-                optional = name in ("valid_thought", "first_error") and value is None
-                if not optional:
-                    _kinds({name: value}, {name: str if name == "probe" else int | float})
-        for row in result.learned:
-            _kinds(row, {"rows": int, "censored": bool})
-        _kinds(vars(result), {"steps": int, "seconds": int | float, "environment": dict})
-        if not result.scores:
-            raise ValueError("no scores")
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise refuse("RUN", result.run, f"its result.json is damaged: {error}") from None
-    return dataclasses.replace(result, experiment=told)
+def configuration(data: Any) -> Any:
+    """The JSON of an experiment under today's names, with the default of every setting that came
+    later. What is no such JSON is returned as far as it goes: `lab.config.from_json` refuses it."""
+    renamed = _experiment(data)
+    if not isinstance(renamed, dict):
+        return renamed
+    filled = {"prompt_repeats": 1, **renamed}
+    for name, cls in (("model", ModelConfig), ("train", TrainConfig)):
+        if isinstance(filled.get(name), dict):
+            defaults = json.loads(json.dumps(dataclasses.asdict(cls())))
+            filled[name] = {**defaults, **filled[name]}
+    return filled
 
 
-def _kinds(values: Mapping[str, Any], kinds: Mapping[str, Any]) -> None:
-    for name, kind in kinds.items():
-        if not isinstance(values[name], kind):
-            raise ValueError(f"{name} = {values[name]!r}")
+def record(data: Any) -> Any:
+    """The record of a claim under today's names, its values untouched."""
+    renamed = _rename(data, RECORD, "the record")
+    if not isinstance(renamed, dict):
+        return renamed
+    if "diagnosis" in renamed:
+        renamed["diagnosis"] = _rename(renamed["diagnosis"], DIAGNOSIS, "diagnosis")
+    for side in (renamed, renamed.get("negative_control")):
+        experiments = side.get("experiments") if isinstance(side, dict) else None
+        if isinstance(side, dict) and isinstance(experiments, dict):
+            side["experiments"] = {arm: _experiment(one) for arm, one in experiments.items()}
+    return renamed
+
+
+def _experiment(data: Any) -> Any:
+    renamed = _rename(data, EXPERIMENT, "the configuration")
+    for name, names in (("model", MODEL), ("train", TRAIN)):
+        if isinstance(renamed, dict) and name in renamed:
+            renamed[name] = _rename(renamed[name], names, name)
+    return renamed
+
+
+def _rename(data: Any, names: Mapping[str, str], where: str) -> Any:
+    """The object with its keys renamed, in their order; anything else as it is."""
+    if not isinstance(data, dict):
+        return data
+    for old, new in names.items():
+        if old in data and new in data:
+            raise ValueError(f"{where} has both {old} and {new}, two names of one setting")
+    return {names.get(key, key): value for key, value in data.items()}
+
+
+def main(files: list[str]) -> None:
+    """Rewrite records of claims under today's names."""
+    for file in map(Path, files):
+        write_json(file, record(read_json(file)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

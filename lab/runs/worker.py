@@ -11,8 +11,10 @@ import time
 from typing import Any
 
 from lab.config.experiment import from_json
+from lab.config.trust import Trusted, mixer_files
 from lab.errors import RunFailed, RunStopped
 from lab.runs.run import run
+from tasks import load_file
 
 
 def attempt(order: dict[str, Any]) -> str | None:
@@ -20,11 +22,9 @@ def attempt(order: dict[str, Any]) -> str | None:
     the run is complete, else what cannot be mended by another attempt, in a sentence."""
     order = dict(order)
     data = order.pop("experiment")
-    trusted = None
-    if "source" in data:  # whoever gave the order was given this file by the user
-        from tasks import load_file
-
-        trusted = load_file(data["source"])
+    task = load_file(data["source"]) if "source" in data else None
+    # The process that started this worker built the experiment from files that the user named.
+    trusted = Trusted(task, frozenset(mixer_files(data["model"]["layers"])))
     try:
         run(from_json(data, trusted), **order)
     except (RunFailed, ValueError) as error:

@@ -1,20 +1,21 @@
-"""The course of a run: its steps, and what is due between two of them.
+"""The trainer of one run: its steps, and the evaluations, checkpoints and branches between them.
 
-After a step come, in this order: an evaluation (every eval_every steps; at each budget of wsd_s,
-then as thorough as the final one), a checkpoint, and the branches of wsd that leave there. A branch
-is a copy of weights and optimizer that comes down to 0 at its budget, is evaluated and kept, while
-the run itself is not touched.
+After a step, in this order: an evaluation (every eval_every steps; at each budget of wsd_s, then of
+all rows as at the end), a checkpoint, and the branches of wsd that start at this step. A branch is a
+copy of model and optimizer whose learning rate decays to 0 at its budget. It is scored and saved,
+and the run itself does not change.
 
-What the log holds is done. A run that goes on from a checkpoint first makes up for what is due
-there and is not in the log, so killing it at any moment changes no number. The branch of a log row
-has the step at which it left as its own: it is cut with the others when a run goes back behind it.
+metrics.jsonl is the source of truth: on resume, evaluations and branches that are due but missing
+run first. So a run that is killed at any moment ends with the same numbers. The row of a branch has
+the step at which the branch left, so that it is cut with the other rows of that step when a run
+resumes from an earlier checkpoint.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -32,14 +33,18 @@ from lab.training.compile import compile_blocks, decide
 from lab.training.loop import Step, train
 from lab.training.optim import build
 
-LOG_EVERY = 10
+LOG_EVERY = 10  # steps between two rows of the loss
 
-
-Row = dict[str, Any]
+Row = dict[str, Any]  # one line of metrics.jsonl
 
 
 class Trainer:
-    """A run at `step`, restored from its newest sound checkpoint."""
+    """Model and optimizer of a run at `step`, restored from its newest sound checkpoint.
+
+    watch gets every row of metrics.jsonl, warn a sentence about each damaged checkpoint. compile:
+    use torch.compile where it pays (lab.training.compile). ValueError when there are checkpoints
+    and all are damaged.
+    """
 
     def __init__(
         self,
@@ -52,42 +57,44 @@ class Trainer:
     ) -> None:
         self.experiment, self.config = experiment, experiment.train
         self.folder, self.device, self.watch = folder, device, watch
-        self.compiled: Row = {"used": False}
         self.model, self.optimizer = self._build()
-        self.step, self._before = checkpoint.restore(
+        self.step, self._seconds_before = checkpoint.restore(
             folder.checkpoints, self.model, self.optimizer, warn
         )
         folder.cut_log(self.step)
-        self.compiled = decide(experiment, self.model, folder.path, device, compile)
+        self.compiled: Row = decide(experiment, self.model, folder.path, device, compile)
         if self.compiled["used"]:
             compile_blocks(self.model)
         rows = [row for row in folder.read_log() if "scores" in row]
-        self._made = {(row["step"], row.get("branch")): row for row in rows}
-        self._began, self._tokens, self._restored = time.monotonic(), 0, self.step
+        self._evaluations = {(row["step"], row.get("branch")): row for row in rows}
+        self._start_time, self._tokens, self._start_step = time.monotonic(), 0, self.step
 
     @property
     def seconds(self) -> float:
-        """Wall time over all starts of the run."""
-        return self._before + time.monotonic() - self._began
+        """Wall time of the run, summed over all its starts."""
+        return self._seconds_before + time.monotonic() - self._start_time
 
-    def fit(self, checkpoint_every: int, stop_requested: list[int]) -> None:
-        """Train to the end. Raises Stopped, with a checkpoint, once `stop_requested` is not empty; Failed
-        when the loss is no number."""
+    def fit(self, checkpoint_every: int, stop_requested: Sequence[int]) -> None:
+        """Train to the end, saving a checkpoint every so many steps.
+
+        Raises RunStopped, with a checkpoint saved, once `stop_requested` is not empty, and
+        RunFailed when the loss is not finite.
+        """
         config = self.config
         run = train(self.experiment, self.model, self.optimizer, self.step, self.device)
         with closing(run) as steps:
             while True:
                 self._evaluate()
-                last = self.step == config.steps or self._learned()
-                leaving = [
+                last = self.step == config.steps or self._is_learned()
+                branches = [
                     budget
                     for budget in config.branches(self.step)
-                    if (self.step, budget) not in self._made
+                    if (self.step, budget) not in self._evaluations
                 ]
                 due = self.step % checkpoint_every == 0 or self.step in config.keep_steps
-                if self.step > self._restored and (due or last or leaving or stop_requested):
+                if self.step > self._start_step and (due or last or branches or stop_requested):
                     self._save()
-                for budget in leaving:
+                for budget in branches:
                     self._branch(budget, stop_requested)
                 if stop_requested:
                     raise RunStopped(self.folder.path, self.step)
@@ -99,24 +106,23 @@ class Trainer:
                     self._log_step(now)
 
     def scores(self, model: Model | None = None) -> list[Score]:
-        """The final scores of every probe, of the run or of another model."""
+        """The final scores on every probe, of the run's model or of another one."""
         model = self.model if model is None else model
         return [score(model, self.experiment, probe) for probe in self.experiment.probes]
 
     def _build(self) -> tuple[Model, torch.optim.Optimizer]:
         model = make_model(self.experiment).to(self.device)
-        optimizer = build(model, self.config)
-        return model, optimizer
+        return model, build(model, self.config)
 
     def _save(self) -> None:
         state = (self.step, self.seconds, self.model, self.optimizer)
-        checkpoint.save(self.folder.checkpoints, *state, keep=self.config.keep_steps)
+        checkpoint.save(self.folder.checkpoints, *state, self.config.keep_steps)
 
     def _log(self, row: Row) -> None:
         self.folder.log(row)
         self.watch(row)
         if "scores" in row:
-            self._made[row["step"], row.get("branch")] = row
+            self._evaluations[row["step"], row.get("branch")] = row
 
     def _log_step(self, now: Step) -> None:
         self._log(
@@ -126,20 +132,21 @@ class Trainer:
                 "loss": now.loss,
                 "exact": now.exact,
                 "lr": now.lr,
-                "tokens_per_second": self._tokens / (time.monotonic() - self._began),
+                "tokens_per_second": self._tokens / (time.monotonic() - self._start_time),
                 "seconds": self.seconds,
             }
         )
 
     def _finite(self, now: Step) -> Step:
         if not math.isfinite(now.loss):
-            says = f"the loss is {now.loss} at step {now.number}; try a smaller train.lr"
-            raise RunFailed(f"{says} (last checkpoint kept in {self.folder.checkpoints})")
+            message = f"the loss is {now.loss} at step {now.number}; try a smaller train.lr"
+            raise RunFailed(f"{message} (last checkpoint kept in {self.folder.checkpoints})")
         return now
 
     def _evaluate(self) -> None:
+        """Evaluate the model at this step if that is due and not in the log."""
         config, step = self.config, self.step
-        if step in (0, config.steps) or (step, None) in self._made:
+        if step in (0, config.steps) or (step, None) in self._evaluations:
             return
         row: Row = {"step": step, "rows": step * config.batch}
         if config.schedule == "wsd_s" and step in config.budgets:
@@ -147,23 +154,24 @@ class Trainer:
         elif config.eval_every and step % config.eval_every == 0:
             probes = self.experiment.probes
             some = [replace(p, n=min(p.n, config.eval_rows or p.n)) for p in probes]
-            found = [
+            scores = [
                 vars(score(self.model, self.experiment, probe))
                 if config.eval_answers
                 else score_teacher_forced(self.model, self.experiment, probe)
                 for probe in some
             ]
-            self._log({**row, "scores": found})
+            self._log({**row, "scores": scores})
 
-    def _learned(self) -> bool:
-        """Whether the evaluation at this step ends the run."""
-        row = self._made.get((self.step, None))
+    def _is_learned(self) -> bool:
+        """Whether early_stop ends the run here: the first probe reaches the threshold."""
+        row = self._evaluations.get((self.step, None))
         first = row["scores"][:1] if row and self.config.early_stop else []
         return any(score["exact"] >= self.config.threshold for score in first)
 
-    def _branch(self, budget: int, stop_requested: list[int]) -> None:
+    def _branch(self, budget: int, stop_requested: Sequence[int]) -> None:
+        """Decay a copy of the run to 0 at `budget` steps, score it, save it and log it."""
         model, optimizer = self._build()
-        checkpoint.copy(self.model, self.optimizer, model, optimizer)
+        checkpoint.copy_state(self.model, self.optimizer, model, optimizer)
         if self.compiled["used"]:
             compile_blocks(model)
         for now in train(self.experiment, model, optimizer, self.step, self.device, budget):
@@ -172,6 +180,6 @@ class Trainer:
                 raise RunStopped(self.folder.path, self.step)
         scores = [vars(score) for score in self.scores(model)]
         state = (budget, self.seconds, model, optimizer)
-        checkpoint.save(self.folder.checkpoints, *state, keep=self.config.keep_steps, kind="branch")
+        checkpoint.save(self.folder.checkpoints, *state, self.config.keep_steps, kind="branch")
         rows = budget * self.config.batch
         self._log({"step": self.step, "branch": budget, "rows": rows, "scores": scores})

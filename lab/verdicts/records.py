@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 def records(folder: Path) -> list[dict[str, Any]]:
     """Every record of a claim in a folder, by name and scale."""
-    from lab.results.files import read_json
+    from lab.results.schema import read_record
 
-    found = [read_json(path) for path in sorted(folder.glob("claim-*.json"))]
+    found = [read_record(path) for path in sorted(folder.glob("claim-*.json"))]
     return sorted(found, key=lambda r: (r["claim"], r["scale"]))
 
 

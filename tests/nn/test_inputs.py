@@ -78,5 +78,5 @@ def test_training_trains_the_places_that_it_moves_to(position: str) -> None:
 
 @pytest.mark.parametrize("position", ["rope", "none", "alibi", "sinusoidal"])
 def test_models_without_a_table_refuse_it(position: str) -> None:
-    with pytest.raises(ValueError, match=r"train\.offset = 6 .* has no table of places"):
+    with pytest.raises(ValueError, match=r"train\.offset = 6 .* has no table of positions"):
         replace(experiment("learned"), model=ModelConfig(position=position))  # type: ignore[arg-type]

@@ -1,0 +1,160 @@
+"""What the JSON files of the lab must hold, checked when they are read. Nothing is executed.
+
+A run folder or a record may come from anywhere. Every mismatch is a ValueError that names its path:
+a value of another type, a missing field, an unknown one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any, NotRequired, TypedDict
+
+from lab.config import ModelConfig, Probe, TrainConfig, strict
+from lab.config.trust import mixer_files
+from lab.results import legacy
+from lab.results.files import read_json
+from lab.results.result import Result, Score
+
+
+class ProbeScore(TypedDict):
+    """A score on the way: at least this, at most all of a Score."""
+
+    probe: str
+    length: int
+    n: int
+    exact: float
+    answer: NotRequired[float]
+    valid_thought: NotRequired[float | None]
+
+
+class Evaluation(TypedDict):
+    """A row of `Result.curves`."""
+
+    step: int
+    rows: int
+    scores: list[ProbeScore]
+    branch: NotRequired[int]
+    budget: NotRequired[int]
+
+
+class Learned(TypedDict):
+    """A row of `Result.learned`."""
+
+    probe: str
+    length: int
+    threshold: float
+    rows: int
+    censored: bool
+
+
+class Diagnosis(TypedDict):
+    cause: str
+    why: str
+
+
+class RecordedRun(TypedDict):
+    """One run of an arm."""
+
+    run: str
+    scores: list[ProbeScore]
+    seconds: float
+    curve: list[tuple[int, list[float]]]
+    learned: list[Learned]
+
+
+class RecordedControl(TypedDict):
+    """The negative control of a claim."""
+
+    why: str
+    verdict: str
+    mean: float
+    interval: list[float] | None
+    values: list[float]
+    series: list[dict[str, Any]]
+    arms: dict[str, list[RecordedRun]]
+    experiments: dict[str, dict[str, Any]]
+
+
+class Record(TypedDict):
+    """A claim as evaluated once (lab.verdicts.verdict)."""
+
+    command: str
+    environment: dict[str, Any]
+    claim: str
+    scale: str
+    source: str
+    statement: str
+    paper: str
+    our_choices: str
+    statistic: str
+    threshold: float
+    above: bool
+    seeds: int
+    verdict: str
+    mean: float
+    interval: list[float] | None
+    values: list[float]
+    series: list[dict[str, Any]]
+    diagnosis: Diagnosis | None
+    negative_control: RecordedControl
+    arms: dict[str, list[RecordedRun]]
+    experiments: dict[str, dict[str, Any]]
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """The record of a claim in a file, under today's names."""
+    try:
+        data: dict[str, Any] = legacy.record(read_json(path))
+        keys = Record.__annotations__
+        strict.check_keys(data, keys, keys, "")
+        strict.check(data, Record, "")
+    except ValueError as error:
+        raise ValueError(f"{path} is no record of a claim: {error}") from None
+    return data
+
+
+def result(data: Any, run: str) -> Result:
+    """The Result in the JSON of a run at `run`."""
+    fields = [f.name for f in dataclasses.fields(Result)]
+    strict.check_keys(data, fields, [n for n in fields if n not in ("learned", "steps")], "")
+    experiment = configuration(data["experiment"])
+    values = {"learned": [], "steps": experiment["train"]["steps"], **data}
+    kinds: tuple[tuple[str, Any], ...] = (
+        ("run", str),
+        ("scores", list),
+        ("curves", list[Evaluation]),
+        ("seconds", float),
+        ("environment", dict[str, Any]),
+        ("learned", list[Learned]),
+        ("steps", int),
+    )
+    for name, kind in kinds:
+        strict.check(values[name], kind, name)
+    if not values["scores"]:
+        raise ValueError("scores is empty")
+    scores = [strict.build(Score, s, f"scores[{i}]") for i, s in enumerate(values["scores"])]
+    return Result(**{**values, "run": run, "experiment": experiment, "scores": tuple(scores)})
+
+
+def configuration(data: Any) -> dict[str, Any]:
+    """The JSON of an experiment under today's names, with every field of model and train.
+
+    The task, and a mixer from the user's own file, are not loaded: their options stay unchecked.
+    """
+    told = legacy.configuration(data)
+    needed = ("name", "task", "cot", "model", "train", "prompt_repeats", "probes")
+    strict.check_keys(told, (*needed, "source"), needed, "")
+    kinds = {"name": str, "cot": bool, "prompt_repeats": int, "task": dict, "probes": list}
+    for name, kind in kinds.items():
+        strict.check(told[name], kind, name)
+    strict.check(told["task"].get("name"), str, "task.name")
+    strict.check(told.get("source"), str | None, "source")
+    for number, probe in enumerate(told["probes"]):
+        strict.build(Probe, probe, f"probes[{number}]")
+    strict.build(TrainConfig, told["train"], "train")
+    strict.typed(ModelConfig, told["model"], "model")
+    if not mixer_files(told["model"]["layers"]):
+        strict.build(ModelConfig, told["model"], "model")
+    return dict(json.loads(json.dumps(told)))

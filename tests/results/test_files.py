@@ -1,0 +1,78 @@
+"""A file is written whole or not at all, whoever fails or is killed."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lab.results.files import read_json, write_bytes, write_json, write_text
+
+
+class Killed(BaseException):
+    """Caught by nothing, as a signal that kills is."""
+
+
+def test_what_is_written_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    data = {"é": [1, 2.5, None, True], "nested": {"x": "\x1b<b>"}}
+    write_json(file, data)
+    assert read_json(file) == data and file.read_bytes().endswith(b"}\n")
+    write_text(file, "é\n")
+    assert file.read_bytes() == b"\xc3\xa9\n"
+    write_bytes(file, b"\x00\xff")
+    assert file.read_bytes() == b"\x00\xff" and [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), Killed()])
+@pytest.mark.parametrize("where", ["os.fsync", "os.replace"])
+def test_a_failure_leaves_the_old_file_and_no_other(
+    where: str, error: BaseException, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "kept"
+    write_bytes(file, b"old")
+
+    def fail(*anything: object) -> None:
+        raise error
+
+    monkeypatch.setattr(where, fail)
+    with pytest.raises(type(error)):
+        write_bytes(file, b"new")
+    assert file.read_bytes() == b"old" and [p.name for p in tmp_path.iterdir()] == ["kept"]
+
+
+def test_the_content_and_then_the_name_are_synced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In this order, or a power cut could leave a name without its content."""
+    done: list[str] = []
+
+    def noted(name: str, real: Callable[..., None]) -> Callable[..., None]:
+        def call(*args: object) -> None:
+            folder = name == "fsync" and stat.S_ISDIR(os.fstat(args[0]).st_mode)  # type: ignore[arg-type]
+            done.append("folder" if folder else name)
+            real(*args)
+
+        return call
+
+    monkeypatch.setattr("os.fsync", noted("fsync", os.fsync))
+    monkeypatch.setattr("os.replace", noted("replace", os.replace))
+    write_bytes(tmp_path / "x", b"1")
+    assert done == ["fsync", "replace", "folder"]
+
+
+def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        write_text(tmp_path / "no" / "x", "")
+
+
+def test_no_json_is_named_by_its_file(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text("{")
+    with pytest.raises(ValueError, match=r"x\.json is no JSON: Expecting property name"):
+        read_json(tmp_path / "x.json")
+    (tmp_path / "x.json").write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"x\.json is no JSON of this lab: it is nested too"):
+        read_json(tmp_path / "x.json")

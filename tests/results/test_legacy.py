@@ -1,0 +1,167 @@
+"""A run folder and two records of the lab before its fields were renamed, read under today's names.
+
+legacy/run was made by `lab run parity --length 6 --k 2 --steps 20 --batch 16 --width 16 --heads 1
+--eval-every 10`; legacy/records are two records of claims, as they were.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from lab.cli.main import main
+from lab.config import Experiment, ModelConfig, Probe, TrainConfig, from_json
+from lab.results import legacy
+from lab.results.files import read_json
+from lab.results.folder import Folder, load, load_all, read_configuration
+from lab.results.schema import read_record
+from lab.verdicts.records import records, records_folder
+from tasks.parity import Parity
+
+HERE = Path(__file__).parent / "legacy"
+RUN = HERE / "run"
+RECORDS = sorted((HERE / "records").glob("*.json"))
+RENAMED = {
+    ("mlp", "mlp_ratio"),
+    ("active", "experts_per_token"),
+    ("balance", "aux_loss_weight"),
+    ("clip", "grad_clip"),
+    ("accumulate", "grad_accum"),
+    ("tie", "tie_embeddings"),
+    ("state", "d_state"),
+    ("conv", "d_conv"),
+    ("tokens", "max_positions"),
+    ("keep", "keep_steps"),
+    ("reads", "prompt_repeats"),
+    ("chosen", "our_choices"),
+    ("fault", "diagnosis"),
+    ("at", "cause"),
+}
+TODAY = Experiment(
+    name="parity",
+    task=Parity(k=2),
+    cot=True,
+    model=ModelConfig(layers="attention", width=16, heads=1),
+    train=TrainConfig(
+        steps=20, batch=16, lengths=(6,), eval_every=10, eval_rows=512, eval_answers=False
+    ),
+    probes=(Probe("held out", 6, {"split": "test"}),),
+)
+
+
+def same_but_names(old: Any, new: Any) -> set[tuple[str, str]]:
+    """The keys that differ between two JSON values; everything else must be equal, in order."""
+    changed: set[tuple[str, str]] = set()
+    if isinstance(old, dict):
+        assert isinstance(new, dict) and len(old) == len(new)
+        for (a, x), (b, y) in zip(old.items(), new.items(), strict=True):
+            changed |= ({(a, b)} if a != b else set()) | same_but_names(x, y)
+    elif isinstance(old, list):
+        assert isinstance(new, list)
+        for x, y in zip(old, new, strict=True):
+            changed |= same_but_names(x, y)
+    else:
+        assert type(old) is type(new) and old == new
+    return changed
+
+
+@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
+def test_a_record_changes_its_names_and_no_value(path: Path, tmp_path: Path) -> None:
+    old, copied = read_json(path), tmp_path / path.name
+    shutil.copy(path, copied)
+    legacy.main([str(copied)])
+    changed = same_but_names(old, read_json(copied))
+    inside = {"reads", "clip", "keep", "mlp", "tokens", "chosen", "fault"}
+    assert changed <= RENAMED and {name for name, _ in changed} >= inside
+    assert ("at", "cause") in changed or old["fault"] is None
+    written = copied.read_bytes()
+    legacy.main([str(copied)])
+    assert copied.read_bytes() == written, "today's names stay"
+    assert read_record(path) == read_record(copied) == read_json(copied)
+    assert (records_folder() / path.name).read_bytes() == written, "so are the lab's own rewritten"
+
+
+def test_the_two_records_hold_every_kind_of_diagnosis() -> None:
+    found = records(HERE / "records")
+    assert [record["diagnosis"] and record["diagnosis"]["cause"] for record in found] == [
+        "scale",
+        None,
+    ]
+    for record in found:
+        for side in (record, record["negative_control"]):
+            for data in side["experiments"].values():
+                assert from_json(data).prompt_repeats == 1
+
+
+def test_the_configuration_is_the_experiment_of_today() -> None:
+    assert from_json(read_configuration(RUN)) == TODAY
+
+
+def test_the_result_is_read_whole() -> None:
+    result, raw = load(RUN), read_json(RUN / "result.json")
+    assert result.experiment == TODAY.to_json()
+    assert [dataclasses.asdict(score) for score in result.scores] == raw["scores"]
+    for name in ("curves", "seconds", "environment", "learned", "steps"):
+        assert getattr(result, name) == raw[name]
+    assert [found.run for found in load_all(HERE)] == [str(RUN)]
+
+
+def test_settings_that_came_later_have_their_defaults() -> None:
+    data = read_json(RUN / "config.json")
+    del data["reads"], data["train"]["threshold"], data["train"]["keep"], data["model"]["feature"]
+    assert from_json(legacy.configuration(data)) == TODAY
+
+
+def test_two_names_of_one_setting_are_refused() -> None:
+    data = read_json(RUN / "config.json")
+    data["train"]["grad_clip"] = 2.0
+    with pytest.raises(ValueError, match="train has both clip and grad_clip"):
+        legacy.configuration(data)
+
+
+def test_a_strange_name_is_refused_by_from_json() -> None:
+    data = read_json(RUN / "config.json")
+    data["model"]["speed"] = 3
+    with pytest.raises(ValueError, match=r"model\.speed = 3 cannot be used: there is no such"):
+        from_json(legacy.configuration(data))
+
+
+def test_it_is_another_run_than_the_same_one_of_today(tmp_path: Path) -> None:
+    old = "parity-463d1f58"
+    assert json.loads((RUN / "result.json").read_text())["run"].endswith(old)
+    assert Folder(tmp_path, TODAY).path.name != old
+
+
+def lab(*args: object) -> str:
+    done = CliRunner().invoke(main, [str(arg) for arg in args], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    return done.stdout
+
+
+def test_it_can_be_listed_and_filtered_by_todays_names() -> None:
+    listed = json.loads(
+        lab("list", "runs", "--where", "train.grad_clip=1", "--out", HERE, "--json")
+    )
+    assert [run["experiment"] for run in listed["complete"]] == [TODAY.to_json()]
+
+
+def test_it_can_be_evaluated_to_the_score_that_it_had() -> None:
+    found = json.loads(lab("eval", RUN, "--device", "cpu", "--json"))
+    (mine,) = read_json(RUN / "result.json")["scores"]
+    assert found["scores"][0]["exact"] == mine["exact"]
+    assert found["scores"][0]["answer"] == mine["answer"]
+
+
+def test_it_can_be_plotted_and_reported(tmp_path: Path) -> None:
+    lab("plot", RUN, "--kind", "curve", "--out", tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+    assert "held out" in lab("report", RUN)
+    lab("report", RUN, "--html", "--out", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "grad_clip" in page and "max_positions" in page and "cannot be used" not in page
