@@ -12,52 +12,56 @@ import click
 from lab.cli.common import JSON
 from lab.errors import UsageError
 
-RECORD = click.option("--record", type=click.Path(path_type=Path), help="write a JSON record here")
+RECORD = click.option("--record", type=click.Path(path_type=Path), help="file for a JSON record")
 
 
 @click.group()
 def bench() -> None:
-    """Measure speed on this machine; --record keeps the figures with their environment."""
+    """Measure speed on this machine; --record writes the figures with their environment."""
 
 
 @bench.command("tasks")
-@click.option("--batch", type=click.IntRange(1), default=1024, show_default=True, help="rows drawn")
+@click.option(
+    "--batch",
+    type=click.IntRange(1),
+    default=1024,
+    show_default=True,
+    help="rows to draw at a time",
+)
 @RECORD
 @JSON
 def bench_tasks(batch: int, record: Path | None, as_json: bool) -> None:
     """Rows and tokens a second of every generator, with its thought, on one thread."""
     from rich.console import Console
-    from rich.table import Table
 
     from lab.bench.tasks import measure
+    from lab.cli.tables import plain
 
-    found = []
-    table = Table(box=None, pad_edge=False)
-    for heading in ("task", "length", "rows/s", "Mtokens/s", "tokens/row", "bytes/row"):
-        table.add_column(heading, justify="left" if heading == "task" else "right")
-    for row in measure(batch):
-        found.append(row)
-        changed = " ".join(f"{k}={v}" for k, v in row["changed"].items())
-        table.add_row(
-            f"{row['task']} {changed}".strip(),
+    rows = list(measure(batch))
+    write_record(record, "lab bench tasks" + (f" --batch {batch}" if batch != 1024 else ""), rows)
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    cells = [
+        [
+            " ".join([row["task"], *(f"{k}={v}" for k, v in row["changed"].items())]),
             str(row["length"]),
             f"{row['rows_per_second']:,.0f}",
             f"{row['tokens_per_second'] / 1e6:.1f}",
             f"{row['tokens_per_row']:.0f}",
             str(row["bytes_per_row"]),
-        )
-    write_record(record, "lab bench tasks" + (f" --batch {batch}" if batch != 1024 else ""), found)
-    if as_json:
-        click.echo(json.dumps(found))
-    else:
-        Console().print(table)
+        ]
+        for row in rows
+    ]
+    headings = ["task", "length", "rows/s", "Mtokens/s", "tokens/row", "bytes/row"]
+    Console().print(plain(headings, cells, left=["task"]))
 
 
 @bench.command("train")
 @RECORD
 @JSON
 def bench_train(record: Path | None, as_json: bool) -> None:
-    """Milliseconds of a training step, and of the same step with logits at every place."""
+    """Milliseconds of a training step, and of the same step with logits at every position."""
     from lab.bench.train import measure
 
     _report(measure(), "lab bench train", record, as_json)
@@ -67,7 +71,7 @@ def bench_train(record: Path | None, as_json: bool) -> None:
 @RECORD
 @JSON
 def bench_decode(record: Path | None, as_json: bool) -> None:
-    """Seconds to decode 256 istree traces, and to do it by reading the prefix again each time."""
+    """Seconds to decode 256 istree traces, with a state and by re-reading the prefix each time."""
     from lab.bench.decode import measure
 
     _report(measure(), "lab bench decode", record, as_json)
@@ -93,7 +97,7 @@ def bench_compile(record: Path | None, as_json: bool) -> None:
 @RECORD
 @JSON
 def bench_kernels(record: Path | None, as_json: bool) -> None:
-    """Operators on this GPU against floors and peers, forward and backward, and the goals met."""
+    """Time of every operator on this GPU, forward and backward, against floors and peers."""
     import torch
 
     from lab.bench.kernels import goals, measure
@@ -103,8 +107,8 @@ def bench_kernels(record: Path | None, as_json: bool) -> None:
     rows = list(measure(torch.device("cuda")))
     _report(rows, "lab bench kernels", record, as_json, device="cuda")
     if not as_json:
-        for says, met in goals(rows):
-            click.echo(f"{'not measured' if met is None else 'met' if met else 'missed'}: {says}")
+        for goal, met in goals(rows):
+            click.echo(f"{'not measured' if met is None else 'met' if met else 'missed'}: {goal}")
 
 
 def _report(
@@ -114,26 +118,17 @@ def _report(
     as_json: bool,
     device: str = "cpu",
 ) -> None:
-    """All columns of the rows as a table or as JSON, and as a record."""
+    """Print the rows as a table or as JSON, and write the record."""
     from rich.console import Console
-    from rich.table import Table
 
-    found = list(rows)
-    write_record(record, command, found, device)
+    from lab.cli.tables import records
+
+    measured = list(rows)
+    write_record(record, command, measured, device)
     if as_json:
-        click.echo(json.dumps(found))
-        return
-    table = Table(box=None, pad_edge=False)
-    names = list(dict.fromkeys(name for row in found for name in row))
-    for name in names:
-        value = found[0].get(name)
-        heading = name.replace("_", " ").replace("milliseconds", "ms")
-        table.add_column(heading, justify="left" if isinstance(value, str) else "right")
-    for row in found:
-        cells = (row.get(name) for name in names)
-        shown = (f"{v:.3g}" if isinstance(v, float) else v for v in cells)
-        table.add_row(*("-" if v is None else str(v) for v in shown))
-    Console().print(table)
+        click.echo(json.dumps(measured))
+    else:
+        Console().print(records(measured))
 
 
 def write_record(

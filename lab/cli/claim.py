@@ -11,21 +11,38 @@ from typing import Any
 
 import click
 
-from lab.cli.common import JSON, as_cli_errors, unknown
+from lab.cli.common import DEVICE, JSON, OUT, as_cli_errors, complete
+from lab.cli.resolve import load_named
 from lab.errors import UsageError
 
 
 @click.command()
-@click.argument("name", required=False)
-@click.option("--list", "listed", is_flag=True, help="every claim with its last recorded verdict")
-@click.option("--scale", type=click.Choice(["cpu", "gpu"]), default="cpu", show_default=True)
-@click.option("--seeds", type=click.IntRange(2), help="seeds of every arm  [default: the claim's]")
-@click.option("--workers", type=click.IntRange(1), help="runs at once  [default: one a core]")
-@click.option("--minutes", type=click.FloatRange(0, min_open=True), help="stop then, and save")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
-@click.option("--out", type=click.Path(path_type=Path), default=Path("runs"), show_default=True)
-@click.option("--record", type=click.Path(path_type=Path), help="write a JSON record here")
-@click.option("--figure", type=click.Path(path_type=Path), help="draw the claim: .png or .svg")
+@click.argument("name", required=False, shell_complete=complete("claims"))
+@click.option("--list", "listed", is_flag=True, help="list every claim with its recorded verdict")
+@click.option(
+    "--scale",
+    type=click.Choice(["cpu", "gpu"]),
+    default="cpu",
+    show_default=True,
+    help="cpu: minutes on two cores; gpu: the paper's sizes",
+)
+@click.option(
+    "--seeds", type=click.IntRange(2), help="number of seeds of every arm  [default: the claim's]"
+)
+@click.option("--workers", type=click.IntRange(1), help="runs at a time  [default: one a core]")
+@click.option(
+    "--minutes",
+    type=click.FloatRange(0, min_open=True),
+    help="stop after this many minutes; checkpoints are saved",
+)
+@DEVICE
+@OUT
+@click.option("--record", type=click.Path(path_type=Path), help="file for a JSON record")
+@click.option(
+    "--figure",
+    type=click.Path(path_type=Path),
+    help="file for the figure of the claim, .png or .svg",
+)
 @JSON
 def claim(
     name: str | None,
@@ -40,32 +57,32 @@ def claim(
     figure: Path | None,
     as_json: bool,
 ) -> None:
-    """Check a published claim: run its arms, and decide by a threshold fixed in advance.
+    """Check a published claim NAME (or your own claim's FILE.py): run its arms, then decide by a
+    threshold that was fixed before.
 
-    The answer is holds, fails or inconclusive. An interrupted claim goes on where it stood: every
-    finished run is kept under --out.
+    The verdict is holds, fails or inconclusive. The same command resumes an interrupted claim;
+    every finished run is kept under --out.
     """
     from lab import registry
 
     if listed:
         _list(as_json)
         return
-    known = registry.names("claims")
     if name is None:
-        raise UsageError(f"name a claim ({', '.join(known)}) or ask for --list")
-    if name not in known:
-        raise unknown("claim", name, known)
+        known = ", ".join(registry.names("claims"))
+        raise UsageError(f"name a claim ({known}) or use --list")
+    load_named("claims", name)
     if figure and figure.suffix not in (".png", ".svg"):
         raise UsageError(f"--figure {figure}: a file that ends in .png or .svg")
-    found = _checked(name, scale, seeds, workers, minutes, device, out)
+    result = _checked(name, scale, seeds, workers, minutes, device, out)
     if record:
-        _write(record, found)
+        _write(record, result)
     if figure:
-        _draw(figure, found)
+        _draw(figure, name, result)
     if as_json:
-        click.echo(json.dumps(found))
+        click.echo(json.dumps(result))
     else:
-        _say(found)
+        _print(result)
 
 
 def _checked(
@@ -101,42 +118,41 @@ def _checked(
         return make_record(asked, by_slug, command)
 
 
-def _write(path: Path, found: dict[str, Any]) -> None:
+def _write(path: Path, result: dict[str, Any]) -> None:
     from lab.results.files import write_json
 
     try:
-        write_json(path, found)
+        write_json(path, result)
     except OSError as error:
         raise UsageError(f"--record {path}: {error.strerror or error}") from None
 
 
-def _draw(path: Path, found: dict[str, Any]) -> None:
-    from lab import registry
+def _draw(path: Path, name: str, result: dict[str, Any]) -> None:
     from lab.verdicts.records import picture
 
-    drawn = picture(registry.load("claims", found["claim"])(found["scale"]), found)
+    drawn = picture(load_named("claims", name)(result["scale"]), result)
     try:
         drawn.savefig(path, dpi=200)
     except OSError as error:
         raise UsageError(f"--figure {path}: {error.strerror or error}") from None
 
 
-def _say(found: dict[str, Any]) -> None:
+def _print(result: dict[str, Any]) -> None:
     from lab.verdicts.records import interval_in_words, number
 
-    control = found["negative_control"]
-    side = "at least" if found["above"] else "at most"
-    click.echo(f"{found['claim']} ({found['source']}), {found['scale']} scale")
-    click.echo(f"  {found['statement']}")
-    click.echo(f"{found['statistic']}: {number(found['mean'])}")
-    values = ", ".join(number(value) for value in found["values"])
-    click.echo(f"  95% over seeds {interval_in_words(found['interval'])}; seeds: {values}")
-    click.echo(f"  holds when {side} {number(found['threshold'])}")
-    click.echo(f"  the paper: {found['paper']}")
-    click.echo(f"  our choices: {found['our_choices']}")
-    click.echo(f"Verdict: {found['verdict']}")
-    if found["diagnosis"]:
-        click.echo(f"  at fault: {found['diagnosis']['cause']} ({found['diagnosis']['why']})")
+    control = result["negative_control"]
+    side = "at least" if result["above"] else "at most"
+    click.echo(f"{result['claim']} ({result['source']}), {result['scale']} scale")
+    click.echo(f"  {result['statement']}")
+    click.echo(f"{result['statistic']}: {number(result['mean'])}")
+    values = ", ".join(number(value) for value in result["values"])
+    click.echo(f"  95% over seeds {interval_in_words(result['interval'])}; seeds: {values}")
+    click.echo(f"  holds when {side} {number(result['threshold'])}")
+    click.echo(f"  the paper: {result['paper']}")
+    click.echo(f"  our choices: {result['our_choices']}")
+    click.echo(f"Verdict: {result['verdict']}")
+    if result["diagnosis"]:
+        click.echo(f"  likely cause: {result['diagnosis']['cause']} ({result['diagnosis']['why']})")
     click.echo(
         f"Negative control ({control['why']}): {control['verdict']}"
         f" ({number(control['mean'])}, {interval_in_words(control['interval'])})"
@@ -145,34 +161,28 @@ def _say(found: dict[str, Any]) -> None:
 
 def _list(as_json: bool) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     from lab import registry
+    from lab.cli.tables import plain
     from lab.verdicts.records import interval_in_words, number, records, records_folder
 
-    found = records(records_folder())
+    recorded = records(records_folder())
     rows: list[dict[str, Any]] = []
     for name in registry.names("claims"):
-        mine = [r for r in found if r["claim"] == name]
-        rows += mine or [{"claim": name, "scale": None, "verdict": None}]
+        own = [r for r in recorded if r["claim"] == name]
+        rows += own or [{"claim": name, "scale": None, "verdict": None}]
     if as_json:
         click.echo(json.dumps(rows))
         return
-    table = Table(box=None, pad_edge=False)
-    for heading in ("claim", "scale", "verdict", "value", "95% over seeds", "control", "made"):
-        table.add_column(heading)
+    cells = []
     for r in rows:
         if r["verdict"] is None:
-            table.add_row(r["claim"], "-", "not recorded", "-", "-", "-", "-")
+            cells.append([r["claim"], "-", "not recorded", "-", "-", "-", "-"])
             continue
-        cells = (
-            r["claim"],
-            r["scale"],
-            r["verdict"],
-            number(r["mean"]),
-            interval_in_words(r["interval"]),
-        )
         commit, *others = str(r["environment"]["git"]).split(", ")
+        value, interval = number(r["mean"]), interval_in_words(r["interval"])
         made = f"{commit} +{len(others)}" if others else commit
-        table.add_row(*cells, r["negative_control"]["verdict"], made)
-    Console().print(table)
+        control = r["negative_control"]["verdict"]
+        cells.append([r["claim"], r["scale"], r["verdict"], value, interval, control, made])
+    headings = ["claim", "scale", "verdict", "value", "95% over seeds", "control", "made"]
+    Console().print(plain(headings, cells, left=headings))

@@ -1,6 +1,6 @@
-"""The command lab eval: a run's model on any probe, greedy or sampled, without training again.
+"""The command `lab eval`: the model of a run on any probe, greedy or sampled.
 
-A run folder is read as data (JSON and safetensors) and nothing is written into it.
+A run folder is read as data (JSON and safetensors), and nothing is written into it.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.common import JSON, MINE, as_cli_errors
-from lab.cli.resolve import configuration, parse_probe, run_folder, trusted_task
+from lab.cli.common import DEVICE, JSON, MIXER_FILES, OUT, TASK_FILE, as_cli_errors, complete
+from lab.cli.resolve import configuration, parse_probe, resolve_run, trusted_files
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -24,30 +24,30 @@ if TYPE_CHECKING:
 
 
 PROBE = (
-    "length=40,split=test,n=512,label=far, or any option of the task; what it does not name is"
-    " that of the run's first probe  [default: the run's probes]"
+    "length=40,split=test,n=512,label=far, or any option of the task; the rest is as in the run's"
+    " first probe  [default: the run's probes]"
 )
-
-
-BETWEEN = "weights between two checkpoints: step-500:0.25 adds 1/4 of the evaluated to 3/4 of 500"
-
-
-CHECKPOINT = "the evaluated one, step-500 or branch-500  [default: the last step]"
+INTERPOLATE = (
+    "average weights: step-500:0.25 is 3/4 of step-500 and 1/4 of the evaluated checkpoint"
+)
+CHECKPOINT = "checkpoint to evaluate, step-500 or branch-500  [default: the last step]"
+THREADS = "threads of torch"
 
 
 @click.command("eval")
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN", shell_complete=complete("runs"))
 @click.option("--probe", "probes", multiple=True, metavar="KEY=VALUE,...", help=PROBE)
-@click.option("--samples", type=click.IntRange(1), help="answers to draw for each prompt")
-@click.option("--temperature", type=float, help="of the samples, above 0  [default: 1]")
+@click.option("--samples", type=click.IntRange(1), help="number of answers to draw for each prompt")
+@click.option("--temperature", type=float, help="temperature of the samples, above 0  [default: 1]")
 @click.option("--checkpoint", "at", help=CHECKPOINT)
-@click.option("--interpolate", metavar="STEP:SHARE", help=BETWEEN)
-@click.option("--reveal", type=float, help="share of each thought that the prompt gives away")
-@click.option("--prompt-repeats", type=click.IntRange(1), help="times the prompt is read")
-@click.option("--task", "file", metavar="FILE.py", help=MINE)
-@click.option("--out", default="runs", show_default=True, type=click.Path(path_type=Path))
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto")
-@click.option("--threads", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--interpolate", metavar="STEP:SHARE", help=INTERPOLATE)
+@click.option("--reveal", type=float, help="fraction of the thought given as a hint in the prompt")
+@click.option("--prompt-repeats", type=click.IntRange(1), help="how often the prompt is repeated")
+@TASK_FILE
+@MIXER_FILES
+@OUT
+@DEVICE
+@click.option("--threads", type=click.IntRange(1), default=1, show_default=True, help=THREADS)
 @JSON
 def eval_(
     run: str,
@@ -58,7 +58,8 @@ def eval_(
     interpolate: str | None,
     reveal: float | None,
     prompt_repeats: int | None,
-    file: str | None,
+    task_file: str | None,
+    mixer_files: tuple[str, ...],
     out: Path,
     device: str,
     threads: int,
@@ -66,7 +67,7 @@ def eval_(
 ) -> None:
     """Evaluate the model of a RUN (a folder, or a name under --out), complete or interrupted.
 
-    With --samples K the answers are also drawn K times: Pass@k for k = 1, 2, 4, ... and the
+    With --samples K, answers are also drawn K times: Pass@k for k = 1, 2, 4, ... and the
     majority vote. --interpolate STEP:SHARE averages weights: (1 - SHARE) of STEP, SHARE of the
     evaluated checkpoint.
     """
@@ -80,26 +81,26 @@ def eval_(
     from lab.runs.process import pick_device
     from lab.training.checkpoint import blend
 
-    folder = run_folder(run, out)
+    folder = resolve_run(run, out)
     with as_cli_errors():
         _check_sampling(samples, temperature)
-        first, share = _between(interpolate)
-        trusted = trusted_task(configuration(folder), file)
+        first, share = _split_interpolation(interpolate)
+        trusted = trusted_files([configuration(folder)], task_file, mixer_files)
         experiment, model, checkpoint = load_model(folder, at, trusted)
         if first is not None:
             if experiment.model.sigma:
-                says = "model.sigma = true keeps estimates of its weights, not to be averaged"
-                raise UsageError(f"--interpolate does not apply: {says}")
+                reason = "with model.sigma = true the weights have estimates that do not average"
+                raise UsageError(f"--interpolate does not apply: {reason}")
             _, other, first = load_model(folder, first, trusted)
             blend(model, other, share)
-        experiment = _seen(experiment, reveal, prompt_repeats)
-        asked = [parse_probe(text, experiment) for text in probes] or list(experiment.probes)
+        experiment = _with_view(experiment, reveal, prompt_repeats)
+        chosen = [parse_probe(text, experiment) for text in probes] or list(experiment.probes)
         torch.set_num_threads(threads)
         where = pick_device(device)
         model, began = model.to(where), time.monotonic()
-        scores = tuple(score(model, experiment, probe) for probe in asked)
+        scores = tuple(score(model, experiment, probe) for probe in chosen)
         heat = 1.0 if temperature is None else temperature
-        drawn = [sample(model, experiment, p, samples, heat) for p in asked if samples]
+        drawn = [sample(model, experiment, p, samples, heat) for p in chosen if samples]
         result = Result(
             run=str(folder),
             experiment=experiment.to_json(),
@@ -122,7 +123,7 @@ def _check_sampling(samples: int | None, temperature: float | None) -> None:
         raise UsageError(f"--temperature = {temperature} cannot be used: a number above 0")
 
 
-def _between(text: str | None) -> tuple[str | None, float]:
+def _split_interpolation(text: str | None) -> tuple[str | None, float]:
     """The checkpoint and the share of --interpolate."""
     if text is None:
         return None, 1.0
@@ -136,29 +137,29 @@ def _between(text: str | None) -> tuple[str | None, float]:
     raise UsageError(f"--interpolate = {text!r} cannot be used: {allowed}")
 
 
-def _seen(experiment: Experiment, reveal: float | None, prompt_repeats: int | None) -> Experiment:
-    """The experiment with another view of the rows. Its model and seed are the run's."""
+def _with_view(
+    experiment: Experiment, reveal: float | None, prompt_repeats: int | None
+) -> Experiment:
+    """The experiment with another view of the rows; model and seed are those of the run."""
     if reveal is not None:
         train = dataclasses.replace(experiment.train, reveal=(reveal,))
         experiment = dataclasses.replace(experiment, train=train)
-    return (
-        dataclasses.replace(experiment, prompt_repeats=prompt_repeats)
-        if prompt_repeats
-        else experiment
-    )
+    if prompt_repeats:
+        experiment = dataclasses.replace(experiment, prompt_repeats=prompt_repeats)
+    return experiment
 
 
 def _document(
     result: Result, checkpoint: str, mixed: dict[str, Any] | None, drawn: list[Sampled]
 ) -> dict[str, Any]:
-    found = result.to_json()
+    document = result.to_json()
     return {
-        **{name: found[name] for name in ("run", "experiment")},
+        **{name: document[name] for name in ("run", "experiment")},
         "checkpoint": checkpoint,
         "interpolate": mixed,
-        "scores": found["scores"],
+        "scores": document["scores"],
         "samples": [dataclasses.asdict(one) for one in drawn],
-        **{name: found[name] for name in ("seconds", "environment")},
+        **{name: document[name] for name in ("seconds", "environment")},
     }
 
 
@@ -166,23 +167,15 @@ def _print(
     result: Result, checkpoint: str, mixed: dict[str, Any] | None, drawn: list[Sampled]
 ) -> None:
     from rich.console import Console
-    from rich.table import Table
 
     from lab.cli import tables
 
     console = Console()
     console.print(tables.scores([result]))
     if drawn:
-        table = Table(box=None, pad_edge=False)
-        for name in ("probe", "length", "rows", "measure", "value", "95% interval"):
-            table.add_column(name, justify="left" if name in ("probe", "measure") else "right")
-        for one in drawn:
-            rows = {f"pass@{k}": share for k, share in one.passes.items()} | {"vote": one.vote}
-            for name, share in rows.items():
-                cells = (one.probe, str(one.length), f"{one.n:,}", name, tables.share(share.value))
-                table.add_row(*cells, f"{share.low:.3f}-{share.high:.3f}")
-        says = f"{drawn[0].samples} samples of each prompt at temperature {drawn[0].temperature:g}"
-        click.echo(f"\n{says}:")
-        console.print(table)
+        one = drawn[0]
+        message = f"{one.samples} samples of each prompt at temperature {one.temperature:g}"
+        click.echo(f"\n{message}:")
+        console.print(tables.samples(drawn))
     part = "" if mixed is None else f", averaged: {1 - mixed['share']:g} of {mixed['checkpoint']}"
     click.echo(f"{result.run} at {checkpoint}{part}  ({result.seconds:.0f} s)")

@@ -1,5 +1,7 @@
-"""The command `lab list`: tasks, mixers, experiments, and the runs under a folder, filtered by
-experiment and by fields: `lab list runs parity --where task.k=3 --where cot=true`."""
+"""The command `lab list`: tasks, mixers, experiments, claims, and the runs of a folder.
+
+Runs are filtered by experiment and by fields: `lab list runs parity --where task.k=3`.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +12,20 @@ from typing import Any
 
 import click
 
-from lab.cli.common import JSON, as_cli_errors
+from lab.cli.common import JSON, OUT, as_cli_errors, complete
 from lab.errors import UsageError
 
 
 @click.command("list")
 @click.argument("what", type=click.Choice(["tasks", "mixers", "experiments", "claims", "runs"]))
-@click.argument("name", required=False)
-@click.option("--where", multiple=True, metavar="PATH=VALUE", help="runs with task.k=3, cot=true")
-@click.option("--out", default="runs", show_default=True, type=click.Path(path_type=Path))
+@click.argument("name", required=False, shell_complete=complete("experiments", "tasks"))
+@click.option(
+    "--where",
+    multiple=True,
+    metavar="PATH=VALUE",
+    help="only runs with this value: task.k=3, cot=true; repeatable",
+)
+@OUT
 @JSON
 def list_(what: Any, name: str | None, where: tuple[str, ...], out: Path, as_json: bool) -> None:
     """List tasks, mixers, experiments, claims, or the runs under --out.
@@ -41,7 +48,9 @@ def list_(what: Any, name: str | None, where: tuple[str, ...], out: Path, as_jso
     if what == "mixers" and not as_json:
         from lab.config.presets import PRESETS
 
-        click.echo("\nPut together with --layers NAME*TIMES,NAME. Around and inside them:")
+        click.echo(
+            "\nStack them with --layers NAME*TIMES,NAME, or your own FILE.py. Options of a model:"
+        )
         for field in ("position", "gate", "gate_at", "norm", "mlp_act", "embed"):
             choices = typing.get_args(typing.get_type_hints(ModelConfig)[field])
             click.echo(f"  --{field.replace('_', '-')} {' | '.join(choices)}")
@@ -80,7 +89,7 @@ def _list_runs(out: Path, name: str | None, where: Sequence[str], as_json: bool)
     elif not configs:
         click.echo(f"No runs under {out}. Try: lab run parity --cot")
     elif not kept:
-        click.echo(f"None of the {len(configs)} runs under {out} is like that.")
+        click.echo(f"None of the {len(configs)} runs under {out} match.")
     else:
         Console().print(tables.runs(complete, unfinished))
 
@@ -88,17 +97,16 @@ def _list_runs(out: Path, name: str | None, where: Sequence[str], as_json: bool)
 def matching(configs: dict[Path, dict[str, Any]], where: Sequence[str]) -> list[Path]:
     """The folders whose configuration has the value of every PATH=VALUE. ValueError for a path that
     none of them has."""
+    from lab.config.fields import split_assignment
     from tasks import refuse
 
     kept = list(configs)
     for text in where:
-        path, equals, value = text.partition("=")
-        if not equals:
-            raise refuse("--where", text, "it needs the form PATH=VALUE, such as task.k=3")
-        found = {folder: _field(config, path) for folder, config in configs.items()}
-        if configs and not any(found.values()):
+        path, value = split_assignment(text, "--where", "task.k=3")
+        values = {folder: _field(config, path) for folder, config in configs.items()}
+        if configs and not any(values.values()):
             raise refuse("--where", path, "no run here has such a field (task.k, train.lr, cot)")
-        kept = [folder for folder in kept if any(_same(v, value) for v in found[folder])]
+        kept = [folder for folder in kept if any(_same(v, value) for v in values[folder])]
     return kept
 
 
@@ -114,7 +122,7 @@ def _field(config: dict[str, Any], path: str) -> list[Any]:
 
 
 def _same(value: Any, text: str) -> bool:
-    """Is this value of a configuration what the user spelled?"""
+    """Whether a value of a configuration equals the value that the user typed."""
     from lab.config.fields import parse
 
     hint: Any
@@ -125,7 +133,7 @@ def _same(value: Any, text: str) -> bool:
     else:
         hint = float | None
     try:
-        found = parse(text, hint, "--where")
+        wanted = parse(text, hint, "--where")
     except ValueError:
         return False
-    return bool(found == (tuple(value) if isinstance(value, list) else value))
+    return bool(wanted == (tuple(value) if isinstance(value, list) else value))

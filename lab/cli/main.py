@@ -1,7 +1,7 @@
 """The command line: `lab run parity --cot`. Results on stdout, progress on stderr.
 
 Exit code 0: done; 1: failed or interrupted; 2: a mistake in the command. Nothing heavy is imported
-before a command needs it, so `lab --help` stays quick.
+before a command needs it, so `lab --help` is quick.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import lab
 from lab.cli.analyze import analyze
 from lab.cli.bench import bench
 from lab.cli.claim import claim
+from lab.cli.common import Group
 from lab.cli.doctor import doctor
 from lab.cli.eval import eval_
 from lab.cli.list import list_
@@ -26,10 +27,12 @@ from lab.cli.sweep import sweep
 from lab.cli.task import check, export, show
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100}
+)
 @click.version_option(lab.__version__, prog_name="lab")
 def main() -> None:
-    """A laboratory for what small sequence models learn to reason about, and how far it carries."""
+    """Which small models learn which reasoning tasks, and how well do they generalize?"""
     for name in ("tasks", "kernels"):
         spec = importlib.util.find_spec(name)
         origin = Path(spec.origin).parent.parent if spec and spec.origin else None

@@ -7,15 +7,19 @@ from pathlib import Path
 
 import click
 
-from lab.cli.common import JSON, as_cli_errors
-from lab.cli.resolve import find_runs, read_run
+from lab.cli.common import JSON, as_cli_errors, complete
+from lab.cli.resolve import read_run, resolve_runs
 
 KINDS = ["auto", "length", "curve", "heatmap", "samples"]
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
-@click.option("--kind", type=click.Choice(KINDS), default="auto", show_default=True)
+@click.argument(
+    "runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete("runs")
+)
+@click.option(
+    "--kind", type=click.Choice(KINDS), default="auto", show_default=True, help="see below"
+)
 @click.option(
     "--metric",
     type=click.Choice(["exact", "answer"]),
@@ -33,15 +37,15 @@ def plot(
 ) -> None:
     """Draw finished runs: folders, their names under runs/, or patterns such as "parity-*".
 
-    Runs that differ only in their seed are one line with a band, named by what sets it apart from
-    the others.
+    Runs that differ only in their seed are one line with a band. Lines are labelled with the settings
+    in which they differ.
 
     \b
     length   accuracy against length, the training range shaded
     curve    loss and accuracy against training rows seen
     heatmap  accuracy by training length and test length
     samples  training rows until the first probe was learned
-    auto     what these runs have most to show of
+    auto     the kind that these runs have most data for
     """
     from lab.figures import draw
     from lab.results.groups import groups
@@ -49,22 +53,22 @@ def plot(
     with as_cli_errors():
         if out is not None:
             draw.check(out)
-        paths = dict.fromkeys(path for text in runs for path in find_runs(text))
-        found = [read_run(path) for path in paths]
-        kind = draw.choose(found) if kind == "auto" else kind
-        figure = draw.draw(found, kind, metric)
-        out = out or Path(draw.file_name(found, kind))
+        paths = dict.fromkeys(path for text in runs for path in resolve_runs(text))
+        results = [read_run(path) for path in paths]
+        kind = draw.choose(results) if kind == "auto" else kind
+        figure = draw.draw(results, kind, metric)
+        out = out or Path(draw.file_name(results, kind))
         try:
             draw.save(figure, out)
         except OSError as error:
             raise click.ClickException(f"cannot write {out}: {error.strerror or error}") from None
-    drawn = groups(found)
-    left_out = len(found) - sum(len(group.results) for group in drawn)
+    drawn = groups(results)
+    left_out = len(results) - sum(len(group.results) for group in drawn)
     if left_out:
-        says = f"{left_out} of {len(found)} runs repeat the experiment and seed of another"
-        click.echo(f"{says}; each counts once.", err=True)
+        message = f"{left_out} of {len(results)} runs repeat the experiment and seed of another"
+        click.echo(f"{message}; each counts once.", err=True)
     if as_json:
-        told = [{"label": g.label, "runs": [r.run for r in g.results]} for g in drawn]
-        click.echo(json.dumps({"file": str(out), "kind": kind, "groups": told}))
+        drawn_groups = [{"label": g.label, "runs": [r.run for r in g.results]} for g in drawn]
+        click.echo(json.dumps({"file": str(out), "kind": kind, "groups": drawn_groups}))
     else:
         click.echo(out)

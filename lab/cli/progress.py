@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+
+from lab.cli.tables import plain
 
 if TYPE_CHECKING:
     from lab.runs.sweep import State
@@ -26,24 +27,24 @@ def progress(labels: list[str], steps: int, quiet: bool) -> Iterator[Callable[[R
         TextColumn("{task.description}"),
         BarColumn(bar_width=16),
         TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-        TextColumn("{task.fields[says]}"),
+        TextColumn("{task.fields[status]}"),
         TimeRemainingColumn(compact=True),
     )
     with Progress(
         *columns, console=console, disable=quiet or not console.is_terminal, transient=True
     ) as bars:
-        tasks = [bars.add_task(label, total=steps, says="starting") for label in labels]
+        tasks = [bars.add_task(label, total=steps, status="starting") for label in labels]
 
         def show(rows: Rows) -> None:
             for task, row in zip(tasks, rows, strict=True):
                 if "loss" in row:
-                    says = (
+                    status = (
                         f"loss {row['loss']:.4f}  exact {row['exact']:.3f} "
                         f" {row['tokens_per_second'] / 1000:.0f}k tok/s"
                     )
-                    bars.update(task, completed=row["step"], says=says)
+                    bars.update(task, completed=row["step"], status=status)
                 elif "evaluating" in row:
-                    bars.update(task, completed=row["step"], says="evaluating")
+                    bars.update(task, completed=row["step"], status="evaluating")
 
         yield show
 
@@ -62,8 +63,8 @@ def table(
             for number, state in enumerate(states):
                 if state.status in ("done", "failed") and number not in ended:
                     ended.add(number)
-                    says = f"{len(ended)} of {len(states)}  {labels[number]}  {state.status}"
-                    console.print(says, highlight=False, soft_wrap=True)
+                    line = f"{len(ended)} of {len(states)}  {labels[number]}  {state.status}"
+                    console.print(line, highlight=False, soft_wrap=True)
 
         yield (lambda states: None) if quiet else tell
         return
@@ -75,15 +76,13 @@ def _runs(labels: list[str], steps: list[int], states: list[State], height: int)
     """The running runs, as many as fit, under the counts of all."""
     kinds = [state.status for state in states]
     counts = [f"{kinds.count(kind)} {kind}" for kind in ("done", "running", "waiting", "failed")]
-    table = Table(box=None, pad_edge=False)
-    for heading in ("run", "step", "loss", "exact"):
-        table.add_column(heading, justify="left" if heading == "run" else "right")
     running = [i for i, kind in enumerate(kinds) if kind == "running"]
     room = max(1, height - 4)
+    rows = []
     for i in running if len(running) <= room else running[: room - 1]:
         row = states[i].row
         loss, exact = (f"{row[k]:.4f}" if k in row else "-" for k in ("loss", "exact"))
-        table.add_row(labels[i], f"{row['step']}/{steps[i]}", loss, exact)
+        rows.append([labels[i], f"{row['step']}/{steps[i]}", loss, exact])
     if len(running) > room:
-        table.add_row(f"and {len(running) - room + 1} more")
-    return Group("  ".join(counts), table)
+        rows.append([f"and {len(running) - room + 1} more", "", "", ""])
+    return Group("  ".join(counts), plain(["run", "step", "loss", "exact"], rows, left=["run"]))

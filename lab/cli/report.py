@@ -1,4 +1,4 @@
-"""The command lab report: some runs as a page of HTML, or in short on stdout."""
+"""The command `lab report`: finished runs as a page of HTML, or in short on stdout."""
 
 from __future__ import annotations
 
@@ -6,47 +6,52 @@ from pathlib import Path
 
 import click
 
-from lab.cli.common import MINE, as_cli_errors
-from lab.cli.resolve import find_runs, load_task, read_run
+from lab.cli.common import MIXER_FILES, TASK_FILE, as_cli_errors, complete
+from lab.cli.resolve import read_run, resolve_runs, trusted_files
 from lab.errors import UsageError
 
 OUT = "file to write  [default: stdout, or EXPERIMENT-report.html]"
 
 
-EXAMPLES = "rows of each probe to show, 0 for none, nor attention  [default: 3]"
+EXAMPLES = "rows of each probe to show; 0: neither rows nor attention  [default: 3]"
 
 
 @click.command()
-@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete("runs"))
 @click.option("--html", "as_html", is_flag=True, help="one self-contained page, with figures")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=OUT)
 @click.option("--examples", type=click.IntRange(0), help=EXAMPLES)
-@click.option("--task", "file", metavar="FILE.py", help=MINE)
+@TASK_FILE
+@MIXER_FILES
 def report(
-    runs: tuple[str, ...], as_html: bool, out: Path | None, examples: int | None, file: str | None
+    runs: tuple[str, ...],
+    as_html: bool,
+    out: Path | None,
+    examples: int | None,
+    task_file: str | None,
+    mixer_files: tuple[str, ...],
 ) -> None:
-    """Say what was asked and what came of it, for finished runs: folders, names or patterns.
+    """Report finished runs (folders, names or patterns): question, verdict, scores.
 
-    Without --html: question, verdict and scores as Markdown on stdout. With it: a page that also
-    has curves, rows that the model wrote with the first wrong token marked, maps of attention and
-    the configuration.
+    Without --html the report is Markdown on stdout. With it the report is a page that also has
+    curves, rows that the model wrote with the first wrong token marked, maps of attention, and the
+    configuration.
     """
     import torch
 
-    from lab.config import Trusted
     from lab.errors import RunFailed
     from lab.report import markdown, page
     from lab.results.files import write_text
 
     with as_cli_errors():
-        if not as_html and (examples is not None or file):
-            raise UsageError("--examples and --task do not apply: only --html looks at the models")
-        paths = dict.fromkeys(path for text in runs for path in find_runs(text))
+        if not as_html and (examples is not None or task_file or mixer_files):
+            options = "--examples, --task and --mixer"
+            raise UsageError(f"{options} do not apply: only --html opens the models")
+        paths = dict.fromkeys(path for text in runs for path in resolve_runs(text))
         results = [read_run(path) for path in paths]
         if as_html:
-            if file and not any("source" in result.experiment for result in results):
-                raise UsageError("--task does not apply: every task here is the lab's own")
-            trusted = Trusted(None if file is None else load_task(file))
+            configurations = [result.experiment for result in results]
+            trusted = trusted_files(configurations, task_file, mixer_files)
             torch.set_num_threads(1)  # small tensors: threads only wait for each other
             written = page.html(results, 3 if examples is None else examples, trusted)
             out = out or Path(page.file_name(results))

@@ -1,4 +1,4 @@
-"""From what a user types to what it names, and from what the lab raises to one sentence."""
+"""From a name that a user types to the task, experiment, claim, run or probe that it means."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ import dataclasses
 import glob
 import re
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lab import registry
 from lab.cli.common import unknown
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
-    from lab.config import Experiment, Probe, Trusted
+    from lab.config import Experiment, Probe
+    from lab.config.trust import Trusted
     from lab.results.result import Result
     from tasks import Task
 
@@ -22,65 +24,111 @@ if TYPE_CHECKING:
 def experiment_function(name: str) -> Callable[..., Experiment]:
     """The experiment of this name, of the task of this name, or of the task in this file."""
     import tasks
-    from lab import registry
     from lab.cli.experiment import experiment_of_file
     from lab.experiments._any import for_task
 
     if name in registry.names("experiments"):
-        return registry.load("experiments", name)
+        function: Callable[..., Experiment] = registry.load("experiments", name)
+        return function
     if name in tasks.names():
         return for_task(tasks.load(name))
-    if is_file(name):
+    if registry.is_file(name):
         return experiment_of_file(name)
     raise unknown("experiment", name, [*registry.names("experiments"), *tasks.names()])
 
 
-def is_file(name: str) -> bool:
-    return name.endswith(".py")
+def load_named(kind: registry.Kind, name: str) -> Any:
+    """The mixer, experiment or claim of a name, or of a user's FILE.py, which this executes."""
+    if registry.is_file(name):
+        return _executed(name, lambda: registry.load(kind, name))
+    if name not in registry.names(kind):
+        raise unknown(kind.removesuffix("s"), name, registry.names(kind))
+    return registry.load(kind, name)
 
 
 def load_task(name: str) -> type[Task]:
-    """The task class of a name or of a user's file."""
+    """The task class of a name, or of a user's FILE.py, which this executes."""
     import tasks
 
-    if not is_file(name):
-        if name not in tasks.names():
-            raise unknown("task", name, tasks.names())
-        return tasks.load(name)
-    if not Path(name).is_file():
-        raise UsageError(f"there is no file {name}")
-    try:
-        cls = tasks.load_file(name)
-        cls()
+    if registry.is_file(name):
+        cls: type[Task] = _executed(name, lambda: _checked_task(tasks.load_file(name)))
         return cls
+    if name not in tasks.names():
+        raise unknown("task", name, tasks.names())
+    return tasks.load(name)
+
+
+def _checked_task(cls: type[Task]) -> type[Task]:
+    cls()
+    return cls
+
+
+def _executed(path: str, load: Callable[[], Any]) -> Any:
+    """What a user's file defines; an error in it becomes one sentence."""
+    if not Path(path).is_file():
+        raise UsageError(f"there is no file {path}")
+    try:
+        return load()
     except Exception as error:
-        raise UsageError(f"{name} cannot be loaded: {type(error).__name__}: {error}") from None
+        raise UsageError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from None
 
 
 def with_options(task: Task, sets: tuple[str, ...], split: str | None) -> Task:
     """The task with `OPTION=VALUE` applied; "train" is every task's training split."""
-    from lab.config.fields import set_field
-    from tasks import refuse
+    from lab.config.fields import set_field, split_assignment
 
     for text in sets:
-        option, equals, value = text.removeprefix("task.").partition("=")
-        if not equals:
-            raise refuse("--set", text, "it needs the form OPTION=VALUE, such as k=5")
+        path, value = split_assignment(text, "--set", "k=5")
+        option = path.removeprefix("task.")
         task = set_field(task, option, value, option)
     if split:
         task = set_field(task, "split", task.splits()[0] if split == "train" else split, "--split")
     return task
 
 
-def run_folder(run: str, out: Path) -> Path:
-    """The folder of a run that is named by its path, or under `out`."""
-    for path in (Path(run), out / run):
-        if (path / "config.json").is_file():
-            return path
-    there = [path.parent.name for path in sorted(out.glob("*/config.json"))]
+RUNS = Path("runs")  # the folder of runs where no --out is given
+
+
+def resolve_runs(text: str, out: Path = RUNS) -> list[Path]:
+    """The run folders of a path, of a name under `out`, or of a pattern such as "parity-*".
+
+    UsageError with the nearest name where there is none.
+    """
+    for place in (Path(text), out / text):
+        if (place / "config.json").is_file():
+            return [place]
+        matches = [Path(match) for match in sorted(glob.glob(str(place)))]
+        folders = [match for match in matches if (match / "config.json").is_file()]
+        if folders:
+            return folders
+    names = [path.parent.name for path in sorted(out.glob("*/config.json"))]
+    if Path(text).is_dir():
+        raise UsageError(f"RUN = {text!r} cannot be used: it is no run folder; try '{text}/*'")
     raise (
-        unknown("run", run, there) if there else UsageError(f"there is no run {run}, none in {out}")
+        unknown("run", text, names)
+        if names
+        else UsageError(f"there is no run {text}: {out} has none")
     )
+
+
+def resolve_run(text: str, out: Path = RUNS) -> Path:
+    """The one run folder of a path, a name under `out` or a pattern."""
+    folders = resolve_runs(text, out)
+    if len(folders) > 1:
+        names = ", ".join(folder.name for folder in folders)
+        raise UsageError(f"RUN = {text!r} cannot be used: it names {len(folders)} runs: {names}")
+    return folders[0]
+
+
+def read_run(path: Path) -> Result:
+    """The result of a run folder. UsageError for a run that is incomplete or damaged."""
+    from lab.results.folder import load
+
+    try:
+        return load(path)
+    except FileNotFoundError:
+        message = "this run is not complete; the command that started it resumes it"
+        raise UsageError(f"RUN = {str(path)!r} cannot be used: {message}") from None
 
 
 def configuration(folder: Path) -> dict[str, Any]:
@@ -93,22 +141,39 @@ def configuration(folder: Path) -> dict[str, Any]:
         raise UsageError(str(error)) from None
 
 
-def trusted_task(data: dict[str, Any], file: str | None) -> Trusted:
-    """The task class of the file that the user gives again, for a run on a task of their own."""
-    from lab.config import Trusted
+def trusted_files(
+    configurations: Sequence[Mapping[str, Any]], task_file: str | None, mixer_files: Sequence[str]
+) -> Trusted:
+    """The user's files that runs may execute, because the user names them here (--task, --mixer).
 
-    if file is None:
-        return Trusted()
-    mine = load_task(file)
-    if "source" not in data:
-        raise UsageError(f"--task does not apply: the task {data['task']['name']} is the lab's own")
-    if mine().name != data["task"]["name"]:
-        raise UsageError(f"--task {file} cannot be used: the run is on {data['task']['name']}")
-    return Trusted(mine)
+    UsageError for a file that none of the runs was made with.
+    """
+    from lab.config.trust import Trusted
+    from lab.config.trust import mixer_files as files_of
+
+    mine = None
+    if task_file is not None:
+        own = [data for data in configurations if "source" in data]
+        if not own:
+            names = ", ".join(dict.fromkeys(data["task"]["name"] for data in configurations))
+            raise UsageError(f"--task does not apply: the task {names} is the lab's own")
+        mine = load_task(task_file)
+        names = ", ".join(dict.fromkeys(data["task"]["name"] for data in own))
+        if mine().name not in [data["task"]["name"] for data in own]:
+            raise UsageError(f"--task {task_file} cannot be used: the run is on {names}")
+    used = {path for data in configurations for path in files_of(data["model"]["layers"])}
+    named = {str(Path(file).resolve()): file for file in mixer_files}
+    for path, file in named.items():
+        if path not in used:
+            layers = "; ".join(dict.fromkeys(d["model"]["layers"] for d in configurations))
+            raise UsageError(f"--mixer {file} does not apply: the layers of the run are {layers}")
+        if not Path(path).is_file():
+            raise UsageError(f"there is no file {file}")
+    return Trusted(mine, frozenset(named))
 
 
 def parse_probe(text: str, experiment: Experiment) -> Probe:
-    """The probe of "length=40,split=test": the run's first one with this changed."""
+    """The probe of "length=40,split=test": the run's first probe with these values changed."""
     import numpy as np
 
     from lab.config import Probe
@@ -118,53 +183,23 @@ def parse_probe(text: str, experiment: Experiment) -> Probe:
     task, first = experiment.task, experiment.probes[0]
     hints = typing.get_type_hints(type(task))
     fields = {f.name: hints[f.name] for f in dataclasses.fields(task)}  # type: ignore[arg-type]
-    found: dict[str, Any] = {"label": None, "length": first.length, "n": first.n}
+    own: dict[str, Any] = {"label": None, "length": first.length, "n": first.n}
     change: dict[str, Any] = {}
     named = []
     for part in re.split(r",(?![^()]*\))", text):  # not inside drop_pair=(0,1)
         key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals or key not in {*found, *fields}:
-            keys = ", ".join([*found, *fields])
+        if not equals or key not in {*own, *fields}:
+            keys = ", ".join([*own, *fields])
             raise refuse("--probe", part, f"it needs KEY=VALUE with a key of {keys}")
-        if key in found:
-            found[key] = value if key == "label" else parse(value, int, f"--probe {key}")
+        if key in own:
+            own[key] = value if key == "label" else parse(value, int, f"--probe {key}")
         else:
             change[key] = parse(value, fields[key], f"--probe {key}")
             named.append(f"{key}={value}")
-    found["label"] = found["label"] or ",".join(named) or first.label
-    probe = Probe(**found, change={**first.change, **change})
+    own["label"] = own["label"] or ",".join(named) or first.label
+    probe = Probe(**own, change={**first.change, **change})
     asked = probe.of(task)
     if asked.words != task.words:
         raise refuse("--probe", text, "its vocabulary is not the one that the model was trained on")
     asked.sample(np.random.default_rng(0), 1, probe.length)  # a bad option or length shows here
     return probe
-
-
-def find_runs(text: str) -> list[Path]:
-    """Run folders of a path, of a name under runs/, or of a pattern there."""
-    from tasks import refuse
-
-    for place in (Path(text), Path("runs") / text):
-        if place.is_dir():
-            return [place]
-        matches = [Path(match) for match in sorted(glob.glob(str(place)))]
-        folders = [match for match in matches if (match / "config.json").exists()]
-        if folders:
-            return folders
-    raise refuse("RUN", text, "there is no such run here or under runs/ (see lab list runs)")
-
-
-def read_run(path: Path) -> Result:
-    """The result of a run folder, or what is wrong with it in a sentence."""
-    from lab.results.folder import load
-    from tasks import refuse
-
-    try:
-        return load(path)
-    except FileNotFoundError:
-        if (path / "config.json").exists():
-            says = "this run is not complete; the command that began it goes on with it"
-        else:
-            says = f"it is no run folder; name some, such as '{path}/*'"
-        raise refuse("RUN", str(path), says) from None
-

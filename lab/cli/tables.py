@@ -1,8 +1,9 @@
-"""How results, rows and runs look in a terminal. Plain text when there is no colour."""
+"""Tables in a terminal: one look for all of them. Plain text when there is no colour."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
@@ -10,23 +11,54 @@ from lab.results.result import Result
 from lab.results.summary import summary
 from lab.results.words import MANY
 
+if TYPE_CHECKING:
+    from lab.evaluation.sampling import Sampled
+
+
+def plain(
+    headings: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[str] = ()
+) -> Table:
+    """A table without lines. Columns in `left` are texts: aligned left, and wrapped where the
+    terminal is narrow; all others are aligned right and never wrapped."""
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        text = heading in left
+        table.add_column(
+            heading, justify="left" if text else "right", no_wrap=not text, overflow="fold"
+        )
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def records(rows: Sequence[dict[str, Any]]) -> Table:
+    """Rows of any columns, as `lab bench` measures them: numbers with three digits."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    headings = [name.replace("_", " ").replace("milliseconds", "ms") for name in names]
+    texts = [h for h, n in zip(headings, names, strict=True) if isinstance(rows[0].get(n), str)]
+
+    def cell(value: Any) -> str:
+        return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
+
+    return plain(headings, ([cell(row.get(name)) for name in names] for row in rows), texts)
+
 
 def share(value: float | None) -> str:
+    """A fraction with three decimals."""
     return "-" if value is None else f"{value:.3f}"
 
 
 def scores(results: Sequence[Result]) -> Table:
-    """A row per seed and probe; of many probes a row each, over the seeds."""
+    """A row per seed and probe; with many probes a row per probe, over the seeds."""
     if len(results) > 1 and len(results[0].scores) >= MANY:
         return _over_seeds(results)
-    table = Table(box=None, pad_edge=False)
     several = len(results) > 1
-    for name in (["seed"] if several else []) + ["probe"]:
-        table.add_column(name)
     thought = any(s.valid_thought is not None for r in results for s in r.scores)
-    names = ["length", *([] if several else ["rows"]), "exact", "95% interval", "answer", "chance"]
-    for name in names + (["thought", "wrong at"] if thought else []):
-        table.add_column(name, justify="right", no_wrap=True)
+    headings = ["seed"] if several else []
+    headings += ["probe", "length", *([] if several else ["rows"])]
+    headings += ["exact", "95% interval", "answer", "chance"]
+    headings += ["thought", "wrong at"] if thought else []
+    rows = []
     for result in results:
         for s in result.scores:
             cells = [str(result.experiment["train"]["seed"])] if several else []
@@ -35,45 +67,55 @@ def scores(results: Sequence[Result]) -> Table:
             if thought:
                 error = "-" if s.first_error is None else f"{s.first_error:.0f}"
                 cells += [share(s.valid_thought), error]
-            table.add_row(*cells)
-    return table
+            rows.append(cells)
+    return plain(headings, rows, left=["seed", "probe"])
 
 
 def _over_seeds(results: Sequence[Result]) -> Table:
     """A row per probe: means, the interval of exact, seeds solved, and the answers of each seed."""
-    table = Table(box=None, pad_edge=False)
-    table.add_column("probe")
     few = len(results) <= 5
     each = "answer of each seed" if few else "least and most"
-    for name in ("length", "exact", "95% of seeds", "solved", "answer", each):
-        table.add_column(name, justify="right", no_wrap=True)
+    headings = ["probe", "length", "exact", "95% of seeds", "solved", "answer", each]
+    rows = []
     for row in summary(results):
         low, high = row["exact_interval"]
         values = row["answer_values"] if few else [f(row["answer_values"]) for f in (min, max)]
-        table.add_row(
-            row["probe"],
-            str(row["length"]),
-            share(row["exact"]),
-            f"{low:.3f}-{high:.3f}",
-            f"{row['solved']}/{row['seeds']}",
-            share(row["answer"]),
-            " ".join(f"{value:.2f}" for value in values),
+        rows.append(
+            [
+                row["probe"],
+                str(row["length"]),
+                share(row["exact"]),
+                f"{low:.3f}-{high:.3f}",
+                f"{row['solved']}/{row['seeds']}",
+                share(row["answer"]),
+                " ".join(f"{value:.2f}" for value in values),
+            ]
         )
-    return table
+    return plain(headings, rows, left=["probe"])
+
+
+def samples(drawn: Sequence[Sampled]) -> Table:
+    """Pass@k and the majority vote of every probe."""
+    rows = []
+    for one in drawn:
+        estimates = {f"pass@{k}": value for k, value in one.passes.items()} | {"vote": one.vote}
+        for name, e in estimates.items():
+            cells = [one.probe, str(one.length), f"{one.n:,}", name, share(e.value)]
+            rows.append([*cells, f"{e.low:.3f}-{e.high:.3f}"])
+    headings = ["probe", "length", "rows", "measure", "value", "95% interval"]
+    return plain(headings, rows, left=["probe", "measure"])
 
 
 def runs(results: Sequence[Result], unfinished: Sequence[str]) -> Table:
-    """Complete and interrupted runs, one a line, with what tells them apart."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("run", "cot", "task", "seed", "probe", "exact", "answer"):
-        table.add_column(name, justify="right" if name in ("seed", "exact", "answer") else "left")
+    """Complete and interrupted runs, one a line, with the settings that matter most."""
+    rows = []
     for result in results:
         e, first = result.experiment, result.scores[0]
         options = {k: v for k, v in e["task"].items() if k not in ("name", "split")}
         task = " ".join(f"{k}={v}" for k, v in options.items() if v not in (0, False, None))
-        seed = str(e["train"]["seed"])
-        cells = [result.run.rpartition("/")[2], "yes" if e["cot"] else "no", task, seed]
-        table.add_row(*cells, first.probe, share(first.exact), share(first.answer))
-    for name in unfinished:
-        table.add_row(name, "", "", "", "interrupted", "-", "-")
-    return table
+        cells = [result.run.rpartition("/")[2], "yes" if e["cot"] else "no", task]
+        cells += [str(e["train"]["seed"]), first.probe, share(first.exact), share(first.answer)]
+        rows.append(cells)
+    rows += [[name, "", "", "", "interrupted", "-", "-"] for name in unfinished]
+    headings = ["run", "cot", "task", "seed", "probe", "exact", "answer"]
+    return plain(headings, rows, left=["run", "cot", "task", "probe"])

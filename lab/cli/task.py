@@ -1,4 +1,4 @@
-"""The commands on generators: show, check, export, bench."""
+"""The commands on generators: `lab show`, `lab check`, `lab export`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lab.cli.common import JSON, as_cli_errors
+from lab.cli.common import JSON, as_cli_errors, complete
 from lab.cli.resolve import experiment_function, load_task, with_options
 
 if TYPE_CHECKING:
@@ -20,17 +20,25 @@ if TYPE_CHECKING:
 
 
 SET = click.option(
-    "--set", "sets", multiple=True, metavar="OPTION=VALUE", help="a task option: k=5"
+    "--set",
+    "sets",
+    multiple=True,
+    metavar="OPTION=VALUE",
+    help="an option of the task, such as k=5; repeatable",
 )
+SEED = "seed of the rows"
+COT = "with or without the thought"
 
 
 @click.command()
-@click.argument("name")
-@click.option("-n", "n", type=click.IntRange(1), default=5, show_default=True, help="rows")
+@click.argument("name", shell_complete=complete("experiments", "tasks"))
+@click.option(
+    "-n", "n", type=click.IntRange(1), default=5, show_default=True, help="number of rows"
+)
 @click.option("--length", type=int, help="size of the problem [default: that of lab run]")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help=SEED)
 @click.option("--split", help="train, test, seen, unseen, ... [default: the training split]")
-@click.option("--cot/--no-cot", default=True, show_default=True)
+@click.option("--cot/--no-cot", default=True, show_default=True, help=COT)
 @SET
 @JSON
 def show(
@@ -68,8 +76,10 @@ def show(
 
 
 @click.command()
-@click.argument("name")
-@click.option("--examples", type=click.IntRange(1), default=200, show_default=True)
+@click.argument("name", shell_complete=complete("tasks"))
+@click.option(
+    "--examples", type=click.IntRange(1), default=200, show_default=True, help="cases a property"
+)
 @SET
 @JSON
 def check(name: str, examples: int, sets: tuple[str, ...], as_json: bool) -> None:
@@ -97,8 +107,8 @@ def check(name: str, examples: int, sets: tuple[str, ...], as_json: bool) -> Non
     if as_json:
         click.echo(json.dumps({"task": name, "examples": examples, "properties": rows}))
     else:
-        says = "every property holds" if not broken else f"{broken} of {len(rows)} properties fail"
-        click.echo(f"{task}: {says}")
+        verdict = f"{broken} of {len(rows)} properties fail" if broken else "every property holds"
+        click.echo(f"{task}: {verdict}")
     sys.exit(1 if broken else 0)
 
 
@@ -117,13 +127,13 @@ def _findings(task: Task, examples: int) -> Iterator[Finding]:
 
 
 @click.command()
-@click.argument("name")
-@click.option("--rows", type=click.IntRange(1), required=True, help="how many in all")
+@click.argument("name", shell_complete=complete("experiments", "tasks"))
+@click.option("--rows", type=click.IntRange(1), required=True, help="number of rows in the file")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True)
 @click.option("--split", default="train", show_default=True, help="train: the training split")
 @click.option("--length", type=int, help="size of the problem [default: that of lab run]")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True)
-@click.option("--cot/--no-cot", default=True, show_default=True)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help=SEED)
+@click.option("--cot/--no-cot", default=True, show_default=True, help=COT)
 @SET
 def export(
     name: str,
@@ -135,7 +145,7 @@ def export(
     cot: bool,
     sets: tuple[str, ...],
 ) -> None:
-    """Write rows of a task to FILE.jsonl or FILE.parquet; started again, it goes on."""
+    """Write rows of a task to FILE.jsonl or FILE.parquet; the same command again resumes."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -153,7 +163,7 @@ def export(
                     task, size, seed, rows, cot, out, lambda n: bars.update(bar, completed=n)
                 )
             except OSError as error:
-                says = f"cannot write {out}: {error.strerror or error}"
-                raise click.ClickException(says) from None
-    says = f" ({there:,} were there already)" if there else ""
-    click.echo(f"{rows:,} rows of {task} at length {size} in {out}{says}")
+                message = f"cannot write {out}: {error.strerror or error}"
+                raise click.ClickException(message) from None
+    before = f" ({there:,} were there already)" if there else ""
+    click.echo(f"{rows:,} rows of {task} at length {size} in {out}{before}")
