@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 from lab import registry
-from lab.config.fields import at_least, choices, default
+from lab.config.fields import Field, check, default
 from tasks import refuse
 
 Position = Literal[
@@ -24,75 +25,109 @@ Position = Literal[
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """layers: mixers from bottom to top, "attention*2" or "mamba*7,attention". heads: per layer.
-    kv_heads: heads of keys and values, 0 for as many as heads.
-    position: where order comes from. max_positions: places in a table of positions. rope_base: longest
-    wavelength of rope over 2 pi. banded: heads with a window under hard_alibi, 0 for half of them.
-    forget: data-dependent forget gate on attention logits (FoX). log_length: tokens in a training
-    row, beyond which logits grow with the logarithm of the place (entropy-ABF), 0 for never.
-    gate: gate of attention, one value per head or per channel. gate_at: G1 after attention, G2
-    values, G3 keys, G4 queries, G5 after the output projection. gate_shared: one gate for all
-    heads. gate_add: add the gate instead of multiplying. gate_act: its nonlinearity. gate_input:
-    data, or constant: the gate reads nothing, its scores are learned numbers.
-    qk_norm: RMSNorm on queries and keys of each head. sigma: sigma-reparametrised matrices.
-    norm: of a block. mlp_ratio: hidden width in units of width, 0 for none. mlp_act: gelu or gated silu.
-    mlp_in: which layers have an MLP. experts: of a mixture of experts, 0 for a plain MLP. experts_per_token:
-    experts used by a token. aux_loss_weight: weight of the load-balancing loss. balance_over: rows it
-    balances. d_state: state size of mamba. expand: inner width of mamba in units of width. d_conv:
-    length of the short convolution of mamba and based. feature: width of queries and keys of based.
-    bias: biases in linear layers. tie_embeddings: one matrix for embedding and output. embed: learned, or
-    frozen sinusoids of the token id. dropout: share of activations dropped."""
+    """Layers, width and everything around and inside the mixers.
 
-    layers: str = "attention*2"
-    width: int = 64
-    heads: int = 2
-    kv_heads: int = 0
-    position: Position = "learned"
-    max_positions: int = 2048
-    rope_base: float = 10_000.0
-    banded: int = 0
-    forget: bool = False
-    log_length: int = 0
-    gate: Literal["none", "headwise", "elementwise"] = "none"
-    gate_at: Literal["G1", "G2", "G3", "G4", "G5"] = "G1"
-    gate_shared: bool = False
-    gate_add: bool = False
-    gate_act: Literal["sigmoid", "ns_sigmoid", "silu"] = "sigmoid"
-    gate_input: Literal["data", "constant"] = "data"
-    qk_norm: bool = False
-    sigma: bool = False
-    norm: Literal["layer", "rms", "preaffine", "gated"] = "layer"
-    mlp_ratio: float = 4.0
-    mlp_act: Literal["gelu", "swiglu"] = "gelu"
-    mlp_in: Literal["all", "attention"] = "all"
-    experts: int = 0
-    experts_per_token: int = 2
-    aux_loss_weight: float = 0.01
-    balance_over: Literal["micro", "global"] = "micro"
-    d_state: int = 16
-    expand: int = 2
-    d_conv: int = 4
-    feature: int = 16
-    bias: bool = False
-    tie_embeddings: bool = False
-    embed: Literal["learned", "sinusoidal"] = "learned"
-    dropout: float = 0.0
+    ValueError for a value out of its range, for options that exclude each other and for options
+    that the model would ignore.
+    """
+
+    layers: Annotated[
+        str,
+        Field("mixers from bottom to top, such as mamba*7,attention or ./mine.py*2", common=True),
+    ] = "attention*2"
+    width: Annotated[int, Field("width of the residual stream", low=1, common=True)] = 64
+    heads: Annotated[int, Field("attention heads of each layer", low=1, common=True)] = 2
+    kv_heads: Annotated[int, Field("heads of keys and values; 0 for as many as --heads", low=0)] = 0
+    position: Annotated[Position, Field("how the model knows the order of tokens", common=True)] = (
+        "learned"
+    )
+    max_positions: Annotated[int, Field("rows of the table of position embeddings", low=1)] = 2048
+    rope_base: Annotated[float, Field("base of the wavelengths of RoPE", low=1, low_open=True)] = (
+        10_000.0
+    )
+    banded: Annotated[
+        int, Field("heads with a sliding window under hard_alibi; 0 for half of them", low=0)
+    ] = 0
+    forget: Annotated[bool, Field("add a data-dependent forget gate to attention logits (FoX)")] = (
+        False
+    )
+    log_length: Annotated[
+        int,
+        Field(
+            "length beyond which attention logits grow with the logarithm of the position"
+            " (entropy-ABF); 0 for never",
+            unit="tokens",
+            low=0,
+        ),
+    ] = 0
+    gate: Annotated[
+        Literal["none", "headwise", "elementwise"],
+        Field("gate of attention: one value per head, or one per channel"),
+    ] = "none"
+    gate_at: Annotated[
+        Literal["G1", "G2", "G3", "G4", "G5"],
+        Field(
+            "where the gate acts: after attention (G1), on values (G2), keys (G3) or queries (G4),"
+            " or after the output projection (G5)"
+        ),
+    ] = "G1"
+    gate_shared: Annotated[bool, Field("share one gate among all heads")] = False
+    gate_add: Annotated[bool, Field("add the gate instead of multiplying by it")] = False
+    gate_act: Annotated[
+        Literal["sigmoid", "ns_sigmoid", "silu"], Field("nonlinearity of the gate")
+    ] = "sigmoid"
+    gate_input: Annotated[
+        Literal["data", "constant"],
+        Field("compute the gate from the data, or learn it as constant numbers"),
+    ] = "data"
+    qk_norm: Annotated[bool, Field("apply RMSNorm to the queries and keys of each head")] = False
+    sigma: Annotated[
+        bool, Field("divide each matrix by its spectral norm, times a learned scale (sigmaReparam)")
+    ] = False
+    norm: Annotated[
+        Literal["layer", "rms", "preaffine", "gated"], Field("normalization in front of a block")
+    ] = "layer"
+    mlp_ratio: Annotated[
+        float, Field("hidden width of the MLP divided by the width; 0 for no MLP", low=0)
+    ] = 4.0
+    mlp_act: Annotated[
+        Literal["gelu", "swiglu"], Field("activation of the MLP: GELU, or gated SiLU")
+    ] = "gelu"
+    mlp_in: Annotated[
+        Literal["all", "attention"], Field("layers that have an MLP: all, or only attention")
+    ] = "all"
+    experts: Annotated[int, Field("experts of each MLP; 0 for a plain MLP", low=0)] = 0
+    experts_per_token: Annotated[int, Field("experts that process a token", low=1)] = 2
+    aux_loss_weight: Annotated[
+        float, Field("weight of the load-balancing loss of the experts", low=0)
+    ] = 0.01
+    balance_over: Annotated[
+        Literal["micro", "global"],
+        Field("rows over which experts are balanced: a part of a batch, or the whole batch"),
+    ] = "micro"
+    d_state: Annotated[int, Field("state size of mamba", low=1)] = 16
+    expand: Annotated[int, Field("inner width of mamba divided by the width", low=1)] = 2
+    d_conv: Annotated[
+        int,
+        Field("length of the short convolution of mamba, deltanet and based", "tokens", low=1),
+    ] = 4
+    feature: Annotated[int, Field("width of the queries and keys of based", low=1)] = 16
+    bias: Annotated[bool, Field("give linear layers a bias")] = False
+    tie_embeddings: Annotated[bool, Field("use one matrix for the embedding and the output")] = (
+        False
+    )
+    embed: Annotated[
+        Literal["learned", "sinusoidal"],
+        Field("token embedding: learned, or frozen sinusoids of the token id"),
+    ] = "learned"
+    dropout: Annotated[
+        float, Field("fraction of activations that are dropped", low=0, high=1, high_open=True)
+    ] = 0.0
 
     def __post_init__(self) -> None:
-        choices(self, "model.")
-        for name in (
-            "width",
-            "heads",
-            "max_positions",
-            "experts_per_token",
-            "d_state",
-            "expand",
-            "d_conv",
-            "feature",
-        ):
-            at_least(self, "model.", name, 1)
-        for name in ("kv_heads", "banded", "log_length", "mlp_ratio", "experts", "aux_loss_weight"):
-            at_least(self, "model.", name, 0)
+        check(self, "model.")
+        if ".py" in self.layers:  # the working directory is no part of a configuration
+            object.__setattr__(self, "layers", _absolute(self.layers))
         if self.width % self.heads:
             raise refuse("model.heads", self.heads, f"it must divide the width, {self.width}")
         if self.kv_heads and self.heads % self.kv_heads:
@@ -101,36 +136,33 @@ class ModelConfig:
             raise refuse("model.banded", self.banded, f"at most the heads, {self.heads}")
         if self.position == "rope" and self.width // self.heads % 2:
             raise refuse("model.position", "rope", "width / heads must be even")
-        if not self.rope_base > 1:
-            raise refuse("model.rope_base", self.rope_base, "above 1")
-        if not 0 <= self.dropout < 1:
-            raise refuse("model.dropout", self.dropout, "a share from 0 to below 1")
-        if self.experts and not self.experts_per_token <= self.experts:
-            raise refuse(
-                "model.experts_per_token",
-                self.experts_per_token,
-                f"at most the experts, {self.experts}",
-            )
+        if self.experts and self.experts_per_token > self.experts:
+            allowed = f"at most the experts, {self.experts}"
+            raise refuse("model.experts_per_token", self.experts_per_token, allowed)
         if self.experts and not self.mlp_ratio:
-            raise refuse(
-                "model.experts", self.experts, "model.mlp_ratio = 0 leaves no MLP to divide"
-            )
+            allowed = "model.mlp_ratio = 0 leaves no MLP to divide"
+            raise refuse("model.experts", self.experts, allowed)
         self._combinations()
 
     def _combinations(self) -> None:
-        """Turn down options that would be accepted and ignored, and those that exclude others."""
+        """Refuse options that the model would ignore, and those that exclude each other.
+
+        A user's own mixer may read any option of a mixer, so none of them counts as ignored.
+        """
         stack = set(self.stack())
-        attention, gate = "attention" in stack, self.gate != "none"
+        own = any(registry.is_file(name) for name in stack)
+        attention, gate = "attention" in stack or own, self.gate != "none"
         table = self.position in ("learned", "coupled", "predicted")
+        convolution = bool(stack & {"mamba", "deltanet", "based"})
         needs = (
             ("kv_heads forget log_length gate qk_norm", attention, "no layer is attention"),
             ("gate_at gate_shared gate_add gate_act gate_input", gate, "it needs a gate"),
             ("banded", self.position == "hard_alibi", "only position = hard_alibi has bands"),
             ("rope_base", self.position == "rope", "only position = rope has a base"),
-            ("max_positions", table, "only learned, coupled and predicted places have a table"),
-            ("d_state expand", "mamba" in stack, "no layer is mamba"),
-            ("d_conv", stack & {"mamba", "deltanet", "based"}, "no layer has a short convolution"),
-            ("feature", "based" in stack, "no layer is based"),
+            ("max_positions", table, "only learned, coupled and predicted positions have a table"),
+            ("d_state expand", "mamba" in stack or own, "no layer is mamba"),
+            ("d_conv", convolution or own, "no layer has a short convolution"),
+            ("feature", "based" in stack or own, "no layer is based"),
             ("mlp_act mlp_in", self.mlp_ratio, "model.mlp_ratio = 0 leaves no MLP"),
             (
                 "experts_per_token aux_loss_weight balance_over",
@@ -144,7 +176,7 @@ class ModelConfig:
                     raise refuse(f"model.{name}", getattr(self, name), why)
         if self.position in ("rope", "alibi", "hard_alibi", "path") and not attention:
             raise refuse("model.position", self.position, "no layer is attention")
-        if self.mlp_in == "attention" and not attention:
+        if self.mlp_in == "attention" and "attention" not in stack:
             raise refuse("model.mlp_in", "attention", "no layer is attention")
         if self.gate_shared and self.gate == "headwise":
             raise refuse("model.gate_shared", True, "a headwise gate has one value per head")
@@ -153,21 +185,42 @@ class ModelConfig:
         if self.log_length == 1:
             raise refuse("model.log_length", 1, "0, or the tokens of a row from 2")
         if self.embed == "sinusoidal" and not self.tie_embeddings:
-            raise refuse(
-                "model.embed", "sinusoidal", "the output uses it too: set tie_embeddings = true"
-            )
+            allowed = "the output uses it too: set tie_embeddings = true"
+            raise refuse("model.embed", "sinusoidal", allowed)
 
     def stack(self) -> list[str]:
-        """The mixers from bottom to top, "attention*2,lstm" spelled out."""
-        found = []
+        """The mixers from bottom to top: "attention*2,lstm" is attention, attention, lstm.
+
+        A user's own mixer is the absolute path of its FILE.py, which is not executed here.
+        """
+        known = registry.names("mixers")
+        mixers = []
         for part in self.layers.split(","):
             name, _, times = part.strip().partition("*")
-            if name not in registry.names("mixers") or not (times or "1").isdigit():
+            if registry.is_file(name) and not Path(name).is_file():
+                raise refuse("model.layers", self.layers, f"there is no file {name}")
+            if not (name in known or registry.is_file(name)) or not (times or "1").isdigit():
                 allowed = (
-                    f"NAME or NAME*TIMES, by commas; names: {', '.join(registry.names('mixers'))}"
+                    "NAME or NAME*TIMES, separated by commas; NAME is your own FILE.py or one of"
+                    f" {', '.join(known)}"
                 )
                 raise refuse("model.layers", self.layers, allowed)
-            found += [name] * int(times or "1")
-        if not found:
+            mixers += [name] * int(times or "1")
+        if not mixers:
             raise refuse("model.layers", self.layers, "at least one layer")
-        return found
+        return mixers
+
+
+def _absolute(layers: str) -> str:
+    """The same layers with the absolute path of every FILE.py that exists."""
+    parts = [part.strip().partition("*") for part in layers.split(",")]
+    paths = [
+        str(Path(name).resolve()) if registry.is_file(name) and Path(name).is_file() else name
+        for name, _, _ in parts
+    ]
+    for path in paths:
+        if "," in path or "*" in path:
+            raise refuse("model.layers", path, "the path of a mixer has no comma and no star")
+    return ",".join(
+        f"{path}{star}{times}" for path, (_, star, times) in zip(paths, parts, strict=True)
+    )

@@ -1,16 +1,16 @@
-"""How a model is trained: the half of an Experiment that lab.training carries out."""
+"""How a model is trained: the half of an Experiment that lab.training executes."""
 
 from __future__ import annotations
 
 import importlib.util
 import itertools
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from lab.config.fields import at_least, choices, default
+from lab.config.fields import Field, check, default
 from tasks import refuse
 
-# What beta1 and beta2 are when a configuration gives none; lab.training.optim.build says more.
+# Values of beta1 and beta2 when a configuration gives none; see lab.training.optim.build.
 BETAS = {
     "adamw": (0.9, 0.999),
     "sgd": (0.9,),
@@ -24,90 +24,166 @@ BETAS = {
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """steps of `batch` rows each. grad_accum: parts of a batch that go through the model one after
-    another, for one update. lengths: every step draws one of them. curriculum: share of the steps
-    in which the lengths come in one after another, shortest first. offset: places of a training row
-    start up to so many further on, at random (position = learned, coupled, predicted). optimizer:
-    how gradients become updates. lr: peak learning rate. beta1: decay of the first moment, or
-    momentum; none for the optimizer's own default. beta2: decay of the second moment, likewise.
-    weight_decay: of matrices, not of norms and biases. grad_noise: eta of normal noise added to
-    gradients, variance eta / (1 + step)^0.55. schedule: after `warmup` steps constant, or down to 0
-    by a line or a cosine; wsd and wsd_s stay and decay at the end. decay: last share of a budget in
-    which wsd and wsd_s go down to 0. budgets: smaller numbers of steps that are decayed and
-    evaluated on the way, by wsd as branches, by wsd_s going on from there. grad_clip: largest norm of
-    the gradient, 0 for none. examples: rows of a fixed training set, none for fresh rows at every
-    step. reveal: shares of each thought that the prompt gives away, one after another over the run;
-    the last one holds for the probes too. cot_noise: damage to the training thoughts, static to the
-    finished one, dynamic while it is worked out, so that the rest follows from the error.
-    cot_noise_rows: share of damaged rows. cot_noise_rate: share of damaged tokens of such a row.
-    eval_every: steps between evaluations on the probes, 0 for only at the end. eval_rows: rows of a
-    probe in these evaluations, 0 for all. eval_answers: decode in them, not only teacher-forced.
-    threshold: exact match from which a probe counts as learned. early_stop: end at the first
-    evaluation on the way at which the first probe is learned, wherever the schedule is. keep_steps: steps
-    whose weights are kept for `lab eval --interpolate`."""
+    """Rows, optimizer, schedule, and what is evaluated and saved during training.
 
-    steps: int = 1000
-    batch: int = 256
-    grad_accum: int = 1
-    lengths: tuple[int, ...] = (20,)
-    curriculum: float = 0.0
-    offset: int = 0
-    optimizer: Literal["adamw", "sgd", "signum", "lion", "muon", "soap", "adalayer"] = "adamw"
-    lr: float = 1e-3
-    beta1: float | None = None
-    beta2: float | None = None
-    weight_decay: float = 0.0
-    grad_noise: float = 0.0
-    schedule: Literal["constant", "linear", "cosine", "wsd", "wsd_s"] = "linear"
-    warmup: int = 0
-    decay: float = 0.1
-    budgets: tuple[int, ...] = ()
-    grad_clip: float = 1.0
-    precision: Literal["fp32", "bf16"] = "fp32"
-    seed: int = 0
-    examples: int | None = None
-    reveal: tuple[float, ...] = ()
-    cot_noise: Literal["none", "static", "dynamic"] = "none"
-    cot_noise_rows: float = 1.0
-    cot_noise_rate: float = 0.1
-    eval_every: int = 0
-    eval_rows: int = 0
-    eval_answers: bool = True
-    threshold: float = 1.0
-    early_stop: bool = False
-    keep_steps: tuple[int, ...] = ()
+    ValueError for a value out of its range, for options that exclude each other and for options
+    that training would ignore.
+    """
+
+    steps: Annotated[int, Field("updates of the weights", low=1, common=True)] = 1000
+    batch: Annotated[int, Field("rows of each update", low=1, common=True)] = 256
+    grad_accum: Annotated[
+        int,
+        Field("parts of a batch that go through the model in turn, for one update", low=1),
+    ] = 1
+    lengths: Annotated[
+        tuple[int, ...], Field("problem sizes; each step draws one of them", low=1)
+    ] = (20,)
+    curriculum: Annotated[
+        float,
+        Field(
+            "fraction of training over which lengths are introduced, shortest first", low=0, high=1
+        ),
+    ] = 0.0
+    offset: Annotated[
+        int,
+        Field(
+            "largest random shift of a training row's position ids; with position = learned,"
+            " coupled or predicted",
+            unit="tokens",
+            low=0,
+        ),
+    ] = 0
+    optimizer: Annotated[
+        Literal["adamw", "sgd", "signum", "lion", "muon", "soap", "adalayer"],
+        Field("how gradients become updates", common=True),
+    ] = "adamw"
+    lr: Annotated[float, Field("peak learning rate", low=0, common=True)] = 1e-3
+    beta1: Annotated[
+        float | None,
+        Field(
+            "decay rate of the first moment, or momentum; none for the optimizer's default",
+            low=0,
+            high=1,
+            high_open=True,
+        ),
+    ] = None
+    beta2: Annotated[
+        float | None,
+        Field(
+            "decay rate of the second moment; none for the optimizer's default",
+            low=0,
+            high=1,
+            high_open=True,
+        ),
+    ] = None
+    weight_decay: Annotated[
+        float, Field("weight decay of matrices; norms and biases have none", low=0)
+    ] = 0.0
+    grad_noise: Annotated[
+        float,
+        Field("eta of Gaussian gradient noise, whose variance is eta / (1 + step)^0.55", low=0),
+    ] = 0.0
+    schedule: Annotated[
+        Literal["constant", "linear", "cosine", "wsd", "wsd_s"],
+        Field(
+            "learning rate after the warm-up: constant, down to 0 by a line or a cosine, or"
+            " constant with a decay to 0 at the end (wsd, wsd_s)",
+            common=True,
+        ),
+    ] = "linear"
+    warmup: Annotated[
+        int, Field("steps over which the learning rate rises from 0", unit="steps", low=0)
+    ] = 0
+    decay: Annotated[
+        float,
+        Field(
+            "last fraction of the steps over which wsd and wsd_s decay to 0",
+            low=0,
+            high=1,
+            low_open=True,
+        ),
+    ] = 0.1
+    budgets: Annotated[
+        tuple[int, ...],
+        Field(
+            "intermediate step counts at which the rate decays to 0 and the model is scored"
+            " (wsd: on a copy; wsd_s: in place)",
+            low=1,
+        ),
+    ] = ()
+    grad_clip: Annotated[float, Field("largest norm of the gradient; 0 for no clipping", low=0)] = (
+        1.0
+    )
+    precision: Annotated[
+        Literal["fp32", "bf16"], Field("number format of activations and matrix products")
+    ] = "fp32"
+    seed: Annotated[
+        int, Field("number that determines weights, data, dropout and probes", low=0, common=True)
+    ] = 0
+    examples: Annotated[
+        int | None, Field("rows of a fixed training set; none for fresh rows at every step")
+    ] = None
+    reveal: Annotated[
+        tuple[float, ...],
+        Field(
+            "fraction of the thought given as a hint in the prompt, a schedule over training;"
+            " probes use the last one",
+            low=0,
+            high=1,
+        ),
+    ] = ()
+    cot_noise: Annotated[
+        Literal["none", "static", "dynamic"],
+        Field(
+            "errors in training thoughts: static replaces tokens of the finished thought; after a"
+            " dynamic error the rest is computed from it"
+        ),
+    ] = "none"
+    cot_noise_rows: Annotated[
+        float, Field("fraction of training rows with errors", low=0, high=1)
+    ] = 1.0
+    cot_noise_rate: Annotated[
+        float, Field("fraction of wrong tokens in the thought of such a row", low=0, high=1)
+    ] = 0.1
+    eval_every: Annotated[
+        int,
+        Field("steps between evaluations; 0 for one at the end", unit="steps", low=0, common=True),
+    ] = 0
+    eval_rows: Annotated[
+        int,
+        Field("rows of each probe in evaluations during training; 0 for all", "rows", low=0),
+    ] = 0
+    eval_answers: Annotated[
+        bool, Field("let the model write its own answers in evaluations during training")
+    ] = True
+    threshold: Annotated[
+        float,
+        Field("exact match from which a probe counts as learned", low=0, high=1, low_open=True),
+    ] = 1.0
+    early_stop: Annotated[
+        bool, Field("end training at the first evaluation at which the first probe is learned")
+    ] = False
+    keep_steps: Annotated[
+        tuple[int, ...],
+        Field("steps whose weights are kept for lab eval --interpolate", low=1),
+    ] = ()
 
     def __post_init__(self) -> None:
-        choices(self, "train.")
-        for name in ("steps", "batch", "grad_accum"):
-            at_least(self, "train.", name, 1)
+        check(self, "train.")
         if self.batch % self.grad_accum:
             raise refuse("train.grad_accum", self.grad_accum, f"it must divide {self.batch} rows")
-        counts = ("offset", "warmup", "seed", "eval_every", "eval_rows")
-        for name in ("lr", "weight_decay", "grad_noise", "grad_clip", *counts):
-            at_least(self, "train.", name, 0)
-        if not self.lengths or min(self.lengths) < 1:
+        if not self.lengths:
             raise refuse("train.lengths", self.lengths, "one or more whole numbers from 1")
         if self.warmup > self.steps:
             raise refuse("train.warmup", self.warmup, f"at most train.steps, {self.steps}")
         if self.examples is not None and self.examples < max(self.batch, len(self.lengths)):
-            raise refuse("train.examples", self.examples, f"none, or at least {self.batch}")
-        for name in ("curriculum", "cot_noise_rows", "cot_noise_rate"):
-            self._share(name, getattr(self, name))
-        for value in self.reveal:
-            self._share("reveal", value)
-        for name in ("beta1", "beta2"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < 1:
-                raise refuse(f"train.{name}", value, "none, or a number from 0 to below 1")
-        for name in ("threshold", "decay"):
-            if not 0 < getattr(self, name) <= 1:
-                raise refuse(f"train.{name}", getattr(self, name), "a share above 0, up to 1")
+            least = max(self.batch, len(self.lengths))
+            raise refuse("train.examples", self.examples, f"none, or at least {least}")
         for name in ("budgets", "keep_steps"):
-            for value in getattr(self, name):
-                if not 1 <= value < self.steps:
-                    allowed = f"whole numbers from 1 to below train.steps, {self.steps}"
-                    raise refuse(f"train.{name}", getattr(self, name), allowed)
+            if max(getattr(self, name), default=0) >= self.steps:
+                allowed = f"whole numbers from 1 to below train.steps, {self.steps}"
+                raise refuse(f"train.{name}", getattr(self, name), allowed)
         self._combinations()
         self._decays()
 
@@ -118,26 +194,22 @@ class TrainConfig:
         return tuple(own if value is None else value for own, value in pairs)
 
     def decay_start(self, end: int) -> int:
-        """The step at which wsd and wsd_s begin to come down to 0 at step `end`."""
+        """The step at which wsd and wsd_s start a decay that reaches 0 at step `end`."""
         return min(end - 1, round((1 - self.decay) * end))
 
     def branches(self, step: int) -> list[int]:
-        """The budgets whose branches leave the run when it has done so many steps."""
+        """The budgets whose decay starts, on a copy of the run, after this many steps."""
         budgets = sorted(set(self.budgets)) if self.schedule == "wsd" else []
         return [end for end in budgets if self.decay_start(end) == step]
 
     def installed(self) -> None:
-        """ValueError when the optimizer comes with a package that is not here."""
+        """ValueError when the optimizer needs a package that is not installed."""
         if self.optimizer == "soap" and importlib.util.find_spec("pytorch_optimizer") is None:
             how = "it needs a package: pip install 'synthetic-reasoning-lab[soap]'"
             raise refuse("train.optimizer", "soap", how)
 
-    def _share(self, name: str, value: float) -> None:
-        if not 0 <= value <= 1:
-            raise refuse(f"train.{name}", value, "a share from 0 to 1")
-
     def _combinations(self) -> None:
-        """Turn down options that would be accepted and ignored."""
+        """Refuse options that training would ignore."""
         decays = self.schedule in ("wsd", "wsd_s")
         second = len(self.betas()) > 1
         needs: tuple[tuple[str, Any, str], ...] = (
@@ -153,7 +225,7 @@ class TrainConfig:
                     raise refuse(f"train.{name}", getattr(self, name), why)
 
     def _decays(self) -> None:
-        """Every decay of wsd and wsd_s starts from the peak, and those of one run follow on."""
+        """Refuse decays that start before the peak, or before the previous decay has ended."""
         if self.schedule not in ("wsd", "wsd_s"):
             return
         ends = [*sorted(set(self.budgets)), self.steps]
