@@ -7,6 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
+
+from lab.cli.common import as_cli_errors
+from lab.errors import UsageError
 
 if TYPE_CHECKING:
     from lab.cli.options import Option
@@ -14,17 +18,61 @@ if TYPE_CHECKING:
 
 
 class ByExperiment(click.Group):
-    """A group with one subcommand per experiment, made when it is asked for."""
+    """A group with one subcommand per experiment, made when its name is typed.
+
+    A subclass defines `for_experiment`.
+    """
+
+    def for_experiment(self, name: str, function: Callable[..., Experiment]) -> click.Command:
+        """The subcommand for one experiment."""
+        raise NotImplementedError
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """Every experiment and task of the lab; a user's FILE.py is a subcommand too."""
         import tasks
         from lab import registry
 
         return sorted({*registry.names("experiments"), *tasks.names()})
 
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The subcommand of a name or FILE.py; a file is executed once."""
+        from lab.cli.resolve import experiment_function
+
+        try:
+            with as_cli_errors():
+                return self.for_experiment(name, experiment_function(name))
+        except (click.ClickException, ValueError):
+            if ctx.resilient_parsing:  # completion of a name that is not one
+                return None
+            raise
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Names that begin with what is typed; files where a path is typed. Imports no experiment."""
+        if incomplete.startswith((".", "/", "~")):
+            return [CompletionItem(incomplete, type="file")]
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        return [CompletionItem(name) for name in names]
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Experiments"):
             formatter.write_text("  ".join(self.list_commands(ctx)))
+
+
+def experiment_of_file(path: str) -> Callable[..., Experiment]:
+    """The experiment of a user's file, which defines a function `experiment` or a Task.
+
+    The file is executed once. UsageError in one sentence when it cannot be used.
+    """
+    from lab.experiments._make import of_file
+
+    if not Path(path).is_file():
+        raise UsageError(f"there is no file {path}")
+    try:
+        function = of_file(path)
+        function()
+        return function
+    except Exception as error:
+        raise UsageError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from None
 
 
 def command(
@@ -38,41 +86,82 @@ def command(
     under `section`, then all fields of model and train."""
     from lab.cli.options import Command, Option, from_config, from_signature
     from lab.config.presets import PRESETS
-    from lab.runs import trackers
 
     own = from_signature(function, "Experiment")
-    every = [
-        *more,
-        Option(["--set", "sets"], multiple=True, metavar="PATH=VALUE", help="task.k=10, ..."),
-        Option(["--out"], type=click.Path(path_type=Path), default=Path("runs"), help="folder"),
-        Option(["--device"], type=click.Choice(["auto", "cpu", "cuda"]), default="auto"),
-        Option(["--checkpoint-every"], type=click.IntRange(1), default=50, help="steps"),
-        Option(["--compile"], is_flag=True, help="torch.compile, where it pays"),
-        Option(
-            ["--track"], type=click.Choice(trackers.NAMES), help="also log to, in the run folder"
-        ),
-        Option(["--json", "as_json"], is_flag=True, help="print one JSON document, nothing else"),
-    ]
+    every = [*more, *_of_every_run()]
     for option in every:
         if option.section == "Options":
             option.section = section
-        option.show_default = not option.is_flag
-    again = Option(
-        ["--prompt-repeats"],
-        type=click.IntRange(1),
-        help="times the prompt is read, 2: just read twice  [default: 1]",
-        section="Experiment",
-    )
-    paper = Option(
-        ["--preset"],
-        type=click.Choice(list(PRESETS)),
-        help="a paper's model; further options change it",
-        section="Model",
-    )
+        option.show_default = not (option.is_flag or option.multiple)
     taken = [p.name for p in [*own, *every] if p.name]
+    repeats = Option(
+        ["--prompt-repeats"],
+        "Experiment",
+        type=click.IntRange(1),
+        metavar="INTEGER",
+        help="times that the prompt stands in front of the answer; 2: just read twice"
+        "  [default: 1; at least 1]",
+    )
+    preset = Option(
+        ["--preset"],
+        "Model",
+        type=click.Choice(list(PRESETS)),
+        metavar="NAME",
+        help=f"model of a paper, which other options change: {', '.join(PRESETS)}",
+    )
+    general = [option for option in (repeats, preset) if option.name not in taken]
     return Command(
         name,
-        params=[*own, again, *every, paper, *from_config(function(), taken)],
+        params=[*own, *general[:1], *every, *general[1:], *from_config(function(), taken)],
         callback=lambda **given: go(given),
         help=(function.__doc__ or "").partition("\n\n")[0],
+        epilog=f"All options stay valid: lab {section.lower()} {name} --help-all lists them.",
     )
+
+
+def _of_every_run() -> list[Option]:
+    """Options of `lab run` and `lab sweep`, none of which changes a result but --set."""
+    from lab.cli.options import Option
+    from lab.runs import trackers
+
+    count = {"type": click.IntRange(1), "metavar": "INTEGER"}
+    return [
+        Option(
+            ["--set", "sets"],
+            common=True,
+            multiple=True,
+            metavar="PATH=VALUE",
+            help="set any field by its path, such as task.k=10 or train.lr=3e-4; repeatable",
+        ),
+        Option(
+            ["--out"],
+            common=True,
+            type=click.Path(path_type=Path),
+            default=Path("runs"),
+            help="folder of the run folders",
+        ),
+        Option(
+            ["--device"],
+            common=True,
+            type=click.Choice(["auto", "cpu", "cuda"]),
+            metavar="auto|cpu|cuda",
+            default="auto",
+            help="device of the training; auto is a GPU where there is one",
+        ),
+        Option(["--checkpoint-every"], default=50, help="steps between two checkpoints", **count),
+        Option(
+            ["--compile"], is_flag=True, help="use torch.compile where it makes training faster"
+        ),
+        Option(
+            ["--track"],
+            type=click.Choice(trackers.NAMES),
+            metavar="NAME",
+            help=f"log to a tracker too, in the run folder: {', '.join(trackers.NAMES)}",
+        ),
+        Option(
+            ["--json", "as_json"],
+            common=True,
+            is_flag=True,
+            help="print one JSON document, nothing else",
+        ),
+    ]

@@ -1,15 +1,14 @@
 """The grid of `lab sweep`: --grid PATH=VALUES, each combination an experiment for every seed.
 
 PATH is an option of the experiment (k, length), a field of model or train by its plain name (lr,
-width), or what --set takes (task.k, train.lr, cot). VALUES go by commas, whole numbers also by
-a..b. With a semicolon among them, semicolons part the values, and commas belong to a value:
-lengths=1..4;1..8, layers=mamba*7,attention;attention*8.
+width), or a path of --set (task.k, train.lr, cot). VALUES are separated by commas; a..b is a range
+of whole numbers. If VALUES contain a semicolon, semicolons separate them and commas belong to a
+value: lengths=1..4;1..8, layers=mamba*7,attention;attention*8.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import inspect
 import itertools
 import re
 import typing
@@ -17,12 +16,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lab.cli.options import PARTS, build
+from lab.cli.options import build
 from lab.config import Experiment
 from lab.config.experiment import with_seeds
-from lab.config.fields import parse
-from lab.config.presets import PRESETS
+from lab.config.fields import describe, parse, split_assignment
 from lab.data.position_ids import check_rows
+from lab.experiments._make import PARTS, option_types
 from tasks import refuse
 
 MOST = 10_000  # combinations
@@ -39,7 +38,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Combination:
-    """One choice of a value on every axis, and its experiments, one for each seed."""
+    """One value of every axis, and the experiments with these values, one for each seed."""
 
     texts: dict[str, str]
     values: dict[str, Any]
@@ -60,13 +59,13 @@ def combinations(function: Callable[..., Experiment], given: dict[str, Any]) -> 
     for number, one in enumerate(axes):
         size *= len(one.texts)
         if one.path in [other.path for other in axes[:number]]:
-            raise refuse("--grid", one.path, "it stands there twice")
-        said = [text.partition("=")[0] for text in given["sets"]]
-        if given.get(one.path) is not None or one.path in said:
+            raise refuse("--grid", one.path, "it is given twice")
+        other_paths = [split_assignment(text, "--set", "task.k=10")[0] for text in given["sets"]]
+        if given.get(one.path) is not None or one.path in other_paths:
             raise refuse("--grid", one.path, "another option sets it too")
     if size > MOST:
         raise refuse("--grid", f"{size} combinations", f"at most {MOST}")
-    found = []
+    chosen = []
     seen: dict[str, str] = {}
     for choice in itertools.product(*(range(len(one.texts)) for one in axes)):
         texts = {one.path: one.texts[i] for one, i in zip(axes, choice, strict=True)}
@@ -79,16 +78,14 @@ def combinations(function: Callable[..., Experiment], given: dict[str, Any]) -> 
         if base.slug in seen:
             raise refuse("--grid", label, f"it is the same run as {seen[base.slug]}")
         seen[base.slug] = label
-        found.append(Combination(texts, values, tuple(with_seeds(base, given["seeds"]))))
-    return found
+        chosen.append(Combination(texts, values, tuple(with_seeds(base, given["seeds"]))))
+    return chosen
 
 
 def axis(function: Callable[..., Experiment], text: str) -> Axis:
     """One --grid from its text."""
-    path, equals, values = text.partition("=")
-    path = path.strip().replace("-", "_")
-    if not equals:
-        raise refuse("--grid", text, "it needs the form PATH=VALUES, such as task.k=1..4")
+    path, values = split_assignment(text, "--grid", "task.k=1..4")
+    path = path.replace("-", "_")
     if path in ("seed", "train.seed"):
         raise refuse("--grid", text, "--seeds gives every combination its seeds")
     hint = kind(function, path)
@@ -96,17 +93,13 @@ def axis(function: Callable[..., Experiment], text: str) -> Axis:
     meant = tuple(parse(value, hint, path) for value in texts)
     for number, value in enumerate(meant):
         if value in meant[:number]:
-            raise refuse("--grid", text, f"{texts[number]} stands there twice")
+            raise refuse("--grid", text, f"{texts[number]} is given twice")
     return Axis(path, texts, meant)
 
 
 def kind(function: Callable[..., Experiment], path: str) -> Any:
     """The type of what a path of the grid sets."""
-    own = typing.get_type_hints(function)
-    own.pop("return", None)
-    special = {"cot": bool, "prompt_repeats": int, "preset": typing.Literal[tuple(PRESETS)]}
-    plain = {**special, **typing.get_type_hints(PARTS["model"])}
-    plain |= {**typing.get_type_hints(PARTS["train"]), **own}
+    plain = {"cot": bool, **option_types(function)}
     head, _, leaf = path.partition(".")
     parts = {**PARTS, "task": type(function().task)}
     if not leaf and path in plain:
@@ -116,7 +109,8 @@ def kind(function: Callable[..., Experiment], path: str) -> Any:
         if leaf in fields:
             return typing.get_type_hints(parts[head])[leaf]
         raise refuse("--grid", path, f"the fields of {head} are {', '.join(sorted(fields))}")
-    allowed = f"an option ({', '.join(own)}), a field of model or train, or a path such as task.k"
+    own = ", ".join(info.name for info in describe(function))
+    allowed = f"an option ({own}), a field of model or train, or a path such as task.k"
     raise refuse("--grid", path, allowed)
 
 
@@ -127,7 +121,7 @@ def spread(path: str, text: str, hint: Any) -> tuple[str, ...]:
     if ";" in text:
         parts = [part.strip() for part in text.removesuffix(";").split(";")]
     elif listed and ("," in text or ".." in text):
-        raise refuse("--grid", f"{path}={text}", "part lists by semicolons, such as 1..4;1..8")
+        raise refuse("--grid", f"{path}={text}", "separate lists by semicolons, such as 1..4;1..8")
     else:
         parts = [part.strip() for part in text.split(",")]
     if not all(parts):
@@ -150,8 +144,7 @@ def _range(path: str, text: str) -> Sequence[str]:
 def _build(
     function: Callable[..., Experiment], given: dict[str, Any], texts: dict[str, str]
 ) -> Experiment:
-    options = {*inspect.signature(function).parameters, "preset"}
-    options |= {field.name for cls in PARTS.values() for field in dataclasses.fields(cls)}
+    options = option_types(function)
     named = {path: text for path, text in texts.items() if path in options}
     others = [f"{path}={text}" for path, text in texts.items() if path not in options]
     return build(function, {**given, **named}, [*given["sets"], *others])

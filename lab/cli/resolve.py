@@ -24,6 +24,7 @@ def experiment_function(name: str) -> Callable[..., Experiment]:
     """The experiment of this name, of the task of this name, or of the task in this file."""
     import tasks
     from lab import registry
+    from lab.cli.experiment import experiment_of_file
     from lab.experiments._any import for_task
 
     if name in registry.names("experiments"):
@@ -31,7 +32,7 @@ def experiment_function(name: str) -> Callable[..., Experiment]:
     if name in tasks.names():
         return for_task(tasks.load(name))
     if is_file(name):
-        return for_task(load_task(name), str(Path(name).resolve()))
+        return experiment_of_file(name)
     raise unknown("experiment", name, [*registry.names("experiments"), *tasks.names()])
 
 

@@ -1,10 +1,10 @@
-"""The command `lab run`, and what it shares with `lab sweep`: a subcommand per experiment, made
-from its signature, and the check of an experiment before a run folder is made."""
+"""The command `lab run`: one experiment, with one seed or several."""
 
 from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,9 +12,6 @@ import click
 
 from lab.cli.common import as_cli_errors
 from lab.cli.experiment import ByExperiment, command
-from lab.cli.resolve import experiment_function
-from lab.config.experiment import with_seeds
-from lab.data.position_ids import check_rows
 
 if TYPE_CHECKING:
     from lab.config import Experiment
@@ -22,41 +19,45 @@ if TYPE_CHECKING:
 
 
 class _Runs(ByExperiment):
-    def get_command(self, ctx: click.Context, name: str) -> click.Command:
+    def for_experiment(self, name: str, function: Callable[..., Experiment]) -> click.Command:
+        """`lab run NAME`, with the options of one experiment."""
         from lab.cli.options import Option
 
-        function = experiment_function(name)
-        seeds = Option(["--seeds"], type=click.IntRange(1), default=1, help="runs, each its own")
-        threads = Option(
-            ["--threads"], type=click.IntRange(1), default=1, help="of torch, for a single run"
+        count = {"type": click.IntRange(1), "metavar": "INTEGER", "default": 1}
+        seeds = Option(["--seeds"], common=True, help="number of seeds, one run each", **count)
+        threads = Option(["--threads"], help="threads of a single run", **count)
+        return command(
+            name, function, [seeds, threads], "Run", lambda given: _go(name, function, given)
         )
-        return command(name, function, [seeds, threads], "Run", lambda given: _go(name, given))
 
 
 @click.group(cls=_Runs, subcommand_metavar="NAME [OPTIONS]")
 def run() -> None:
-    """Train and evaluate an experiment (a NAME below, or your own task's FILE.py).
+    """Train and evaluate an experiment.
 
-    `lab run NAME --help` shows its options. The same command again prints the finished run; an
-    interrupted one goes on.
+    NAME is one of the experiments below, or your own FILE.py that defines a task or a function
+    `experiment`. `lab run NAME --help` shows its options. The same command again prints the
+    finished run, or resumes an interrupted one.
     """
 
 
-def _go(name: str, given: dict[str, Any]) -> None:
+def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -> None:
     from lab.cli.options import build
     from lab.cli.progress import progress
+    from lab.config.experiment import with_seeds
+    from lab.data.position_ids import check_rows
     from lab.runs.run import run as run_one
     from lab.runs.sweep import run_many
 
     out, device, quiet = given["out"], given["device"], given["as_json"]
     every, compile, track = given["checkpoint_every"], given["compile"], given["track"]
     with as_cli_errors():
-        base = check_rows(build(experiment_function(name), given, given["sets"]))
-        several = with_seeds(base, given["seeds"])
-        labels = [f"seed {e.train.seed}" for e in several]
+        base = check_rows(build(function, given, given["sets"]))
+        experiments = with_seeds(base, given["seeds"])
+        labels = [f"seed {e.train.seed}" for e in experiments]
         with progress(labels, base.train.steps, quiet) as show:
-            if len(several) == 1:
-                found = [
+            if len(experiments) == 1:
+                results = [
                     run_one(
                         base,
                         out,
@@ -70,51 +71,56 @@ def _go(name: str, given: dict[str, Any]) -> None:
                     )
                 ]
             else:
-                found = run_many(several, out, device, None, show, every, compile, track)
+                results = run_many(experiments, out, device, None, show, every, compile, track)
     if given["as_json"]:
-        click.echo(json.dumps(_document(found)))
+        click.echo(json.dumps(_document(results)))
     else:
-        _print_results(name, base, found)
+        _print_results(name, "cot" in inspect.signature(function).parameters, base, results)
 
 
-def _document(found: list[Result]) -> dict[str, Any]:
-    if len(found) == 1:
-        return found[0].to_json()
+def _document(results: list[Result]) -> dict[str, Any]:
+    if len(results) == 1:
+        return results[0].to_json()
     from lab.results.summary import summary
 
-    return {"runs": [result.to_json() for result in found], "summary": summary(found)}
+    return {"runs": [result.to_json() for result in results], "summary": summary(results)}
 
 
-def _print_results(name: str, experiment: Experiment, found: list[Result]) -> None:
+def _print_results(name: str, both: bool, experiment: Experiment, results: list[Result]) -> None:
+    """The scores, what they mean, the figure, and the commands that follow.
+
+    both: whether the experiment runs with and without chain of thought.
+    """
     from rich.console import Console
 
     from lab.cli import tables
     from lab.results import words
 
-    Console().print(tables.scores(found))
-    for line in words.sentences(found):
+    Console().print(tables.scores(results))
+    for line in words.sentences(results):
         click.echo(line)
-    folders = Path(found[0].run).parent if len(found) > 1 else found[0].run
-    seconds = sum(result.seconds for result in found)
+    folders = Path(results[0].run).parent if len(results) > 1 else results[0].run
+    seconds = sum(result.seconds for result in results)
     click.echo(f"{folders}  ({seconds:.0f} s of training and evaluation)")
-    _plot(found)
+    _plot(results)
     this, other = ("--cot", "--no-cot") if experiment.cot else ("--no-cot", "--cot")
-    both = "cot" in inspect.signature(experiment_function(name)).parameters
     shown = (
         (f"lab run {name} {other}", f"lab show {name} {this}") if both else (f"lab show {name}",)
     )
     click.echo("Next: " + "   ".join([*shown, "lab list runs"]))
 
 
-def _plot(found: list[Result]) -> None:
-    """Draw the runs unless that was done before, and say where; a run whose figure cannot be
-    written is complete all the same."""
+def _plot(results: list[Result]) -> None:
+    """Draw the runs, unless their figure exists, and print its path.
+
+    A run is complete even if its figure cannot be written.
+    """
     from lab.figures import draw
 
     try:
-        click.echo(draw.of_run(found))
+        click.echo(draw.of_run(results))
     except OSError as error:
-        says = error.strerror or error
-        click.echo(f"no plot: cannot write into {found[0].run}: {says}", err=True)
+        reason = error.strerror or error
+        click.echo(f"no plot: cannot write into {results[0].run}: {reason}", err=True)
     except ValueError as error:
         click.echo(f"no plot: {error}", err=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,18 +12,20 @@ import click
 
 from lab.cli.common import as_cli_errors
 from lab.cli.experiment import ByExperiment, command
-from lab.cli.resolve import experiment_function
 
 if TYPE_CHECKING:
     from lab.cli.grid import Combination
+    from lab.config import Experiment
     from lab.results.result import Result
     from lab.runs.sweep import State
 
 
 class _Sweeps(ByExperiment):
-    def get_command(self, ctx: click.Context, name: str) -> click.Command:
-        function = experiment_function(name)
-        return command(name, function, _options(), "Sweep", lambda given: _go(name, given))
+    def for_experiment(self, name: str, function: Callable[..., Experiment]) -> click.Command:
+        """`lab sweep NAME`, with the options of one experiment."""
+        return command(
+            name, function, _options(), "Sweep", lambda given: _go(name, function, given)
+        )
 
 
 @click.group(cls=_Sweeps, subcommand_metavar="NAME --grid PATH=VALUES [OPTIONS]")
@@ -32,8 +34,8 @@ def sweep() -> None:
 
     lab sweep parity --grid task.k=1..4 --grid cot=true,false --seeds 3 --workers 2
 
-    Started again, it goes on: complete runs are read, interrupted ones go on. `lab sweep NAME
-    --help` shows every option.
+    The same command again reads complete runs and resumes interrupted ones. `lab sweep NAME
+    --help` shows the options of an experiment.
     """
 
 
@@ -42,26 +44,59 @@ def _options() -> list[Any]:
     from lab.cli.options import Option, from_signature
     from lab.runs import engines
 
-    values = "k=1..4, task.k=2,3, lr=1e-3,3e-4; lists by semicolons: 'lengths=1..4;1..8'"
-    workers = "runs at a time  [default: one per core or GPU; on a cluster, what it has room for]"
-    found: list[Any] = [
+    count = {"metavar": "INTEGER"}
+    options: list[Any] = [
         Option(
-            ["--grid", "grids"], multiple=True, required=True, metavar="PATH=VALUES", help=values
+            ["--grid", "grids"],
+            common=True,
+            multiple=True,
+            required=True,
+            metavar="PATH=VALUES",
+            help="values of an option or a path, such as k=1..4, task.k=2,3 or lr=1e-3,3e-4;"
+            " lists are separated by semicolons: 'lengths=1..4;1..8'; repeatable",
         ),
-        Option(["--seeds"], type=click.IntRange(1), default=1, help="runs of each combination"),
-        Option(["--workers"], type=click.IntRange(1), help=workers),
-        Option(["--retries"], type=click.IntRange(0), default=1, help="of a run that crashed"),
-        Option(["--engine"], type=click.Choice(registry.names("engines")), default="local"),
+        Option(
+            ["--seeds"],
+            common=True,
+            type=click.IntRange(1),
+            default=1,
+            help="number of seeds of each combination, one run each",
+            **count,
+        ),
+        Option(
+            ["--workers"],
+            common=True,
+            type=click.IntRange(1),
+            help="runs at a time  [default: one per core or GPU; on a cluster, as many as fit]",
+            **count,
+        ),
+        Option(
+            ["--retries"],
+            type=click.IntRange(0),
+            default=1,
+            help="new attempts for a run that crashed",
+            **count,
+        ),
+        Option(
+            ["--engine"],
+            common=True,
+            type=click.Choice(registry.names("engines")),
+            metavar="|".join(registry.names("engines")),
+            default="local",
+            help="where the runs are executed: on this machine or on a cluster",
+        ),
     ]
     for engine in registry.names("engines"):
-        section = f"Only with --engine {engine}"
-        found += from_signature(
-            registry.load("engines", engine), section, engines.own_options(engine)
+        options += from_signature(
+            registry.load("engines", engine),
+            f"Only with --engine {engine}",
+            engines.own_options(engine),
+            common=False,
         )
-    return found
+    return options
 
 
-def _go(name: str, given: dict[str, Any]) -> None:
+def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -> None:
     from lab.cli.grid import combinations
     from lab.cli.progress import table
     from lab.results.folder import Folder, load
@@ -70,7 +105,7 @@ def _go(name: str, given: dict[str, Any]) -> None:
 
     out = given["out"]
     with as_cli_errors():
-        how = SweepOptions(
+        options = SweepOptions(
             given["device"],
             given["workers"],
             given["checkpoint_every"],
@@ -80,19 +115,19 @@ def _go(name: str, given: dict[str, Any]) -> None:
             given["retries"],
             _own(given),
         )
-        found = combinations(experiment_function(name), given)
-        several = [e for c in found for e in c.experiments]
-        labels = [f"{c.label} seed {e.train.seed}" for c in found for e in c.experiments]
-        with table(labels, [e.train.steps for e in several], given["as_json"]) as show:
-            states = run_all(several, out, how, show)
+        chosen = combinations(function, given)
+        experiments = [e for c in chosen for e in c.experiments]
+        labels = [f"{c.label} seed {e.train.seed}" for c in chosen for e in c.experiments]
+        with table(labels, [e.train.steps for e in experiments], given["as_json"]) as show:
+            states = run_all(experiments, out, options, show)
     done = [
         load(Folder(out, e).path) if state.status == "done" else None
-        for e, state in zip(several, states, strict=True)
+        for e, state in zip(experiments, states, strict=True)
     ]
     per = given["seeds"]
-    groups = [(c, done[i * per : (i + 1) * per]) for i, c in enumerate(found)]
+    groups = [(c, done[i * per : (i + 1) * per]) for i, c in enumerate(chosen)]
     rows = [row for c, results in groups for row in _summary(c, results)]
-    failed = _failures(out, found, states)
+    failed = _failures(out, chosen, states)
     if given["as_json"]:
         runs = [result.to_json() for result in done if result]
         click.echo(json.dumps({"runs": runs, "summary": rows, "failed": failed}))
@@ -112,13 +147,13 @@ def _own(given: dict[str, Any]) -> dict[str, Any]:
     from lab.cli.options import option_value
     from lab.runs import engines
 
-    found = {}
+    values = {}
     for engine in registry.names("engines"):
         hints = typing.get_type_hints(registry.load("engines", engine))
         for option in engines.own_options(engine):
             if given[option] is not None:
-                found[option] = option_value(given[option], hints[option], option)
-    return found
+                values[option] = option_value(given[option], hints[option], option)
+    return values
 
 
 def _summary(combination: Combination, results: Sequence[Result | None]) -> list[dict[str, Any]]:
@@ -134,11 +169,11 @@ def _summary(combination: Combination, results: Sequence[Result | None]) -> list
 
 
 def _failures(
-    out: Path, found: Sequence[Combination], states: Sequence[State]
+    out: Path, chosen: Sequence[Combination], states: Sequence[State]
 ) -> list[dict[str, Any]]:
     from lab.results.folder import Folder
 
-    pairs = [(c, e) for c in found for e in c.experiments]
+    pairs = [(c, e) for c in chosen for e in c.experiments]
     return [
         {
             "run": str(Folder(out, e).path),
