@@ -47,7 +47,7 @@ class ByExperiment(click.Group):
             raise
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Names that begin with what is typed; files where a path is typed. Imports no experiment."""
+        """Names that begin with what is typed, or files after a path. No experiment is imported."""
         if incomplete.startswith((".", "/", "~")):
             return [CompletionItem(incomplete, type="file")]
         names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
@@ -99,15 +99,15 @@ def command(
         "Experiment",
         type=click.IntRange(1),
         metavar="INTEGER",
-        help="times that the prompt stands in front of the answer; 2: just read twice"
-        "  [default: 1; at least 1]",
+        help="times that the prompt is repeated before the answer; 2: just read twice"
+        "  [default: 1]",
     )
     preset = Option(
         ["--preset"],
         "Model",
         type=click.Choice(list(PRESETS)),
         metavar="NAME",
-        help=f"model of a paper, which other options change: {', '.join(PRESETS)}",
+        help=f"model of a paper, changed by further options; one of {', '.join(PRESETS)}",
     )
     general = [option for option in (repeats, preset) if option.name not in taken]
     return Command(
@@ -115,7 +115,7 @@ def command(
         params=[*own, *general[:1], *every, *general[1:], *from_config(function(), taken)],
         callback=lambda **given: go(given),
         help=(function.__doc__ or "").partition("\n\n")[0],
-        epilog=f"All options stay valid: lab {section.lower()} {name} --help-all lists them.",
+        epilog=f"More options: lab {section.lower()} {name} --help-all",
     )
 
 
@@ -124,7 +124,7 @@ def _of_every_run() -> list[Option]:
     from lab.cli.options import Option
     from lab.runs import trackers
 
-    count = {"type": click.IntRange(1), "metavar": "INTEGER"}
+    count: dict[str, Any] = {"type": click.IntRange(1), "metavar": "INTEGER"}
     return [
         Option(
             ["--set", "sets"],
@@ -149,14 +149,12 @@ def _of_every_run() -> list[Option]:
             help="device of the training; auto is a GPU where there is one",
         ),
         Option(["--checkpoint-every"], default=50, help="steps between two checkpoints", **count),
-        Option(
-            ["--compile"], is_flag=True, help="use torch.compile where it makes training faster"
-        ),
+        Option(["--compile"], is_flag=True, help="use torch.compile where it is faster"),
         Option(
             ["--track"],
             type=click.Choice(trackers.NAMES),
             metavar="NAME",
-            help=f"log to a tracker too, in the run folder: {', '.join(trackers.NAMES)}",
+            help=f"log to a tracker too; one of {', '.join(trackers.NAMES)}",
         ),
         Option(
             ["--json", "as_json"],

@@ -145,7 +145,7 @@ def _option(info: FieldInfo, default: Any, section: str, common: bool) -> Option
         declared = flag(info.name)
         listed = "|".join(choices)
         if len(listed) > SHORT:
-            text, listed = f"{text}: {', '.join(choices)}", "NAME"
+            text, listed = f"{text}; one of {', '.join(choices)}", "NAME"
         settings = {"type": str, "metavar": listed or _metavar(info.type)}
     facts = "; ".join(filter(None, (f"default: {_shown(default, info.unit)}", info.range)))
     text = f"{text}  [{facts}]".strip()

@@ -23,7 +23,7 @@ class _Runs(ByExperiment):
         """`lab run NAME`, with the options of one experiment."""
         from lab.cli.options import Option
 
-        count = {"type": click.IntRange(1), "metavar": "INTEGER", "default": 1}
+        count: dict[str, Any] = {"type": click.IntRange(1), "metavar": "INTEGER", "default": 1}
         seeds = Option(["--seeds"], common=True, help="number of seeds, one run each", **count)
         threads = Option(["--threads"], help="threads of a single run", **count)
         return command(

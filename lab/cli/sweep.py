@@ -44,7 +44,7 @@ def _options() -> list[Any]:
     from lab.cli.options import Option, from_signature
     from lab.runs import engines
 
-    count = {"metavar": "INTEGER"}
+    count: dict[str, Any] = {"metavar": "INTEGER"}
     options: list[Any] = [
         Option(
             ["--grid", "grids"],

@@ -73,13 +73,17 @@ class FieldInfo:
     field: Field
 
 
-@functools.cache
 def describe(source: type | Callable[..., Any]) -> tuple[FieldInfo, ...]:
     """The options of a dataclass, or the parameters of a function, in their order.
 
     A function may give the help of a parameter by a line "name: text" of its docstring. ValueError
     for a parameter without a type.
     """
+    return _described(source)
+
+
+@functools.cache  # every configuration that is made is checked by it
+def _described(source: Any) -> tuple[FieldInfo, ...]:
     kinds = typing.get_type_hints(source)
     annotated = typing.get_type_hints(source, include_extras=True)
     defaults: dict[str, Any]

@@ -103,13 +103,13 @@ class ModelConfig:
     ] = 0.01
     balance_over: Annotated[
         Literal["micro", "global"],
-        Field("rows over which experts are balanced: a part of a batch, or the whole batch"),
+        Field("rows over which experts are balanced: part of a batch (micro), or all (global)"),
     ] = "micro"
     d_state: Annotated[int, Field("state size of mamba", low=1)] = 16
     expand: Annotated[int, Field("inner width of mamba divided by the width", low=1)] = 2
     d_conv: Annotated[
         int,
-        Field("length of the short convolution of mamba, deltanet and based", "tokens", low=1),
+        Field("length in tokens of the short convolution of mamba, deltanet and based", low=1),
     ] = 4
     feature: Annotated[int, Field("width of the queries and keys of based", low=1)] = 16
     bias: Annotated[bool, Field("give linear layers a bias")] = False

@@ -87,8 +87,8 @@ class TrainConfig:
     schedule: Annotated[
         Literal["constant", "linear", "cosine", "wsd", "wsd_s"],
         Field(
-            "learning rate after the warm-up: constant, down to 0 by a line or a cosine, or"
-            " constant with a decay to 0 at the end (wsd, wsd_s)",
+            "shape of the learning rate after the warm-up; wsd and wsd_s are constant and decay to"
+            " 0 at the end",
             common=True,
         ),
     ] = "linear"
@@ -136,8 +136,8 @@ class TrainConfig:
     cot_noise: Annotated[
         Literal["none", "static", "dynamic"],
         Field(
-            "errors in training thoughts: static replaces tokens of the finished thought; after a"
-            " dynamic error the rest is computed from it"
+            "errors in training thoughts: static ones are put into the finished thought; dynamic ones"
+            " spread, because what follows is computed from them"
         ),
     ] = "none"
     cot_noise_rows: Annotated[

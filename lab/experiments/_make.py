@@ -109,9 +109,7 @@ def of_file(path: str) -> Function:
         if type(made.task).__module__ != module.__name__:
             return made
         if len(_task_classes(module)) != 1:
-            allowed = (
-                "a file whose experiment uses its own task must define exactly one public Task"
-            )
+            allowed = "an experiment on a task of its own file needs exactly one public Task there"
             raise refuse("file", path, allowed)
         return replace(made, source=source)
 

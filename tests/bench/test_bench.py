@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from lab.bench.kernels import FLOORS, SHAPES, Shape, goals, measure
-from tests.cli.test_run import lab, sentence
+from tests.commands import process as lab
+from tests.commands import sentence
 
 
 def test_kernels_need_a_gpu(tmp_path: Path) -> None:

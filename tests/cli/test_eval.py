@@ -28,7 +28,7 @@ from lab.training.checkpoint import blend
 from tasks import load_file as load_task_file
 from tasks.compose_parity import ComposeParity
 from tasks.parity import Parity
-from tests.cli.test_run import OWN
+from tests.commands import OWN
 
 STEP, LAST = "step-4", "step-12"
 

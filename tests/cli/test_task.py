@@ -14,7 +14,8 @@ from lab.data.export import export, records
 from lab.data.rows import Rows
 from tasks.copy import Copy
 from tasks.parity import Parity
-from tests.cli.test_run import OWN, lab, sentence
+from tests.commands import OWN, sentence
+from tests.commands import process as lab
 
 
 def test_check_marks_every_property(tmp_path: Path) -> None:
