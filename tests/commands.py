@@ -1,4 +1,4 @@
-"""The command line in tests: in this process, or as a real one where a process is what is tested."""
+"""The command line in tests: in this process, or as a process of its own."""
 
 from __future__ import annotations
 

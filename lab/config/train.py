@@ -136,8 +136,8 @@ class TrainConfig:
     cot_noise: Annotated[
         Literal["none", "static", "dynamic"],
         Field(
-            "errors in training thoughts: static ones are put into the finished thought; dynamic ones"
-            " spread, because what follows is computed from them"
+            "errors in training thoughts: static ones replace tokens of the finished thought,"
+            " dynamic ones also change what is computed from them"
         ),
     ] = "none"
     cot_noise_rows: Annotated[

@@ -147,7 +147,7 @@ def test_a_users_own_mixer(tmp_path: Path) -> None:
     Path("mean.py").write_text(MIXER)
     done = document("run", "parity", *QUICK, "--layers", "./mean.py*2,attention")
     assert done["experiment"]["model"]["layers"] == f"{tmp_path / 'mean.py'}*2,attention"
-    (weights,) = (tmp_path / done["run"]).glob("checkpoint/**/model*.safetensors")
+    (weights,) = (tmp_path / done["run"]).glob("checkpoint/*/weights.safetensors")
     assert b"blocks.1.mixer.linear.weight" in weights.read_bytes()
     Path("bad.py").write_text("raise SystemExit('executed')")
     assert invoke("run", "parity", "--layers", "bad.py", "--help").exit_code == 0

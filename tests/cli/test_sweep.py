@@ -7,6 +7,7 @@ import io
 import json
 import re
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -55,8 +56,8 @@ def test_killed_half_way_it_goes_on(tmp_path: Path, kind: signal.Signals) -> Non
     given = grid("steps=40,800", length="6", k="2", batch="16", width="16")
     given["sets"] = ("model.mlp_ratio=2",)
     first, second = (Folder(tmp_path, c.experiments[0]) for c in combinations(experiment, given))
-    running = subrunning.Popen(
-        [sys.executable, "-m", "lab", *command(tmp_path)], stderr=subrunning.PIPE, text=True
+    running = subprocess.Popen(
+        [sys.executable, "-m", "lab", *command(tmp_path)], stderr=subprocess.PIPE, text=True
     )
     until = time.monotonic() + 300
     while not (first.result.exists() and second.checkpoints.exists()):
