@@ -14,9 +14,7 @@ KINDS = ["auto", "length", "curve", "heatmap", "samples"]
 
 
 @click.command()
-@click.argument(
-    "runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete("runs")
-)
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete("runs"))
 @click.option(
     "--kind", type=click.Choice(KINDS), default="auto", show_default=True, help="see below"
 )

@@ -27,9 +27,9 @@ def options(*args: str) -> set[str]:
 
 
 def subcommand(group: str, name: str = "parity") -> click.Command:
-    found = main.commands[group].get_command(click.Context(main), name)  # type: ignore[attr-defined]
-    assert isinstance(found, click.Command)
-    return found
+    command = main.commands[group].get_command(click.Context(main), name)  # type: ignore[attr-defined]
+    assert isinstance(command, click.Command)
+    return command
 
 
 USED = "--layers --width --heads --position --steps --batch --optimizer --lr --schedule --seed"

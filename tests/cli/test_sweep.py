@@ -77,9 +77,9 @@ def test_killed_half_way_it_goes_on(tmp_path: Path, kind: signal.Signals) -> Non
 
     done = invoke(*command(tmp_path, "--json"))
     assert done.exit_code == 0 and not done.stderr
-    found = json.loads(done.stdout)
-    assert [Path(run["run"]) for run in found["runs"]] == [first.path, second.path]
-    assert found["failed"] == [] and [row["seeds"] for row in found["summary"]] == [1, 1]
+    document = json.loads(done.stdout)
+    assert [Path(run["run"]) for run in document["runs"]] == [first.path, second.path]
+    assert document["failed"] == [] and [row["seeds"] for row in document["summary"]] == [1, 1]
     assert first.result.stat().st_mtime_ns == stamp, "a complete run is left alone"
     assert steps_of(first) == [10, 20, 30, 40]
     assert steps_of(second) == list(range(10, 801, 10)), "every step once"
@@ -103,13 +103,13 @@ def test_the_table_is_over_seeds_and_never_the_best_one(tmp_path: Path) -> None:
             made_up(Folder(tmp_path / "runs", e), values[one.values["task.k"]][seed], 0.75)
     given = ["sweep", "parity", "--length", "6", "--seeds", "3", "--out", str(tmp_path / "runs")]
     given += [f"--grid={text}" for text in texts]
-    found = json.loads(invoke(*given, "--json").stdout)
-    assert len(found["runs"]) == 6
-    for row, (k, exact) in zip(found["summary"], values.items(), strict=True):
+    document = json.loads(invoke(*given, "--json").stdout)
+    assert len(document["runs"]) == 6
+    for row, (k, exact) in zip(document["summary"], values.items(), strict=True):
         assert row["grid"] == {"task.k": k, "cot": True}
         assert row["exact"] == sum(exact) / 3 and row["exact_values"] == exact
         assert (row["solved"], row["seeds"], row["failed"]) == (exact.count(1.0), 3, 0)
-    low, high = found["summary"][0]["exact_interval"]
+    low, high = document["summary"][0]["exact_interval"]
     assert 0.25 <= low < 0.75 < high <= 1.0
     other = [*given, "--json", "--grid=train.threshold=0.25"]
     for one in combinations(experiment, grid(*texts, "train.threshold=0.25", seeds=3, length="6")):
@@ -145,10 +145,10 @@ def test_a_failed_run_is_named_not_tried_again_and_spoils_no_other(
     monkeypatch.setattr(local, "_start", counted)
     options = ["--grid", "lr=1e-3,1e18", "--grad-clip", "0", "--steps", "30", "--device", "cpu"]
     done = invoke("sweep", "parity", *TINY, "--k", "2", *options, "--out", str(tmp_path), "--json")
-    found = json.loads(done.stdout)
+    document = json.loads(done.stdout)
     assert done.exit_code == 1 and len(starts) == 2
-    assert [row["grid"] for row in found["summary"]] == [{"lr": 1e-3}]
-    (failed,) = found["failed"]
+    assert [row["grid"] for row in document["summary"]] == [{"lr": 1e-3}]
+    (failed,) = document["failed"]
     assert failed["grid"] == {"lr": 1e18} and "the loss is" in failed["error"]
     assert "Failed: lr=1e+18 seed 0: the loss is" in done.stderr
 
@@ -192,10 +192,10 @@ def test_runs_are_listed_by_name_and_fields(tmp_path: Path) -> None:
     assert listed("--where", "cot=no") == 2 and listed("--where", "train.lr=0.001") == 5
     assert listed("--where", "lengths=4,6") == 1 and listed("--where", "examples=none") == 5
     assert listed("--where", "model.layers=attention") == 5
-    for args, says in [
+    for args, message in [
         (["runs", "--where", "task.q=1"], "no run here has such a field"),
         (["runs", "--where", "cot"], "it needs the form PATH=VALUE"),
         (["tasks", "parity"], "only runs are filtered"),
     ]:
         done = invoke("list", *args, "--out", str(tmp_path))
-        assert done.exit_code == 2 and says in done.stderr
+        assert done.exit_code == 2 and message in done.stderr

@@ -36,8 +36,8 @@ from lab.config.fields import Field, check, describe, fits, parse, split_assignm
     ],
 )
 def test_values_from_text(text: str, hint: Any, value: Any) -> None:
-    found = parse(text, hint, "x")
-    assert found == value and type(found) is type(value)
+    parsed = parse(text, hint, "x")
+    assert parsed == value and type(parsed) is type(value)
 
 
 @pytest.mark.parametrize(
