@@ -65,7 +65,7 @@ def test_weights_times_values_are_the_mixers_output(options: dict[str, Any]) -> 
     for weight in mixer.parameters():  # far from uniform attention
         torch.nn.init.normal_(weight, std=1.5)
     x = torch.randn(2, 9, 16, dtype=torch.float64)
-    weights, before, after = mixer.look(x)
+    weights, before, after = mixer.attention_weights(x)
     assert weights.shape == (2, 4, 9, 9)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 4, 9, dtype=torch.float64))
     assert (weights.triu(1) == 0).all() and (weights >= 0).all()
@@ -452,7 +452,7 @@ def test_the_command(trained: Path) -> None:
     assert "loss from step-6 (0) to step-12 (1)" in shown.stdout
     for args, says in [
         (["--ablate", "1"], "ablate = 1 cannot be used"),
-        (["--probe", "n=3"], "how many rows is said by --rows"),
+        (["--probe", "n=3"], "--rows sets the number of rows"),
         (["--dependencies", "40"], "dependencies = 40 cannot be used"),
     ]:
         refused = lab(*args)
@@ -469,5 +469,5 @@ def test_a_model_without_attention_says_so(tmp_path: Path) -> None:
     ).run
     done = CliRunner().invoke(main, ["analyze", folder])
     assert done.exit_code == 0
-    assert "No layer is attention (lstm), so there are no heads to look at." in done.stdout
+    assert "No layer is attention (lstm), so there are no heads to analyze." in done.stdout
     assert heads.measure(subject.open_run(folder)).heads == ()
