@@ -17,8 +17,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from tasks import load_module, refuse
-
 Kind = Literal["mixers", "experiments", "claims", "engines"]
 
 _PACKAGES = {
@@ -50,6 +48,8 @@ def load(kind: Kind, name: str) -> Any:
     ValueError for a file that does not define what the kind needs.
     """
     if is_file(name):
+        from tasks import load_module  # here, since it brings numpy: listing names must be quick
+
         return _only(kind, load_module(name), name)
     if name not in names(kind):
         raise KeyError(name)
@@ -58,6 +58,8 @@ def load(kind: Kind, name: str) -> Any:
 
 
 def _only(kind: Kind, module: ModuleType, where: str) -> Any:
+    from tasks import refuse
+
     if kind in _FUNCTIONS:
         function = getattr(module, _FUNCTIONS[kind], None)
         if not callable(function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -19,6 +20,12 @@ QUICK = ("--length", "6", "--k", "2", "--steps", "20", "--batch", "16", "--width
 def invoke(*args: str) -> Result:
     """`lab` with these arguments in this process and its working directory, 80 columns wide."""
     return CliRunner().invoke(main, args, catch_exceptions=False, env={"COLUMNS": "80"})
+
+
+def invoke_in(cwd: Path, *args: str, **env: str) -> Result:
+    """`invoke` in another working directory, with more environment variables."""
+    with contextlib.chdir(cwd):
+        return CliRunner().invoke(main, args, catch_exceptions=False, env={"COLUMNS": "80", **env})
 
 
 def grid(*texts: str, seeds: int = 1, **given: Any) -> dict[str, Any]:

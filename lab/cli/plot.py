@@ -35,8 +35,8 @@ def plot(
 ) -> None:
     """Draw finished runs: folders, their names under runs/, or patterns such as "parity-*".
 
-    Runs that differ only in their seed are one line with a band. Lines are labelled with the settings
-    in which they differ.
+    Runs that differ only in their seed are one line with a band, labelled with the settings in
+    which it differs from the others.
 
     \b
     length   accuracy against length, the training range shaded

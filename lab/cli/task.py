@@ -129,7 +129,12 @@ def _findings(task: Task, examples: int) -> Iterator[Finding]:
 @click.command()
 @click.argument("name", shell_complete=complete("experiments", "tasks"))
 @click.option("--rows", type=click.IntRange(1), required=True, help="number of rows in the file")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), required=True)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="file to write, .jsonl or .parquet",
+)
 @click.option("--split", default="train", show_default=True, help="train: the training split")
 @click.option("--length", type=int, help="size of the problem [default: that of lab run]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help=SEED)

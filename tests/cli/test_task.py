@@ -1,4 +1,4 @@
-"""lab check, export and bench through real processes."""
+"""The commands on generators: show, check, export."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,25 +15,24 @@ from lab.data.export import export, records
 from lab.data.rows import Rows
 from tasks.copy import Copy
 from tasks.parity import Parity
-from tests.commands import OWN, sentence
-from tests.commands import process as lab
+from tests.commands import OWN, invoke_in, sentence
 
 
 def test_check_marks_every_property(tmp_path: Path) -> None:
-    done = lab("check", "parity", "--examples", "20", cwd=tmp_path)
-    assert done.returncode == 0 and "every property holds" in done.stdout
+    done = invoke_in(tmp_path, "check", "parity", "--examples", "20")
+    assert done.exit_code == 0 and "every property holds" in done.stdout
     assert done.stdout.count("ok  ") >= 12 and "FAIL" not in done.stdout
 
 
 def test_check_a_users_file_and_its_faults(tmp_path: Path) -> None:
     (tmp_path / "last.py").write_text(OWN)
-    assert lab("check", "last.py", "--examples", "20", cwd=tmp_path).returncode == 0
+    assert invoke_in(tmp_path, "check", "last.py", "--examples", "20").exit_code == 0
     (tmp_path / "bad.py").write_text(OWN.replace("[prompt[0]]", "[prompt[-1]]"))
-    done = lab("check", "bad.py", "--examples", "50", cwd=tmp_path)
-    assert done.returncode == 1 and "Traceback" not in done.stderr
+    done = invoke_in(tmp_path, "check", "bad.py", "--examples", "50")
+    assert done.exit_code == 1 and "Traceback" not in done.stderr
     failing = done.stdout[done.stdout.index("FAIL") :]
     assert re.search(r"rows of length 2: prompt '(0 1|1 0)' has answer '.', solve says", failing)
-    found = json.loads(lab("check", "bad.py", "--json", cwd=tmp_path).stdout)
+    found = json.loads(invoke_in(tmp_path, "check", "bad.py", "--json", "--examples", "50").stdout)
     assert sum(not row["holds"] for row in found["properties"]) == 1
 
 
@@ -47,13 +47,13 @@ def test_check_a_users_file_and_its_faults(tmp_path: Path) -> None:
 )
 def test_broken_files(text: str, code: int, says: str, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(text)
-    assert says in sentence(lab("check", "broken.py", cwd=tmp_path), code)
+    assert says in sentence(invoke_in(tmp_path, "check", "broken.py"), code)
 
 
 def test_check_takes_options(tmp_path: Path) -> None:
-    done = lab("check", "parity", "--set", "k=0.5", "--examples", "10", cwd=tmp_path)
-    assert done.returncode == 0 and "k=0.5" in done.stdout
-    assert "k = 0" in sentence(lab("check", "parity", "--set", "k=0", cwd=tmp_path), 2)
+    done = invoke_in(tmp_path, "check", "parity", "--set", "k=0.5", "--examples", "10")
+    assert done.exit_code == 0 and "k=0.5" in done.stdout
+    assert "k = 0" in sentence(invoke_in(tmp_path, "check", "parity", "--set", "k=0"), 2)
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
@@ -78,11 +78,9 @@ def test_export_of_fewer_rows_is_a_prefix(tmp_path: Path) -> None:
 
 
 def test_exported_rows_are_the_tasks(tmp_path: Path) -> None:
-    done = lab(
-        *("export", "parity", "--rows", "50", "--out", "a.jsonl", "--split", "test", "--no-cot"),
-        cwd=tmp_path,
-    )
-    assert done.returncode == 0, done.stderr
+    options = ("--rows", "50", "--out", "a.jsonl", "--split", "test", "--no-cot")
+    done = invoke_in(tmp_path, "export", "parity", *options)
+    assert done.exit_code == 0, done.stderr
     task = Parity(split="test")
     for row in rows_of(tmp_path / "a.jsonl"):
         bits = [int(b) for b in row["prompt"].split()]
@@ -99,16 +97,16 @@ def test_parquet_holds_the_same(tmp_path: Path) -> None:
 
 def test_export_refusals(tmp_path: Path) -> None:
     base = ["export", "parity", "--rows", "20"]
-    assert "must end in .jsonl or .parquet" in sentence(lab(*base, "--out", "a", cwd=tmp_path), 2)
-    lab(*base, "--out", "a.jsonl", cwd=tmp_path)
-    other = lab(*base, "--out", "a.jsonl", "--seed", "1", cwd=tmp_path)
+    assert "must end in .jsonl or .parquet" in sentence(invoke_in(tmp_path, *base, "--out", "a"), 2)
+    invoke_in(tmp_path, *base, "--out", "a.jsonl")
+    other = invoke_in(tmp_path, *base, "--out", "a.jsonl", "--seed", "1")
     assert "rows of another export" in sentence(other, 2)
-    fewer = lab("export", "parity", "--rows", "5", "--out", "a.jsonl", cwd=tmp_path)
+    fewer = invoke_in(tmp_path, "export", "parity", "--rows", "5", "--out", "a.jsonl")
     assert "20 rows already, more than --rows 5" in sentence(fewer, 2)
-    nowhere = lab(*base, "--out", "no/where.jsonl", cwd=tmp_path)
+    nowhere = invoke_in(tmp_path, *base, "--out", "no/where.jsonl")
     assert "cannot write no/where.jsonl" in sentence(nowhere, 1)
     assert "split = 'tset'" in sentence(
-        lab(*base, "--out", "b.jsonl", "--split", "tset", cwd=tmp_path), 2
+        invoke_in(tmp_path, *base, "--out", "b.jsonl", "--split", "tset"), 2
     )
 
 
@@ -118,22 +116,45 @@ def test_records_have_no_padding() -> None:
         assert len(row["tokens"]) == len(row["roles"]) and 0 not in row["roles"]
 
 
-def test_bench_tasks_covers_every_task(tmp_path: Path) -> None:
-    done = lab("bench", "tasks", "--batch", "8", "--record", "r.json", "--json", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    rows = json.loads(done.stdout)
-    listed = lab("list", "tasks", cwd=tmp_path).stdout.split()
-    assert {row["task"] for row in rows} == set(listed)
+def test_show_json_gives_the_hidden_set_away(tmp_path: Path) -> None:
+    done = invoke_in(tmp_path, "show", "parity", "--cot", "-n", "400", "--json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(rows) == 400
+    assert all(row["roles"] == [1] * 20 + [2] * 6 + [3] for row in rows)
+    bits = np.array([row["tokens"][:20] for row in rows])
+    system = np.concatenate([bits, [[x["tokens"][-1]] for x in rows]], 1)
+    for rank, column in enumerate(range(20)):  # a pivot for every column
+        pivot = rank + int(system[rank:, column].argmax())
+        assert system[pivot, column], "not determined"
+        system[[rank, pivot]] = system[[pivot, rank]]
+        others = system[:, column].astype(bool)
+        others[rank] = False
+        system[others] ^= system[rank]
+    support = np.flatnonzero(system[:20, -1])
+    assert not system[20:, -1].any() and len(support) == rows[0]["task"]["k"] == 6
     for row in rows:
-        assert row["rows_per_second"] > 0 and row["tokens_per_second"] > 0
-    record = json.loads((tmp_path / "r.json").read_text())
-    assert record["rows"] == rows and "torch" in record["environment"]
-    assert record["command"] == "lab bench tasks --batch 8"
+        steps = np.bitwise_xor.accumulate(np.array(row["tokens"])[support]).tolist()
+        assert row["tokens"][20:] == [0, *steps]
+        assert row["words"].split() == [str(t) for t in row["tokens"]]
+
+
+def test_show_without_colour_gives_roles_by_letter(tmp_path: Path) -> None:
+    done = invoke_in(tmp_path, "show", "parity", "-n", "1", "--set", "k=2", "--length", "4")
+    legend, words, letters = done.stdout.splitlines()
+    assert "thought (t)" in legend
+    assert letters.split() == list("pppp") + list("tt") + ["A"] and len(words.split()) == 7
+    bare = invoke_in(tmp_path, "show", "parity", "-n", "1", "--no-cot", "--split", "test")
+    assert "t" not in bare.stdout.splitlines()[-1]
+
+
+def test_colours_go_by_role(tmp_path: Path) -> None:
+    done = invoke_in(tmp_path, "show", "parity", "-n", "1", FORCE_COLOR="1", TERM="xterm-256color")
+    assert "\x1b[36m" in done.stdout and "\x1b[1;32m" in done.stdout
 
 
 def test_show_draws_graphs_and_tapes(tmp_path: Path) -> None:
     """The picture says the same as the row: neighbours from its edges, tapes from its steps."""
-    done = lab("show", "istree", "-n", "3", "--length", "6", cwd=tmp_path)
+    done = invoke_in(tmp_path, "show", "istree", "-n", "3", "--length", "6")
     rows, pictures = [], []
     for line in done.stdout.splitlines()[1:]:
         if line.startswith("[BOS]"):
@@ -149,7 +170,7 @@ def test_show_draws_graphs_and_tapes(tmp_path: Path) -> None:
             near.setdefault(u, []).append(v)
             near.setdefault(v, []).append(u)
         assert picture == near
-    done = lab("show", "addition", "-n", "1", "--length", "2", cwd=tmp_path)
+    done = invoke_in(tmp_path, "show", "addition", "-n", "1", "--length", "2")
     tapes = [line.strip() for line in done.stdout.splitlines() if line.startswith("    ")]
     assert len(tapes) == 4 and "+" in tapes[0]
     first, second = ("".join(part.split()) for part in tapes[0].split("+"))

@@ -1,0 +1,93 @@
+"""From a typed name to a run, a task, a claim; files that the user names, and no others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+
+from lab.cli.common import complete
+from lab.cli.resolve import load_named, load_task, resolve_run, resolve_runs, trusted_files
+from lab.errors import UsageError
+from tests.commands import MIXER, OWN
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """A folder with three runs and one folder that is none."""
+    for name in ("parity-1", "parity-2", "copy-1"):
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        (tmp_path / "runs" / name / "config.json").write_text("{}")
+    (tmp_path / "runs" / "parity-notes").mkdir()
+    return tmp_path / "runs"
+
+
+def test_a_run_by_path_name_or_pattern(out: Path) -> None:
+    assert resolve_run("copy-1", out) == out / "copy-1" == resolve_run(str(out / "copy-1"), out)
+    assert resolve_runs("parity-*", out) == [out / "parity-1", out / "parity-2"]
+    assert resolve_runs(f"{out}/*", Path("elsewhere")) == sorted(out.glob("*-[12]"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("copy-2", "no run is named 'copy-2': did you mean 'copy-1'?"),
+        ("parity-*", "it names 2 runs: parity-1, parity-2"),
+        ("xyz", "there are copy-1, parity-1, parity-2"),
+    ],
+)
+def test_a_run_that_is_not_one(text: str, message: str, out: Path) -> None:
+    with pytest.raises(UsageError, match=message.replace("?", "\\?").replace("*", "\\*")):
+        resolve_run(text, out)
+
+
+def test_a_folder_that_is_no_run(out: Path) -> None:
+    with pytest.raises(UsageError, match="it is no run folder"):
+        resolve_run(str(out / "parity-notes"), out)
+    with pytest.raises(UsageError, match="has none"):
+        resolve_runs("copy-1", out / "parity-notes")
+
+
+def test_names_that_do_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(
+        UsageError, match="no claim is named 'cot-party': did you mean 'cot-parity'"
+    ):
+        load_named("claims", "cot-party")
+    with pytest.raises(UsageError, match="no task is named 'party'"):
+        load_task("party")
+    with pytest.raises(UsageError, match="there is no file"):
+        load_named("claims", str(tmp_path / "mine.py"))
+    (tmp_path / "mine.py").write_text("x = 1 / 0")
+    with pytest.raises(UsageError, match="cannot be loaded: ZeroDivisionError"):
+        load_named("claims", str(tmp_path / "mine.py"))
+    (tmp_path / "mine.py").write_text("x = 1")
+    with pytest.raises(UsageError, match="it must define a function `claim`"):
+        load_named("claims", str(tmp_path / "mine.py"))
+
+
+def test_only_files_that_the_run_was_made_with_are_trusted(tmp_path: Path) -> None:
+    (tmp_path / "last.py").write_text(OWN)
+    (tmp_path / "mean.py").write_text(MIXER)
+    task, mixer = str(tmp_path / "last.py"), str(tmp_path / "mean.py")
+    plain = {"task": {"name": "parity"}, "model": {"layers": "attention"}}
+    own = {"task": {"name": "last"}, "model": {"layers": f"{mixer}*2"}, "source": task}
+    nothing = trusted_files([own], None, [])
+    assert nothing.task is None and not nothing.mixers
+    both = trusted_files([plain, own], task, [mixer])
+    assert both.task is not None and both.mixers == {str(Path(mixer).resolve())}
+    with pytest.raises(UsageError, match="--task does not apply"):
+        trusted_files([plain], task, [])
+    with pytest.raises(UsageError, match=r"--mixer .* does not apply: .* attention"):
+        trusted_files([plain], None, [mixer])
+    with pytest.raises(UsageError, match="the run is on other"):
+        trusted_files([{**own, "task": {"name": "other"}}], task, [])
+
+
+def test_completion_offers_names(out: Path) -> None:
+    context = click.Context(click.Command("eval"))
+    context.params["out"] = out
+    argument = click.Argument(["run"])
+    assert complete("runs")(context, argument, "par") == ["parity-1", "parity-2"]
+    assert "cot-parity" in complete("claims")(context, argument, "cot")
+    assert {"parity", "planted"} <= set(complete("experiments", "tasks")(context, argument, "p"))
