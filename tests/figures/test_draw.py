@@ -167,7 +167,7 @@ def test_labels(tmp_path: Path) -> None:
 def test_length_draws_means_and_intervals_over_seeds(tmp_path: Path, metric: str) -> None:
     slow, fast = base("longer", "hard"), change(base("longer", "hard"), "train.lr", "0.1")
     runs = several(tmp_path, slow) + several(tmp_path, fast, accuracy=lambda *a: right(*a) / 2)
-    figure = draw.draw(runs, "length", metric)
+    figure = draw.make_figure(runs, "length", metric)
     for half, group in ((1, "lr=0.001"), (2, "lr=0.1")):
         for label in ("longer", "hard"):
             values = {x: [right(label, x, seed) / half for seed in range(3)] for x in LENGTHS}
@@ -189,7 +189,7 @@ def test_length_draws_means_and_intervals_over_seeds(tmp_path: Path, metric: str
 
 
 def test_length_of_one_seed_has_wilson_intervals_and_the_training_range(tmp_path: Path) -> None:
-    figure = draw.draw([finished(tmp_path, base())])
+    figure = draw.make_figure([finished(tmp_path, base())])
     drawn = band(figure, "|longer")
     for length in LENGTHS:
         assert drawn[length] == pytest.approx(wilson(right("longer", length, 0)))
@@ -203,7 +203,7 @@ def test_length_of_one_seed_has_wilson_intervals_and_the_training_range(tmp_path
 def test_length_shows_where_different_training_ranges_end(tmp_path: Path) -> None:
     e = base(lengths=(8, 12, 256))
     runs = [finished(tmp_path, change(e, "train.lengths", f"4,6,{top}")) for top in (8, 12)]
-    figure = draw.draw(runs, "length")
+    figure = draw.make_figure(runs, "length")
     ends = [x.get_xdata()[0] for x in figure.axes[0].lines if x.get_label() == "end of training"]
     assert ends == [8, 12]
     (shade,) = [p for p in figure.axes[0].patches if p.get_label() == "trained"]
@@ -218,7 +218,7 @@ def test_length_shows_where_different_training_ranges_end(tmp_path: Path) -> Non
 def test_lengths_are_marked_where_there_is_room(
     tmp_path: Path, lengths: tuple[int, ...], ticks: list[int]
 ) -> None:
-    axes = draw.draw([finished(tmp_path, base(lengths=lengths))]).axes[0]
+    axes = draw.make_figure([finished(tmp_path, base(lengths=lengths))]).axes[0]
     assert axes.get_xticks().tolist() == ticks
     assert [text.get_text() for text in axes.get_xticklabels()] == [str(x) for x in ticks]
 
@@ -226,7 +226,7 @@ def test_lengths_are_marked_where_there_is_room(
 def test_curve_draws_losses_and_evaluations(tmp_path: Path) -> None:
     way = {10: 0.25, 20: 0.5, 30: 1.0}
     e = base("longer", "hard", eval_every=10)
-    figure = draw.draw(several(tmp_path, e, way=way), "curve")
+    figure = draw.make_figure(several(tmp_path, e, way=way), "curve")
     x, y = line(figure, "loss of ")
     assert x == [100, 200, 300, 400]
     losses = {s: [1 / (s + seed) for seed in range(3)] for s in (10, 20, 30, 40)}
@@ -242,7 +242,7 @@ def test_curve_draws_losses_and_evaluations(tmp_path: Path) -> None:
 
 def test_curve_of_a_run_evaluated_only_at_its_end(tmp_path: Path) -> None:
     result = finished(tmp_path, base(steps=2000, lengths=(8,)))
-    figure = draw.draw([result])
+    figure = draw.make_figure([result])
     assert line(figure, "|longer", 1) == ([20_000], [0.5])  # the exact match of `finished`
     x, y = line(figure, "batches of ", 1)
     assert 40 <= len(x) <= 80 and sorted(x) == x and x[0] < 400 and x[-1] > 19_600
@@ -253,14 +253,14 @@ def test_curve_of_a_run_evaluated_only_at_its_end(tmp_path: Path) -> None:
 def test_curve_keeps_to_steps_that_all_seeds_reached(tmp_path: Path) -> None:
     runs = several(tmp_path, base(eval_every=10), 2, way={10: 0.25, 20: 0.5})
     runs[1] = dataclasses.replace(runs[1], steps=20, curves=runs[1].curves[:1])
-    figure = draw.draw(runs, "curve")
+    figure = draw.make_figure(runs, "curve")
     assert line(figure, "|longer", 1)[0] == [100, 200]
 
 
 def test_curve_shows_decayed_branches_apart(tmp_path: Path) -> None:
     result = finished(tmp_path, base(eval_every=10), way={10: 0.25, 20: 0.5})
     branch = {**result.curves[0], "branch": 15, "rows": 150}
-    figure = draw.draw([dataclasses.replace(result, curves=[*result.curves, branch])], "curve")
+    figure = draw.make_figure([dataclasses.replace(result, curves=[*result.curves, branch])], "curve")
     assert line(figure, "|longer", 1)[0] == [100, 200, 400]
     assert line(figure, "branches of ", 1) == ([150], [0.25])
 
@@ -283,7 +283,7 @@ def test_heatmap_cells_are_means_over_seeds(tmp_path: Path) -> None:
     for length in (8, 30):
         cells["longer", 3, length] = right("longer", length, 0)
     assert draw.choose(runs) == "heatmap"
-    figure = draw.draw(runs)
+    figure = draw.make_figure(runs)
     for panel, label, columns in ((0, "longer", (*LENGTHS, 30)), (1, "hard", LENGTHS)):
         axes = figure.axes[panel]
         assert axes.get_title(loc="left") == label
@@ -305,7 +305,7 @@ def test_samples_are_medians_and_censored_bars_are_hatched(tmp_path: Path) -> No
             way = {s: float(step is not None and s >= step) for s in (10, 20, 30)}
             runs.append(finished(tmp_path, e, way=way))
     assert draw.choose(runs) == "samples"
-    figure = draw.draw(runs)
+    figure = draw.make_figure(runs)
     axes = figure.axes[0]
     assert [bar.get_width() for bar in axes.patches] == [200, 300, 400]
     assert [bool(bar.get_hatch()) for bar in axes.patches] == [False, False, True]
@@ -323,16 +323,16 @@ def test_samples_are_medians_and_censored_bars_are_hatched(tmp_path: Path) -> No
 def test_samples_from_curves_where_a_result_has_no_counts(tmp_path: Path) -> None:
     result = finished(tmp_path, base(eval_every=10), way={10: 0.5, 20: 1.0, 30: 1.0})
     old = dataclasses.replace(result, learned=[])
-    (bar,) = draw.draw([old], "samples").axes[0].patches
+    (bar,) = draw.make_figure([old], "samples").axes[0].patches
     assert bar.get_width() == 200 and not bar.get_hatch()
 
 
 def test_samples_of_a_run_that_stopped_at_its_first_evaluation(tmp_path: Path) -> None:
     e = base(eval_every=10, early_stop=True)
     result = dataclasses.replace(finished(tmp_path, e, way={10: 1.0}), steps=10)
-    (bar,) = draw.draw([result], "samples").axes[0].patches
+    (bar,) = draw.make_figure([result], "samples").axes[0].patches
     assert bar.get_width() == 100 and not bar.get_hatch()
-    assert line(draw.draw([result], "curve", "exact"), "|longer", 1)[0] == [100]
+    assert line(draw.make_figure([result], "curve", "exact"), "|longer", 1)[0] == [100]
 
 
 @pytest.mark.parametrize(
@@ -351,12 +351,12 @@ def test_what_cannot_be_drawn_is_said(
 ) -> None:
     runs = several(tmp_path, base(lengths=(8,)), 2)
     with pytest.raises(ValueError, match=says):
-        draw.draw(runs, kind, metric)
+        draw.make_figure(runs, kind, metric)
     if kind == "curve":
         for run in runs:
             (Path(run.run) / "metrics.jsonl").unlink()
         with pytest.raises(ValueError, match="no losses are logged"):
-            draw.draw(runs, kind)
+            draw.make_figure(runs, kind)
 
 
 def all_kinds(out: Path, *positions: str) -> dict[str, Figure]:
@@ -366,8 +366,8 @@ def all_kinds(out: Path, *positions: str) -> dict[str, Figure]:
         e = change(base("longer", "hard", eval_every=10), "model.position", name)
         runs += several(out, e, way=way)
         runs += several(out, change(e, "train.lengths", "2,4"), way=way)
-    found = {"length": draw.draw(runs[::2], "length"), "curve": draw.draw(runs, "curve")}
-    found |= {kind: draw.draw(runs, kind) for kind in ("heatmap", "samples")}
+    found = {"length": draw.make_figure(runs[::2], "length"), "curve": draw.draw(runs, "curve")}
+    found |= {kind: draw.make_figure(runs, kind) for kind in ("heatmap", "samples")}
     return found
 
 
@@ -406,9 +406,9 @@ def test_both_formats_are_whole_files_and_the_same_each_time(tmp_path: Path) -> 
 
 def test_the_users_own_style_changes_nothing_and_is_left_alone(tmp_path: Path) -> None:
     runs = several(tmp_path, base(), 2)
-    draw.save(draw.draw(runs), tmp_path / "a.svg")
+    draw.save(draw.make_figure(runs), tmp_path / "a.svg")
     with matplotlib.rc_context({"font.size": 20, "lines.linewidth": 9}):
-        draw.save(draw.draw(runs), tmp_path / "b.svg")
+        draw.save(draw.make_figure(runs), tmp_path / "b.svg")
         assert matplotlib.rcParams["font.size"] == 20
     assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
 
