@@ -341,7 +341,7 @@ def test_samples_of_a_run_that_stopped_at_its_first_evaluation(tmp_path: Path) -
         ("length", None, "every probe of these runs has length 8"),
         ("heatmap", None, "all these runs were trained at 4,6,8"),
         ("samples", None, "was evaluated only at its end; run it with --eval-every"),
-        ("samples", "exact", "samples to learn always count exact matches"),
+        ("samples", "exact", "samples to learn are always counted by exact match"),
         ("pie", None, "kind = 'pie' cannot be used"),
         ("curve", "loss", "metric = 'loss' cannot be used"),
     ],
@@ -366,7 +366,7 @@ def all_kinds(out: Path, *positions: str) -> dict[str, Figure]:
         e = change(base("longer", "hard", eval_every=10), "model.position", name)
         runs += several(out, e, way=way)
         runs += several(out, change(e, "train.lengths", "2,4"), way=way)
-    found = {"length": draw.make_figure(runs[::2], "length"), "curve": draw.draw(runs, "curve")}
+    found = {"length": draw.make_figure(runs[::2], "length"), "curve": draw.make_figure(runs, "curve")}
     found |= {kind: draw.make_figure(runs, kind) for kind in ("heatmap", "samples")}
     return found
 
