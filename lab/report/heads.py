@@ -21,8 +21,8 @@ LINE, SPAN = 10.0, 300.0  # height of a line; width of a map of more than SQUARE
 INK = (46, 134, 193)
 
 HEAD_TERMS = {
-    "entropy": "entropy of the query with the most concentrated attention, as a share of its maximum:"
-    " 0 is all weight on one token, 1 is the same weight on all",
+    "entropy": "entropy of the query with the most concentrated attention, as a share of its"
+    " maximum: 0 is all weight on one token, 1 is the same weight on all",
     "sink": "mean weight on the first token",
     "dependency_weight": "mean weight on the tokens that determine the next one",
     "margin": "log odds of that weight, in nats: above 0 it is more than half",

@@ -143,7 +143,7 @@ def _chance(scores: Sequence[Score]) -> bool:
 
 
 def _mean(scores: Sequence[Score], name: str) -> float:
-    return sum(getattr(score, name) for score in scores) / len(scores)
+    return sum(float(getattr(score, name)) for score in scores) / len(scores)
 
 
 def question(grouped: Sequence[Group]) -> str:
@@ -183,7 +183,7 @@ def facts(group: Group) -> dict[str, str]:
         "Model": f"{s['model.layers']}, width {s['model.width']}, heads {s['model.heads']},"
         f" positions: {s['model.position']}",
         "Training": f"{took} steps of {rows} at length {span(group.lengths)};"
-        f" {s['train.optimizer']}, learning rate {s['train.lr']:g}, {s['train.schedule']}",
+        f" {s['train.optimizer']}, learning rate {s['train.lr']:g}, schedule {s['train.schedule']}",
         "Seeds": ", ".join(str(r.experiment["train"]["seed"]) for r in group.results),
         "Probes": "; ".join(_probes(s["probes"])),
     }
