@@ -1,4 +1,4 @@
-"""Run folders as finished runs leave them, without training, and a reader of figures drawn of them."""
+"""Run folders as finished runs leave them, without training, and readers of their figures."""
 
 from __future__ import annotations
 

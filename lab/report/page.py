@@ -25,6 +25,8 @@ from lab.results.groups import Group, groups
 from lab.results.result import Result
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
+
     from lab.report.examples import Examples
     from lab.report.heads import Attention
 
@@ -76,6 +78,13 @@ def html(results: Sequence[Result], number: int = 3, trusted: Trusted = NOTHING)
 
 def render(**data: Any) -> str:
     """The template page.html.jinja with its data, as ASCII without control characters."""
+    style = (resources.files("lab.report") / "style.css").read_text("ascii")
+    text = templates().get_template("page.html.jinja").render(style=style, **data)
+    return words.clean(text).encode("ascii", "xmlcharrefreplace").decode()
+
+
+def templates() -> Environment:
+    """The templates of lab/report/templates: they escape every text, and refuse unknown names."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     from lab.report.sections import example_row
@@ -89,9 +98,7 @@ def render(**data: Any) -> str:
     )
     environment.filters["g"] = lambda value: f"{value:g}"
     environment.filters["example_row"] = example_row
-    style = (resources.files("lab.report") / "style.css").read_text("ascii")
-    text = environment.get_template("page.html.jinja").render(style=style, **data)
-    return words.clean(text).encode("ascii", "xmlcharrefreplace").decode()
+    return environment
 
 
 def file_name(results: Sequence[Result]) -> str:

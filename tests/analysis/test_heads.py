@@ -1,4 +1,4 @@
-"""Statistics of heads and layers, against definitions written out and models whose heads are known."""
+"""Statistics of heads and layers, against definitions written out and heads that are known."""
 
 from __future__ import annotations
 
