@@ -36,8 +36,8 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 def trained(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Run folders of two seeds of parity with CoT, trained once for all tests of a process.
 
-    Width 16, 60 steps, checkpoints at 30 and 60, an evaluation every 20 steps. Their models get some
-    rows right and some wrong.
+    Width 16, 60 steps, checkpoints at 30 and 60, an evaluation every 20 steps. Their models get
+    some rows right and some wrong.
     """
     from lab.experiments.parity import experiment
     from lab.runs.run import run

@@ -86,7 +86,7 @@ def entropy(weights: Tensor, valid: Tensor) -> Tensor:
     """Normalised entropy of each row's sharpest query: weights [n,H,T,T], valid bool [n,T] (no
     padding) -> [n,H]; inf for a row of one token."""
     T = weights.shape[-1]
-    of_query = torch.special.entr(weights[:, :, 1:]).sum(-1)
+    of_query: Tensor = torch.special.entr(weights[:, :, 1:]).sum(-1)
     of_query = of_query / torch.arange(2, T + 1, device=weights.device, dtype=weights.dtype).log()
     return of_query.masked_fill(~valid[:, None, 1:], torch.inf).amin(2)
 
