@@ -110,7 +110,7 @@ def _one(group: Group, scores: Sequence[Score]) -> str:
 
 
 def learned(group: Group, number: int) -> str:
-    """Training rows of every seed until an evaluation first found probe `number` learned;
+    """Training rows of every seed until probe `number` was first learned at an evaluation;
     "> 102,400" is censored: not learned by then."""
     rows = [r.learned[number] for r in group.results if number < len(r.learned)]
     shown = [("> " if row["censored"] else "") + f"{row['rows']:,}" for row in rows]

@@ -11,9 +11,10 @@ from pathlib import Path
 import markupsafe
 import numpy as np
 import pytest
+from jinja2 import UndefinedError
 
 from lab.figures import draw
-from lab.report.page import file_name, html
+from lab.report.page import file_name, html, templates
 from lab.results.folder import load
 from lab.results.result import Result
 from tests.pages import EVIL, Page
@@ -135,3 +136,9 @@ def browser(file: Path) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=120,
     )
+
+
+def test_a_template_that_names_what_is_not_there_fails() -> None:
+    with pytest.raises(UndefinedError):
+        templates().from_string("{{ nothing }}").render()
+    assert templates().from_string("{{ a }}").render(a=EVIL).count("<") == 0
