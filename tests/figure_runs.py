@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,20 +62,27 @@ def right(label: str, length: int, seed: int) -> float:
 
 
 def finished(
-    out: Path, e: Experiment, accuracy: Accuracy = right, way: dict[int, float] | None = None
+    out: Path,
+    e: Experiment,
+    accuracy: Accuracy = right,
+    way: dict[int, float] | None = None,
+    whole: bool = False,
 ) -> Result:
-    """A run folder as a finished run leaves it, without training. way: answer and exact match of
-    every probe at evaluations on the way, by step."""
+    """The result of a finished run, without training, its folder with metrics.jsonl, all that figures
+    read. way: answer and exact match of every probe at evaluations on the way, by step. whole: the
+    folder has config.json and result.json too, and the result is read from it."""
     folder, seed, train = Folder(out, e), e.train.seed, e.train
-    folder.open()
+    folder.path.mkdir(parents=True, exist_ok=True)
+    log = []
     for step in range(10, train.steps + 1, 10):
         loss, exact = 1 / (step + seed), step / 100
-        folder.log({"step": step, "rows": step * train.batch, "loss": loss, "exact": exact})
+        log.append({"step": step, "rows": step * train.batch, "loss": loss, "exact": exact})
     curves = []
     for step, value in (way or {}).items():
         scores = [vars(score(p.label, p.length, value, value)) for p in e.probes]
         curves.append({"step": step, "rows": step * train.batch, "scores": scores})
-        folder.log(curves[-1])
+    lines = [json.dumps(row) + "\n" for row in log + curves]
+    folder.metrics.write_text("".join(lines))
     final = [
         score(p.label, p.length, accuracy(p.label, p.length, seed), 0.5 * N // 1 / N)
         for p in e.probes
@@ -85,6 +93,9 @@ def finished(
     learned = [told | {"rows": seen[0] if seen else last, "censored": not seen}]
     run = str(folder.path)
     result = Result(run, e.to_json(), tuple(final), curves, 1.0, {}, learned, train.steps)
+    if not whole:
+        return result
+    folder.open()
     folder.finish(result)
     return load(folder.path)
 

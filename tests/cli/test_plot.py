@@ -22,7 +22,7 @@ def lab(*args: str) -> Outcome:
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(plot.KINDS) == {"auto", *draw.KINDS}
     monkeypatch.chdir(tmp_path)
-    runs = several(Path("runs"), base(), 2)
+    runs = several(Path("runs"), base(), 2, whole=True)
     names = [Path(run.run).name for run in runs]
     done = lab("runs/parity-*")
     assert (done.exit_code, done.stdout) == (0, "parity-length.png\n")
@@ -30,7 +30,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told = json.loads(done.stdout)
     assert told["file"] == "c.svg" and told["kind"] == "curve" and Path("c.svg").exists()
     assert told["groups"] == [{"label": "", "runs": [run.run for run in runs]}]
-    several(Path("copy"), base(), 2)
+    several(Path("copy"), base(), 2, whole=True)
     done = lab("runs/parity-*", "copy/*", "--out", "d.png")
     assert "2 of 4 runs repeat the experiment and seed of another" in done.stderr
 
@@ -52,7 +52,7 @@ def test_mistakes_are_one_sentence_and_write_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, args: list[str], says: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    finished(Path("runs"), base())
+    finished(Path("runs"), base(), whole=True)
     for name, result in (("begun", None), ("damaged", "{")):
         folder = Path("runs") / name
         folder.mkdir()
@@ -66,7 +66,7 @@ def test_mistakes_are_one_sentence_and_write_nothing(
 
 
 def test_out_that_cannot_be_written(tmp_path: Path) -> None:
-    run = finished(tmp_path, base()).run
+    run = finished(tmp_path, base(), whole=True).run
     done = lab(run, "--out", str(tmp_path / "no" / "x.png"))
     assert done.exit_code == 1 and "cannot write" in done.stderr
 

@@ -108,7 +108,7 @@ def test_the_plot_of_several_seeds_lies_in_the_folder_of_the_first(tmp_path: Pat
 
 
 def test_nothing_is_drawn_by_way_of_pyplot(tmp_path: Path) -> None:
-    run = finished(tmp_path, base()).run
+    run = finished(tmp_path, base(), whole=True).run
     code = (
         "import sys; from lab.figures import draw; from lab.results.folder import load;"
         f"draw.of_run([load({run!r})]);"

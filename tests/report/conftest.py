@@ -28,3 +28,9 @@ def text(seeds: list[Result]) -> str:
 def page(text: str) -> Page:
     """The same, read strictly."""
     return Page(text)
+
+
+@pytest.fixture
+def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pages without figures, for tests of something else."""
+    monkeypatch.setattr("lab.report.sections.figures", lambda results: [])

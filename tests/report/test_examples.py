@@ -70,6 +70,7 @@ def test_the_first_wrong_token_is_marked(seeds: list[Result], page: Page) -> Non
     assert next(shown, None) is None
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_examples_of_rows_that_end_by_themselves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ import io
 from pathlib import Path
 
 import numpy as np
+import pytest
 from matplotlib.image import imread
 
 from lab.analysis.heads import attention_maps, measure
@@ -22,6 +23,7 @@ from lab.runs.run import run
 from tests.pages import Page
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_model_without_attention(tmp_path: Path) -> None:
     e = parity(k=2, length=6)
     e = dataclasses.replace(

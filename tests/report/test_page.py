@@ -99,6 +99,7 @@ def test_a_strangers_run_cannot_put_anything_into_the_page(
     assert draw.file_name([load(folder)], "curve") == "-etc-passwd-curve.png"
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_a_task_of_ones_own_is_not_executed(seeds: list[Result], tmp_path: Path) -> None:
     folder, marker = tmp_path / "own", tmp_path / "executed"
     shutil.copytree(seeds[0].run, folder)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+import pytest
+
 from lab.report.page import html
 from lab.report.words import verdict
 from lab.results.groups import groups
@@ -61,6 +63,7 @@ def test_one_length_has_one_sentence_for_every_probe() -> None:
     ]
 
 
+@pytest.mark.usefixtures("no_figures")
 def test_many_settings_get_letters() -> None:
     results = [made(scored(0.5 + i / 100), lr=1e-3 / (i + 1), warmup=i, grad_clip=i + 1,
                     beta1=0.1 * i) for i in range(3)]  # fmt: skip
