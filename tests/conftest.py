@@ -11,6 +11,10 @@ import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # small tensors: threads only wait for each other
 
+import dataclasses
+from pathlib import Path
+
+import pytest
 import torch
 from hypothesis import HealthCheck, settings
 
@@ -26,3 +30,25 @@ settings.register_profile(
 )
 settings.register_profile("nightly", settings.get_profile("default"), max_examples=10_000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Run folders of two seeds of parity with CoT, trained once for all tests of a process.
+
+    Width 16, 60 steps, checkpoints at 30 and 60, an evaluation every 20 steps. Their models get
+    some rows right and some wrong.
+    """
+    from lab.experiments.parity import experiment
+    from lab.runs.run import run
+
+    folders = []
+    for seed in (0, 1):
+        e = experiment(k=2, length=6)
+        train = dataclasses.replace(e.train, steps=60, batch=32, seed=seed, eval_every=20)
+        model = dataclasses.replace(e.model, width=16)
+        probes = (dataclasses.replace(e.probes[0], n=64),)
+        e = dataclasses.replace(e, train=train, model=model, probes=probes)
+        out = tmp_path_factory.mktemp("runs", numbered=True)
+        folders.append(Path(run(e, out, "cpu", checkpoint_every=30).run))
+    return folders

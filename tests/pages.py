@@ -6,6 +6,9 @@ import itertools
 from html.parser import HTMLParser
 from typing import Any
 
+# What a stranger may write into a run folder.
+EVIL = "\"'><script>alert(1)</script><img src=x onerror=alert(1)>&amp; $x^{ \x1b[31m"
+
 VOID = {"meta", "link", "br", "hr", "img", "input"}
 
 

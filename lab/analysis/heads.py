@@ -1,28 +1,28 @@
-"""What a trained model looks at: attention, activations and gates on the rows of a probe.
+"""Statistics of a trained model's attention, activations and gates on the rows of a probe.
 
 Per head of an attention layer, for the queries i = 1 .. T of a row (padding left out) and their
 weights a_i1 .. a_ii:
 
     entropy   min over i >= 2 of -sum_j a_ij log a_ij / log i, then the mean over rows (2410.05459;
-              its code adds 1e-9 inside the log, we do not). 0: one token alone, 1: all alike
+              its code adds 1e-9 inside the log, we do not). 0: all weight on one token, 1: uniform
     sink      mean over i >= 2 of a_i1, the attention sink (F-Attn of 2505.06708; which queries it
-              takes is not known to us; a_11 is always 1)
+              averages over is not known to us; a_11 is always 1)
     dependency_weight  mean over marked queries of the weight m on their marked tokens
-    margin    mean over the same of log m - log(1 - m): the logit of the dependencies over the log-sum-exp
-              of the others (2512.13898)
-    retrieval_score    share of marked queries whose heaviest token is marked: the retrieval-head score of
-              2404.15574, which counts correct rows only; here all rows count
+    margin    mean over the same queries of log m - log(1 - m): log-sum-exp of the logits of the
+              dependencies minus that of the others (2512.13898)
+    retrieval_score    share of marked queries whose heaviest token is marked: the retrieval-head
+              score of 2404.15574, which counts correct rows only; here all rows count
 
-Marked is what Task.dependencies says, or columns given by hand. Per layer, of what the block passes on:
+Marked tokens are those of Task.dependencies, or columns given by hand. Per layer:
 
-    peak      max |hidden| over rows and tokens; `activation` is its mean over layers (M-Act of
-              2505.06708)
+    peak      max |hidden| over rows and tokens, hidden being the output of the block; `activation`
+              is its mean over layers (M-Act of 2505.06708)
     gate      mean score of the gate
-    before, after    mean |y| of what the heads read, before and after a gate at G1
+    before, after    mean |y|, y being the output of the heads, before and after a gate at G1
     below_2, below_3    share of the entries of y (after the gate) below 1e-2 and 1e-3 (2505.06708)
 
-Layers, heads and tokens count from 0. lab/analysis/interventions.py switches heads off and measures
-the loss between checkpoints.
+Layers, heads and tokens count from 0. lab.analysis.interventions switches heads off and
+measures the loss between checkpoints.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from torch import Tensor
 from lab.analysis.subject import Layer, Subject, dependency_mask, layers
 from tasks import Role
 
-NUMBERS = 1 << 23  # of attention weights at a time: 64 MiB
+NUMBERS = 1 << 23  # attention weights in memory at a time: 64 MiB
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,8 @@ class LayerStats:
 
 @dataclass(frozen=True)
 class AnalysisResult:
-    """What `measure` finds. heads: those of attention layers, from bottom to top."""
+    """What `measure` returns. heads: those of attention layers, from bottom to top. activation:
+    mean peak over layers."""
 
     run: str
     at: str
@@ -85,7 +86,7 @@ def entropy(weights: Tensor, valid: Tensor) -> Tensor:
     """Normalised entropy of each row's sharpest query: weights [n,H,T,T], valid bool [n,T] (no
     padding) -> [n,H]; inf for a row of one token."""
     T = weights.shape[-1]
-    of_query = torch.special.entr(weights[:, :, 1:]).sum(-1)
+    of_query: Tensor = torch.special.entr(weights[:, :, 1:]).sum(-1)
     of_query = of_query / torch.arange(2, T + 1, device=weights.device, dtype=weights.dtype).log()
     return of_query.masked_fill(~valid[:, None, 1:], torch.inf).amin(2)
 
@@ -103,7 +104,8 @@ def dependency_weight(weights: Tensor, marks: Tensor) -> Tensor:
 
 
 def margin(weights: Tensor, marks: Tensor) -> Tensor:
-    """log m - log(1 - m) for m of `dependency_weight`, [queries,H]; both are sums, so 1 is reached gently."""
+    """log m - log(1 - m) for m of `dependency_weight`: [queries,H]. 1 - m is summed over the other
+    tokens, not subtracted, so that it keeps its digits where m is close to 1."""
     return dependency_weight(weights, marks).log() - _others(weights, marks).log()
 
 
@@ -120,20 +122,21 @@ def retrieval_score(weights: Tensor, marks: Tensor) -> Tensor:
 
 
 def attention_maps(subject: Subject, row: int = 0) -> tuple[list[int], np.ndarray]:
-    """Attention in one row: which layers have it, and its weights [L,H,T,T] without padding."""
+    """Attention in one row: numbers of the L attention layers, weights [L,H,T,T] without
+    padding."""
     T = int((subject.batch.roles[row] != Role.PAD).sum())
-    found = {
+    weights = {
         layer.number: layer.weights[0, :, :T, :T].cpu().numpy()
         for layer in layers(subject, slice(row, row + 1))
         if layer.weights is not None
     }
     empty = np.zeros((0, subject.model.config.heads, T, T))
-    return list(found), np.stack(list(found.values())) if found else empty
+    return list(weights), np.stack(list(weights.values())) if weights else empty
 
 
 def measure(subject: Subject, columns: tuple[int, ...] = ()) -> AnalysisResult:
-    """All of the above, on all rows of the subject. columns: marked for every supervised token,
-    instead of what the task marks."""
+    """All statistics of this module, on all rows of the subject. columns: tokens marked for every
+    supervised token, instead of those that the task marks."""
     batch, config = subject.batch, subject.model.config
     n, T = batch.tokens.shape
     marks = dependency_mask(subject, columns)
@@ -163,31 +166,31 @@ def measure(subject: Subject, columns: tuple[int, ...] = ()) -> AnalysisResult:
 
 
 def _of_heads(layer: Layer, valid: Tensor, marks: Tensor | None) -> dict[str, Tensor]:
-    """Values to average, [items,H], under the names of Head's fields."""
+    """Values to average, [items,H], under the names of HeadStats's fields."""
     if layer.weights is None:
         return {}
     weights = layer.weights
     valid, more = valid.to(weights.device), valid.sum(1) > 1
-    found = {"entropy": entropy(weights, valid)[more], "sink": sink(weights, valid)}
+    values = {"entropy": entropy(weights, valid)[more], "sink": sink(weights, valid)}
     if marks is not None:
         marks = marks.to(weights.device)
-        for measured in (dependency_weight, margin, retrieval_score):
-            found[measured.__name__] = measured(weights, marks)
-    return found
+        for statistic in (dependency_weight, margin, retrieval_score):
+            values[statistic.__name__] = statistic(weights, marks)
+    return values
 
 
 def _of_layer(layer: Layer, valid: Tensor) -> dict[str, Tensor]:
-    """Values per token, [tokens], under the names of Depth's fields."""
+    """Values per token, [tokens], under the names of LayerStats's fields."""
     valid = valid.to(layer.hidden.device)
-    found = {"peak": layer.hidden[valid].abs().amax(-1)}
+    values = {"peak": layer.hidden[valid].abs().amax(-1)}
     if layer.scores is not None:
-        found["gate"] = layer.scores[valid].flatten(1).mean(1)
+        values["gate"] = layer.scores[valid].flatten(1).mean(1)
     if layer.before is not None and layer.after is not None:
         before, after = (y[valid].flatten(1).abs() for y in (layer.before, layer.after))
-        found |= {"before": before.mean(1), "after": after.mean(1)}
+        values |= {"before": before.mean(1), "after": after.mean(1)}
         small = {"below_2": after < 1e-2, "below_3": after < 1e-3}
-        found |= {name: below.double().mean(1) for name, below in small.items()}
-    return found
+        values |= {name: below.double().mean(1) for name, below in small.items()}
+    return values
 
 
 def _head(layer: int, head: int, whole: dict[tuple[int, str], np.ndarray]) -> HeadStats:

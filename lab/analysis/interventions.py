@@ -1,12 +1,12 @@
-"""What becomes of a model when something in it is changed: heads off, weights between checkpoints.
+"""Interventions on a trained model: heads switched off, weights between two checkpoints.
 
     ablation   exact match and loss with the heads of the best retrieval score switched off, and
                with as many others drawn at random (2404.15574: the top heads matter, random do not)
     segment    loss at (1 - a) A + a B for two checkpoints A, B: the river probe of 2410.05192, a
                valley between checkpoints at a constant rate, smooth between decayed ones
 
-A head is off when what it read is replaced by zeros in front of the output projection, at every
-token. Exact match and loss are teacher-forced (lab.training), on the rows of the subject.
+A head is off when its output is set to zero before the output projection, at every token. Exact
+match and loss are teacher-forced (lab.nn.loss), on the rows of the subject.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lab.analysis.heads import HeadStats
 
 
-Place = tuple[int, int]  # layer, head
+HeadId = tuple[int, int]  # layer, head
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Ablation:
     """exact and loss of the intact model, without the `top` heads, and without each of the sets of
     `random` heads."""
 
-    top: tuple[Place, ...]
-    random: tuple[tuple[Place, ...], ...]
+    top: tuple[HeadId, ...]
+    random: tuple[tuple[HeadId, ...], ...]
     intact: tuple[float, float]
     without_top: tuple[float, float]
     without_random: tuple[tuple[float, float], ...]
@@ -51,8 +51,8 @@ class Ablation:
 
 @dataclass(frozen=True)
 class Interpolation:
-    """shares: of the second checkpoint, from 0 to 1; loss and exact there. barrier: how far the loss
-    rises above the straight line between its ends, at most; dip: how far it falls below."""
+    """shares: weight of the second checkpoint, from 0 to 1; loss and exact at each. barrier:
+    largest excess of the loss over the straight line between its ends; dip: largest deficit."""
 
     ends: tuple[str, str]
     shares: tuple[float, ...]
@@ -63,7 +63,7 @@ class Interpolation:
 
 
 @torch.inference_mode()
-def forced(subject: Subject, model: Model | None = None) -> tuple[float, float]:
+def exact_and_loss(subject: Subject, model: Model | None = None) -> tuple[float, float]:
     """Teacher-forced exact match (share of rows) and loss (nats a supervised token)."""
     model = (model or subject.model).eval()
     device = next(model.parameters()).device
@@ -73,7 +73,7 @@ def forced(subject: Subject, model: Model | None = None) -> tuple[float, float]:
 
 
 @contextmanager
-def heads_off(model: Model, heads: Iterable[Place]) -> Iterator[None]:
+def heads_off(model: Model, heads: Iterable[HeadId]) -> Iterator[None]:
     """The model with some heads (layer, head) of its attention layers off, also when it decodes."""
     hooks = []
     try:
@@ -100,20 +100,19 @@ def _silence(head: int, d: int) -> Any:
 def ablation(
     subject: Subject, heads: Sequence[HeadStats], top: int = 1, draws: int = 10, seed: int = 0
 ) -> Ablation:
-    """Switch off the `top` heads by retrieval_score (ties: by dependency_weight), then as many of the others, `draws`
-    times, or in every way where there are no more."""
+    """Switch off the `top` heads by retrieval_score (ties: by dependency_weight), then as many of
+    the others at random: `draws` sets, or every set where there are no more. ValueError without
+    attention or marked tokens, or when fewer than half of the heads would be left to compare."""
     if not heads or heads[0].retrieval_score is None or heads[0].dependency_weight is None:
-        raise refuse(
-            "ablate", top, "it needs attention, and tokens that are marked as dependencies"
-        )
+        raise refuse("ablate", top, "the model needs attention and the task marked dependencies")
     if not 1 <= top <= len(heads) // 2:
-        allowed = f"from 1 to half of the {len(heads)} heads, so that others are left to compare"
+        allowed = f"from 1 to half of the {len(heads)} heads, so that as many are left to compare"
         raise refuse("ablate", top, allowed)
     ranked = sorted(
         heads, key=lambda h: (h.retrieval_score or 0.0, h.dependency_weight or 0.0), reverse=True
     )
-    places = [(h.layer, h.head) for h in ranked]
-    rest = places[top:]
+    ranked_heads = [(h.layer, h.head) for h in ranked]
+    rest = ranked_heads[top:]
     if math.comb(len(rest), top) <= draws:
         others = list(itertools.combinations(rest, top))
     else:
@@ -121,32 +120,35 @@ def ablation(
         drawn = (rng.permutation(len(rest))[:top] for _ in range(draws))
         others = [tuple(rest[i] for i in sorted(chosen)) for chosen in drawn]
     return Ablation(
-        top=tuple(places[:top]),
+        top=tuple(ranked_heads[:top]),
         random=tuple(others),
-        intact=forced(subject),
-        without_top=_without(subject, places[:top]),
+        intact=exact_and_loss(subject),
+        without_top=_without(subject, ranked_heads[:top]),
         without_random=tuple(_without(subject, chosen) for chosen in others),
     )
 
 
-def _without(subject: Subject, heads: Iterable[Place]) -> tuple[float, float]:
+def _without(subject: Subject, heads: Iterable[HeadId]) -> tuple[float, float]:
     with heads_off(subject.model, heads):
-        return forced(subject)
+        return exact_and_loss(subject)
 
 
 def interpolate(start: Subject, end: Subject, points: int = 11) -> Interpolation:
-    """Walk from the weights of one subject to those of the other, on the rows of the second."""
+    """Loss and exact match at `points` weights on the segment from one subject's to the other's, on
+    the rows of the second. ValueError for two models of different configurations."""
     if start.model.config != end.model.config:
-        raise refuse("interpolate", start.run, f"its model is another one than that of {end.run}")
+        raise refuse(
+            "interpolate", start.run, f"its model has another configuration than that of {end.run}"
+        )
     if end.model.config.sigma:
-        allowed = "false: estimates of its weights are not to be averaged"
+        allowed = "false: the spectral norm estimates in its weights cannot be averaged"
         raise refuse("model.sigma", True, allowed)
     shares = np.linspace(0, 1, points)
     walked = []
     for share in shares.tolist():
         walker = copy.deepcopy(end.model)
         blend(walker, start.model, share)
-        walked.append(forced(end, walker))
+        walked.append(exact_and_loss(end, walker))
     exact, loss = zip(*walked, strict=True)
     above = np.array(loss) - (loss[0] + shares * (loss[-1] - loss[0]))
     return Interpolation(

@@ -1,4 +1,4 @@
-"""A trained model and rows of a probe, from a run folder, and what every layer does with them.
+"""A trained model and rows of a probe, read from a run folder, and what every layer computes.
 
 A run folder is read as data: JSON and safetensors, never code. All in float32 (weights of attention
 in float64), whatever the precision of training.
@@ -29,7 +29,7 @@ from tasks import Batch, Role, Task, refuse
 
 @dataclass(frozen=True)
 class Subject:
-    """A trained model, at a checkpoint such as step-500, and rows of a probe to look at it with."""
+    """A trained model at a checkpoint such as step-500, and rows of a probe to analyse it on."""
 
     run: str
     at: str
@@ -45,9 +45,9 @@ class Subject:
 
 
 class Layer(NamedTuple):
-    """What one layer did with n rows. number: from the bottom. hidden [n,T,D]: what it passed on.
-    The rest only where it is attention: weights [n,H,T,T], and [n,T,H,d] before and after a gate at
-    G1; scores of a gate, [n,T,...]."""
+    """What one layer computed of n rows. number: from the bottom. hidden [n,T,D]: its output.
+    The rest is None unless it is attention: weights [n,H,T,T]; output of the heads before and after
+    a gate at G1 [n,T,H,d]; scores of the gate [n,T,...]."""
 
     number: int
     hidden: Tensor
@@ -106,36 +106,36 @@ def open_run(
 
 
 def first_rows(experiment: Experiment, probe: Probe, rows: int) -> Batch:
-    """The first of the rows that lab.evaluation scores on a probe, as the model is asked them."""
+    """The first `rows` rows that lab.evaluation scores on a probe, as the model reads them."""
     return join(list(questions(experiment, dataclasses.replace(probe, n=rows))))
 
 
 def dependency_mask(subject: Subject, columns: tuple[int, ...] = ()) -> np.ndarray | None:
-    """Which tokens matter to which query: bool [n,T,T], true at [row, i, j] where the token after i
-    is supervised and follows from the one at j. From the task, or the given columns for every
-    supervised token; None where neither tells."""
+    """Tokens on which the next one depends: bool [n,T,T], true at [row, i, j] where the token after
+    i is supervised and depends on the token at j. From the task, or the given columns for every
+    supervised token; None where there are neither."""
     batch = subject.batch
     n, T = batch.tokens.shape
     once = subject.experiment.prompt_repeats == 1
-    found = subject.task.dependencies(batch, subject.probe.length) if once else None
+    mask = subject.task.dependencies(batch, subject.probe.length) if once else None
     if columns:
         outside = [c for c in columns if not 0 <= c < T]
         if outside:
             raise refuse("dependencies", outside[0], f"a column from 0 to {T - 1}")
-        found = np.zeros((n, T, T), np.bool_)
-        found[:, :, list(columns)] = True
-        found &= np.tri(T, dtype=np.bool_)
-    if found is None:
+        mask = np.zeros((n, T, T), np.bool_)
+        mask[:, :, list(columns)] = True
+        mask &= np.tri(T, dtype=np.bool_)
+    if mask is None:
         return None
     supervised = np.isin(batch.roles[:, 1:], (Role.THOUGHT, Role.ANSWER))
-    found[:, :-1] &= supervised[:, :, None]
-    found[:, -1] = False
-    return found
+    mask[:, :-1] &= supervised[:, :, None]
+    mask[:, -1] = False
+    return mask
 
 
 @torch.inference_mode()
 def layers(subject: Subject, rows: slice = slice(None)) -> list[Layer]:
-    """What every layer does with some of the rows, from bottom to top."""
+    """What every layer computes of some of the rows, from bottom to top."""
     model, batch = subject.model, subject.batch
     tokens = torch.from_numpy(np.ascontiguousarray(batch.tokens[rows]))
     given = position_ids(subject.task, model.config, batch)
@@ -154,13 +154,13 @@ def layers(subject: Subject, rows: slice = slice(None)) -> list[Layer]:
     finally:
         for hook in hooks:
             hook.remove()
-    found = []
+    computed = []
     for number, block in enumerate(model.blocks):
         attention: Any = block.mixer
         if not hasattr(attention, "attention_weights"):
-            found.append(Layer(number, passes[number], None, None, None, None))
+            computed.append(Layer(number, passes[number], None, None, None, None))
             continue
         scores = None if attention.gate is None else attention.gate.scores(reads[number])
         weights, before, after = attention.attention_weights(reads[number])
-        found.append(Layer(number, passes[number], weights, before, after, scores))
-    return found
+        computed.append(Layer(number, passes[number], weights, before, after, scores))
+    return computed

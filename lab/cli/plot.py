@@ -54,7 +54,7 @@ def plot(
         paths = dict.fromkeys(path for text in runs for path in resolve_runs(text))
         results = [read_run(path) for path in paths]
         kind = draw.choose(results) if kind == "auto" else kind
-        figure = draw.draw(results, kind, metric)
+        figure = draw.make_figure(results, kind, metric)
         out = out or Path(draw.file_name(results, kind))
         try:
             draw.save(figure, out)

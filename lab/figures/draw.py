@@ -2,8 +2,8 @@
 
 `lab plot RUN...` and the plot.png of every finished run come from here. Runs that differ only in
 their seed are one group (lab.results.groups). Figures fit one column of a paper (3.4 inches, fonts
-of 7 points and more) and read without colour: groups differ in marker and line style too.
-No pyplot, so no state between figures; the same runs give the same bytes.
+of 7 points and more) and can be read without colour: groups differ in marker and line style too.
+Nothing uses pyplot, so figures share no state; the same runs give the same bytes.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.figures.style import METRICS
+from lab.results.files import write_bytes
 from lab.results.groups import Group, groups
 from lab.results.result import Result
 from tasks import refuse
@@ -24,9 +25,7 @@ if TYPE_CHECKING:
 
 KINDS = ("length", "curve", "heatmap", "samples")
 
-
 SUFFIXES = (".png", ".svg")
-
 
 STYLE = {
     "axes.labelsize": 7.5,
@@ -49,11 +48,12 @@ STYLE = {
 }
 
 
-def draw(results: Sequence[Result], kind: str = "auto", metric: str | None = None) -> Figure:
-    """The figure of some runs. kind: one of KINDS, or auto for what the runs have most to show of.
-    metric: exact or answer; without one answer, or exact where evaluations did not decode.
+def make_figure(results: Sequence[Result], kind: str = "auto", metric: str | None = None) -> Figure:
+    """The figure of some runs. kind: one of KINDS, or auto, as `choose` says. metric: exact
+    (teacher- forced exact match) or answer (free-running); None: answer, or exact where evaluations
+    did not decode.
 
-    ValueError when these runs hold nothing of this kind.
+    ValueError when these runs have no data for this kind.
     """
     import matplotlib.style
 
@@ -84,37 +84,35 @@ def choose(results: Sequence[Result]) -> str:
     """The kind for `auto`: a heat map of three or more training ranges on several lengths, accuracy
     against length where a label has several, samples to learn for several groups that were
     evaluated on the way, else the curves of training."""
-    found = groups(results)
-    probes = {(i, s.probe, s.length) for i, g in enumerate(found) for s in g.results[0].scores}
+    grouped = groups(results)
+    probes = {(i, s.probe, s.length) for i, g in enumerate(grouped) for s in g.results[0].scores}
     if len(probes) > len({(i, label) for i, label, _ in probes}):  # a label with two lengths
-        ranges = {g.lengths for g in found}
+        ranges = {g.lengths for g in grouped}
         return "heatmap" if len(ranges) > 2 else "length"
-    if len(found) > 1 and all(any("branch" not in row for row in r.curves) for r in results):
+    if len(grouped) > 1 and all(any("branch" not in row for row in r.curves) for r in results):
         return "samples"
     return "curve"
 
 
 def check(path: Path) -> None:
-    """Turn down a file whose suffix is of no known format."""
+    """ValueError for a file whose suffix is none of SUFFIXES."""
     if path.suffix.lower() not in SUFFIXES:
         raise refuse("--out", str(path), f"a file that ends in {' or '.join(SUFFIXES)}")
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure as its suffix says, .png (200 dots an inch) or .svg; whole or not at all."""
+    """Write a figure in the format of the file's suffix, .png (200 dots an inch) or .svg, whole or
+    not at all. ValueError for another suffix, OSError where the file cannot be written."""
     import io
-    import os
 
     import matplotlib.style
 
     check(path)
     kind = path.suffix.lower()[1:]
-    held, undated = io.BytesIO(), {"Software": None} if kind == "png" else {"Date": None}
+    buffer, undated = io.BytesIO(), {"Software": None} if kind == "png" else {"Date": None}
     with matplotlib.style.context(["default", STYLE]):
-        figure.savefig(held, format=kind, dpi=200, metadata=undated)
-    neighbour = path.with_name(f".{path.name}.{os.getpid()}")
-    neighbour.write_bytes(held.getvalue())
-    os.replace(neighbour, path)
+        figure.savefig(buffer, format=kind, dpi=200, metadata=undated)
+    write_bytes(path, buffer.getvalue())
 
 
 def file_name(results: Sequence[Result], kind: str) -> str:
@@ -125,11 +123,11 @@ def file_name(results: Sequence[Result], kind: str) -> str:
 
 
 def of_run(results: Sequence[Result]) -> Path:
-    """The figure of one experiment's seeds, drawn unless it is there: plot.png in the folder of the
-    run, plot-N-seeds.png in that of the first of N."""
+    """The file of the figure of one experiment's seeds, drawn unless it exists: plot.png in the
+    folder of a single run, plot-N-seeds.png in the folder of the first of N runs."""
     several = len(results) > 1
     name = f"plot-{len(results)}-seeds.png" if several else "plot.png"
     path = Path(results[0].run) / name
     if not path.exists():
-        save(draw(results), path)
+        save(make_figure(results), path)
     return path

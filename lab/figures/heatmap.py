@@ -1,4 +1,4 @@
-"""Train length by test length as a heat map, and samples to learn as bars."""
+"""Accuracy as a heat map: training length by test length."""
 
 from __future__ import annotations
 
@@ -20,25 +20,28 @@ if TYPE_CHECKING:
 PANELS = 9
 
 
-def heatmap(found: list[Group], metric: str | None) -> Figure:
+def heatmap(grouped: list[Group], metric: str | None) -> Figure:
     """Mean accuracy by longest training length (rows) and test length (columns); a panel for each
-    label of probes and each other setting. A step parts longer tests from the training range."""
+    label of probes and each other setting. A step in each row
+    separates the test lengths within the training range from longer ones."""
     from matplotlib.figure import Figure
 
     metric = metric or "answer"
-    trained = sorted({g.lengths for g in found}, key=lambda r: (max(r), r))
+    trained = sorted({g.lengths for g in grouped}, key=lambda r: (max(r), r))
     if len(trained) < 2:
-        says = f"all these runs were trained at {span(trained[0])}; it compares two ranges or more"
-        raise refuse("kind", "heatmap", says)
+        message = (
+            f"all these runs were trained at {span(trained[0])}; it compares two or more ranges"
+        )
+        raise refuse("kind", "heatmap", message)
     cells: dict[tuple[str, str], dict[tuple[int, int], float]] = {}
-    for group in found:
+    for group in grouped:
         for series in by_length(group, metric):
             panel = cells.setdefault((group.label, series.label), {})
             for x, values in zip(series.x.tolist(), series.values, strict=True):
                 panel[trained.index(group.lengths), x] = float(values.mean())
     if len(cells) > PANELS:
-        says = f"these runs fill {len(cells)} panels, {PANELS} are allowed; draw fewer at a time"
-        raise refuse("kind", "heatmap", says)
+        message = f"these runs fill {len(cells)} panels, {PANELS} are allowed; draw fewer at a time"
+        raise refuse("kind", "heatmap", message)
     columns = 1 if len(cells) == 1 else 2 if len(cells) < 5 else 3
     down = -(-len(cells) // columns)
     width = COLUMN if columns == 1 else WIDE
@@ -47,9 +50,9 @@ def heatmap(found: list[Group], metric: str | None) -> Figure:
     grid = [figure.add_subplot(down, columns, i + 1) for i in range(len(cells))]
     for axes, ((other, probe), panel) in zip(grid, cells.items(), strict=True):
         image = _cells(axes, trained, panel, (width - 1.2) / columns)
-        parts = [title(found)] if len(cells) == 1 else []
+        parts = [title(grouped)] if len(cells) == 1 else []
         axes.set_title(", ".join(part for part in [*parts, other, probe] if part), loc="left")
-    over = "" if seeds(found) == "one seed" else f",\nmean of {seeds(found)}"
+    over = "" if seeds(grouped) == "one seed" else f",\nmean of {seeds(grouped)}"
     figure.colorbar(image, ax=grid, pad=0.02, label=METRICS[metric] + over)
     return figure
 

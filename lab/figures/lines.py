@@ -35,88 +35,88 @@ if TYPE_CHECKING:
 DOTS = 10  # seeds up to which each is shown beside the mean
 
 
-def length(found: list[Group], metric: str | None) -> Figure:
+def length(grouped: list[Group], metric: str | None) -> Figure:
     """Accuracy against length, a line for each group and label; the training range is shaded."""
     from matplotlib.figure import Figure
 
     metric = metric or "answer"
-    lines = [by_length(group, metric) for group in found]
+    lines = [by_length(group, metric) for group in grouped]
     tested = sorted({int(x) for of_group in lines for s in of_group for x in s.x})
     if len(tested) < 2:
         raise refuse("kind", "length", f"every probe of these runs has length {tested[0]}")
     figure = Figure(figsize=(COLUMN, 2.1), layout="constrained")
     axes = figure.add_subplot()
-    handles = _draw_all(axes, found, lines)
-    handles += _chance(axes, found, metric) + _trained(axes, found)
+    handles = _draw_all(axes, grouped, lines)
+    handles += _chance(axes, grouped, metric) + _trained(axes, grouped)
     wide = tested[-1] >= 16 * tested[0]
     if wide:
         axes.set_xscale("log", base=2)
-    places = np.log(tested) if wide else np.array(tested)
+    spots = np.log(tested) if wide else np.array(tested)
     ticks = [0]  # tested lengths, as many as have room for their number
-    for i, place in enumerate(places):
-        if place - places[ticks[-1]] >= 0.065 * (places[-1] - places[0]):
+    for i, spot in enumerate(spots):
+        if spot - spots[ticks[-1]] >= 0.065 * (spots[-1] - spots[0]):
             ticks.append(i)
     axes.set_xticks([tested[i] for i in ticks], [str(tested[i]) for i in ticks])
     axes.minorticks_off()
     axes.set(xlabel="length", ylabel=METRICS[metric], ylim=(-0.03, 1.03))
-    axes.set_title(title(found), loc="left")
-    legend(figure, handles, _band(found))
+    axes.set_title(title(grouped), loc="left")
+    legend(figure, handles, _band(grouped))
     return figure
 
 
-def curve(found: list[Group], metric: str | None) -> Figure:
+def curve(grouped: list[Group], metric: str | None) -> Figure:
     """Loss, and accuracy below it, against training rows seen: of the first probe of each label,
     and, for runs that were evaluated only at the end, of the training batches."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import LogLocator, NullFormatter
 
-    told = [evaluations(result) for group in found for result in group.results]
-    on_the_way = any(len(run) > 1 for run in told)
+    seen = [evaluations(result) for group in grouped for result in group.results]
+    on_the_way = any(len(run) > 1 for run in seen)
     if metric is None:
-        decoded = all("answer" in score for run in told for e in run for score in e["scores"])
+        decoded = all("answer" in score for run in seen for e in run for score in e["scores"])
         metric = "answer" if on_the_way and decoded else "exact"
-    lines = [by_rows(group, metric) for group in found]
+    lines = [by_rows(group, metric) for group in grouped]
     figure = Figure(figsize=(COLUMN, 2.9), layout="constrained")
     upper, lower = figure.subplots(2, sharex=True)
-    handles = _draw_all(lower, found, lines) + _branches(lower, found, metric)
+    handles = _draw_all(lower, grouped, lines) + _branches(lower, grouped, metric)
     one_label = len({series.label for of_group in lines for series in of_group}) == 1
-    for i, group in enumerate(found):
+    for i, group in enumerate(grouped):
         style = line_style(i) if one_label else line_style(i, 0)  # as the legend has it
         style |= {"linewidth": 0.9, "markersize": 2.5, "markevery": (i, 12)}
-        style |= {} if len(found) > 1 else {"marker": ""}
+        style |= {} if len(grouped) > 1 else {"marker": ""}
         _draw(upper, logged(group, "loss"), style, f"loss of {group.label}")
         if not on_the_way:
             batches = logged(group, "exact")
             _draw(lower, batches, style | {"marker": ""}, f"batches of {group.label}")
     if not on_the_way:
         handles.append(sample_of("training batches, exact match", color="0.3", linewidth=0.9))
-    handles += _chance(lower, found, metric, flat=True)
+    handles += _chance(lower, grouped, metric, flat=True)
     upper.set(yscale="log", ylabel="loss (nats a token)")
     upper.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
     upper.yaxis.set_major_formatter("{x:g}")
     upper.yaxis.set_minor_formatter(NullFormatter())
-    upper.set_title(title(found), loc="left")
+    upper.set_title(title(grouped), loc="left")
     lower.set(xlabel="training rows seen", ylabel=METRICS[metric], ylim=(-0.03, 1.03))
     lower.xaxis.set_major_formatter(thousands)
-    legend(figure, handles, _band(found))
+    legend(figure, handles, _band(grouped))
     return figure
 
 
-def _draw_all(axes: Axes, found: list[Group], lines: list[list[Series]]) -> list[Artist]:
-    """Every series of every group, and what the legend says of them. One group: a look for each
-    label of probes; several groups: a look for each, and line styles for the labels."""
+def _draw_all(axes: Axes, grouped: list[Group], lines: list[list[Series]]) -> list[Artist]:
+    """Draw every series of every group; return the entries of the legend. One group: a colour and
+    marker for each label of probes; several groups: one for each group, line styles for labels."""
     labels = list(dict.fromkeys(s.label for of_group in lines for s in of_group))
-    both = len(found) > 1 and len(labels) > 1
-    for i, (group, of_group) in enumerate(zip(found, lines, strict=True)):
+    both = len(grouped) > 1 and len(labels) > 1
+    for i, (group, of_group) in enumerate(zip(grouped, lines, strict=True)):
         for series in of_group:
             j = labels.index(series.label)
-            style = line_style(i, j) if both else line_style(i if len(found) > 1 else j)
+            style = line_style(i, j) if both else line_style(i if len(grouped) > 1 else j)
             _draw(axes, series, style, f"{group.label}|{series.label}")
-    if len(found) == 1:
+    if len(grouped) == 1:
         return [sample_of(label, **line_style(j)) for j, label in enumerate(labels)]
     handles = [
         sample_of(group.label, **(line_style(i, 0) if both else line_style(i)))
-        for i, group in enumerate(found)
+        for i, group in enumerate(grouped)
     ]
     if both:
         for j, label in enumerate(labels):
@@ -146,24 +146,24 @@ def _draw(axes: Axes, series: Series, style: dict[str, Any], name: str) -> None:
             axes.plot(series.x, values, color=style["color"], label="_seed", **dot)
 
 
-def _branches(axes: Axes, found: list[Group], metric: str) -> list[Artist]:
-    """Budgets decayed as branches of a run: open marks, as they are other models than the run's."""
+def _branches(axes: Axes, grouped: list[Group], metric: str) -> list[Artist]:
+    """Budgets decayed as branches of a run: open marks, as each is a model of its own."""
     style = {"linestyle": "", "markerfacecolor": "white", "markersize": 5}
     drawn = False
-    for i, group in enumerate(found):
+    for i, group in enumerate(grouped):
         for series in by_rows(group, metric, branches=True)[:1]:
             _draw(axes, series, line_style(i) | style, f"branches of {group.label}")
             drawn = True
     return [sample_of("branch, decayed", **line_style(0) | style)] if drawn else []
 
 
-def _chance(axes: Axes, found: list[Group], metric: str, flat: bool = False) -> list[Artist]:
-    """The best fixed guess of the answer where it is worth a line, against length or, flat, of the
-    first probe. An exact match says more than an answer when it holds a thought: then it has none.
-    """
+def _chance(axes: Axes, grouped: list[Group], metric: str, flat: bool = False) -> list[Artist]:
+    """The accuracy of the best fixed answer where it exceeds 0.005: against length, or, flat, that
+    of the first probe. None for the exact match of rows with a thought, which no fixed answer
+    gets."""
     style: dict[str, Any] = {"color": GREY, "linewidth": 0.9, "linestyle": (0, (1, 1))}
     known: dict[tuple[tuple[int, float], ...], None] = {}
-    for group in found:
+    for group in grouped:
         scores = group.results[0].scores
         for label in {} if metric == "exact" and group.settings["cot"] else labels_of(group, flat):
             known[tuple(sorted((s.length, s.chance) for s in scores if s.probe == label))] = None
@@ -176,21 +176,21 @@ def _chance(axes: Axes, found: list[Group], metric: str, flat: bool = False) -> 
     return [sample_of("best fixed guess", **style)] if known else []
 
 
-def _trained(axes: Axes, found: list[Group]) -> list[Artist]:
-    """Shade the lengths that all groups were trained on; a group that was trained on others has a
-    line where its own end."""
+def _trained(axes: Axes, grouped: list[Group]) -> list[Artist]:
+    """Shade the lengths that all groups were trained on. Where groups differ, a line marks the
+    longest training length of each."""
     from matplotlib.patches import Patch
 
     shade: dict[str, Any] = {"facecolor": "0.9", "edgecolor": "0.75", "linewidth": 0.9}
-    ranges = {g.lengths: None for g in found}
+    ranges = {g.lengths: None for g in grouped}
     low, high = max(min(r) for r in ranges), min(max(r) for r in ranges)
     handles: list[Artist] = []
     if low <= high:
         axes.axvspan(low, high, zorder=0, label="trained", **shade)
-        own = span(found[0].lengths) if len(ranges) == 1 else f"{low}-{high}"
+        own = span(grouped[0].lengths) if len(ranges) == 1 else f"{low}-{high}"
         handles.append(Patch(label=f"trained at {own}", **shade))
     if len(ranges) > 1:
-        for i, group in enumerate(found):
+        for i, group in enumerate(grouped):
             style = {"color": line_style(i)["color"], "linewidth": 0.6, "linestyle": (0, (4, 2))}
             axes.axvline(max(group.lengths), label="end of training", zorder=0, **style)
         grey: dict[str, Any] = {"color": GREY, "linewidth": 0.6, "linestyle": (0, (4, 2))}
@@ -198,10 +198,10 @@ def _trained(axes: Axes, found: list[Group]) -> list[Artist]:
     return handles
 
 
-def _band(found: Sequence[Group]) -> str:
-    counts = {len(g.results) for g in found}
+def _band(grouped: Sequence[Group]) -> str:
+    counts = {len(g.results) for g in grouped}
     if counts == {1}:
         return "Band: 95% Wilson interval over the rows of a probe, one seed."
     dots = " (dots)" if max(counts) <= DOTS else ""
-    text = f"Band: 95% BCa interval of the mean, {seeds(found)}{dots}."
+    text = f"Band: 95% BCa interval of the mean, {seeds(grouped)}{dots}."
     return f"{text} Where there is one seed: Wilson, over rows." if 1 in counts else text

@@ -1,4 +1,4 @@
-"""What figures show, as arrays: accuracy against length and against rows seen, logged losses.
+"""The numbers of figures, as arrays: accuracy against length, accuracy and loss against rows seen.
 
 Every series is of one group, with a band: the 95% BCa interval of the mean over seeds, or, of one
 seed, the Wilson interval over the rows of a probe.
@@ -37,18 +37,18 @@ def by_length(group: Group, metric: str) -> list[Series]:
     """A series for each label of probes: the metric against length."""
     scores, values = group.results[0].scores, np.array(group.values(metric))
     ends = _ends(values, [asdict(s) for s in scores], metric)
-    found = []
+    lines = []
     for label in labels_of(group):
         at = sorted((s.length, i) for i, s in enumerate(scores) if s.probe == label)
         rows = [i for _, i in at]
         x = np.array([x for x, _ in at])
-        found.append(Series(label, x, values[rows], ends[rows, 0], ends[rows, 1]))
-    return found
+        lines.append(Series(label, x, values[rows], ends[rows, 0], ends[rows, 1]))
+    return lines
 
 
 def evaluations(result: Result, branches: bool = False) -> list[dict[str, Any]]:
     """Rows seen and scores of a run's evaluations, the final one last; or those of its branches,
-    which are other models than the run's."""
+    which are models of their own."""
     if branches:
         return [row for row in result.curves if "branch" in row]
     rows = result.steps * result.experiment["train"]["batch"]
@@ -60,7 +60,7 @@ def by_rows(group: Group, metric: str, branches: bool = False) -> list[Series]:
     """A series for the first probe of each label: the metric against training rows seen, at the
     evaluations that all seeds have."""
     runs = [{e["rows"]: e["scores"] for e in evaluations(r, branches)} for r in group.results]
-    found, labels = [], [score.probe for score in group.results[0].scores]
+    lines, labels = [], [score.probe for score in group.results[0].scores]
     for label in labels_of(group):
         at = labels.index(label)
         known = [{x for x, scores in run.items() if metric in scores[at]} for run in runs]
@@ -68,13 +68,13 @@ def by_rows(group: Group, metric: str, branches: bool = False) -> list[Series]:
         if x:
             values = np.array([[run[rows][at][metric] for run in runs] for rows in x])
             ends = _ends(values, [runs[0][rows][at] for rows in x], metric)
-            found.append(Series(label, np.array(x), values, ends[:, 0], ends[:, 1]))
-    return found
+            lines.append(Series(label, np.array(x), values, ends[:, 0], ends[:, 1]))
+    return lines
 
 
 def logged(group: Group, name: str) -> Series:
-    """What training logged every few steps, in POINTS bins at most: loss, or exact of its batches.
-    Steps that not all seeds reached are left out."""
+    """What training logged every few steps: loss, or exact match of its batches. Averaged in POINTS
+    bins at most; steps that some seed did not reach are left out. ValueError without such a log."""
     runs = [dict(_log(result, name)) for result in group.results]
     shared = sorted(set.intersection(*(set(run) for run in runs)))
     if not shared:

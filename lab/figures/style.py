@@ -1,6 +1,6 @@
-"""What all figures share: sizes, the look of a series, the legend below the axes.
+"""What all figures share: sizes, colours and markers of a series, the legend below the axes.
 
-Colours are those of Okabe and Ito (2008), told apart by colour-blind readers too.
+Colours are those of Okabe and Ito (2008), which colour-blind readers can tell apart.
 """
 
 from __future__ import annotations
@@ -18,18 +18,11 @@ if TYPE_CHECKING:
 
 COLUMN, WIDE = 3.4, 7.0  # inches: one column of a paper, and two
 
-
 COLOURS = ("#000000", "#D55E00", "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9")
-
-
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "<", ">")
-
-
 LINES: tuple[Any, ...] = ("-", "--", ":", "-.", (0, (6, 1, 1, 1, 1, 1)), (0, (1, 3)))
 
-
 GREY = "0.55"
-
 
 METRICS = {"exact": "exact match", "answer": "right answers"}
 
@@ -73,19 +66,19 @@ def legend(figure: Figure, handles: Sequence[Artist], caption: str) -> None:
     )
 
 
-def title(found: Sequence[Group]) -> str:
+def title(grouped: Sequence[Group]) -> str:
     """What all groups share in a few words: the experiment's name, and whether it has a thought."""
-    names = {g.settings["name"] for g in found}
-    cot = {g.settings["cot"] for g in found}
+    names = {g.settings["name"] for g in grouped}
+    cot = {g.settings["cot"] for g in grouped}
     parts = [names.pop()] if len(names) == 1 else []
     if len(cot) == 1:
         parts.append("CoT" if cot.pop() else "no CoT")
     return ", ".join(parts)
 
 
-def seeds(found: Sequence[Group]) -> str:
+def seeds(grouped: Sequence[Group]) -> str:
     """How many seeds the groups have: "3 seeds", "2 to 5 seeds", "one seed"."""
-    counts = sorted({len(g.results) for g in found})
+    counts = sorted({len(g.results) for g in grouped})
     if counts == [1]:
         return "one seed"
     return f"{counts[0]} to {counts[-1]} seeds" if len(counts) > 1 else f"{counts[0]} seeds"

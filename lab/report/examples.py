@@ -1,7 +1,8 @@
-"""What a report shows of a model itself: rows that it wrote beside the oracle's, where it looks.
+"""What a report shows of a trained model: rows that it wrote beside the reference, its attention.
 
 The model decodes by itself (lab.evaluation.decode). The first wrong token is the first column after
-the prompt where it differs from the oracle; what comes later may be right for what went before.
+the prompt where the row differs from the reference; later tokens may be right given what the model
+wrote before them.
 """
 
 from __future__ import annotations
@@ -19,36 +20,37 @@ from lab.config import NOTHING, Trusted
 from lab.evaluation.decode import decode
 from tasks import Role, Task
 
-DRAWN = 32  # rows of a probe that are decoded, to choose examples from
+DECODED = 32  # rows of a probe that the model decodes, to choose examples from
 
 
 @dataclass(frozen=True)
 class Example:
-    """Row `number` of a probe, without padding: words and roles of the reference, the words that
-    the model wrote ("" after its end), and the column of its first wrong token, or None."""
+    """Row `number` of a probe, without padding. words, roles: of the reference; written: the words
+    of the model ("" after its end); first_wrong: column of its first wrong token, or None."""
 
     number: int
     words: tuple[str, ...]
     roles: tuple[int, ...]
-    own: tuple[str, ...]
-    wrong: int | None
+    written: tuple[str, ...]
+    first_wrong: int | None
 
 
 @dataclass(frozen=True)
 class Examples:
-    """Some rows of a probe, of `drawn` rows of which the model wrote `right` as the oracle has."""
+    """Some rows of a probe; of `decoded` rows, the model wrote `right` exactly as the reference."""
 
     probe: str
     length: int
-    drawn: int
+    decoded: int
     right: int
     rows: tuple[Example, ...]
 
 
 @dataclass(frozen=True)
 class Maps:
-    """Attention in a row of the first probe: which layers have it, weights [L,H,T,T], the row, and
-    bool [T,T] where the task says that a token matters to a query (None: it does not say)."""
+    """Attention in a row of the first probe. layers: numbers of the L attention layers; weights
+    [L,H,T,T]; dependencies: bool [T,T], the tokens that determine the one after a query, None where
+    the task does not mark them."""
 
     layers: list[int]
     weights: np.ndarray
@@ -58,10 +60,11 @@ class Maps:
 
 @dataclass(frozen=True)
 class RunInspection:
-    """Of one run: its checkpoint, parameters, examples of every probe, measures on the first."""
+    """One run: checkpoint, number of parameters, examples of every probe, and statistics of heads
+    and layers with attention maps, both on the first probe."""
 
     run: str
-    at: str
+    checkpoint: str
     parameters: int
     examples: tuple[Examples, ...]
     findings: AnalysisResult
@@ -69,30 +72,33 @@ class RunInspection:
 
 
 def inspect_run(run: str | Path, number: int, trusted: Trusted = NOTHING) -> RunInspection:
-    """Open a run and look at it, with `number` examples of a probe. ValueError as `open_run`."""
-    subject = open_run(run, rows=DRAWN, trusted=trusted)
-    found = []
+    """Open a run and inspect its model, with `number` examples of each probe. trusted: the files of
+    code that the user named. ValueError as `open_run`."""
+    subject = open_run(run, rows=DECODED, trusted=trusted)
+    by_probe = []
     for probe in subject.experiment.probes:
-        batch = first_rows(subject.experiment, probe, min(DRAWN, probe.n))
+        batch = first_rows(subject.experiment, probe, min(DECODED, probe.n))
         own = dataclasses.replace(subject, probe=probe, batch=batch)
-        found.append(examples(own, number))
+        by_probe.append(examples(own, number))
     layers, weights = attention_maps(subject)
     marks = dependency_mask(subject)
-    row = found[0].rows[0] if found[0].rows and found[0].rows[0].number == 0 else None
+    shown = by_probe[0].rows
+    row = shown[0] if shown and shown[0].number == 0 else None
     row = row or examples(subject, 1).rows[0]
     T = len(row.words)
     return RunInspection(
         run=str(run),
-        at=subject.at,
+        checkpoint=subject.at,
         parameters=sum(p.numel() for p in subject.model.parameters()),
-        examples=tuple(found),
+        examples=tuple(by_probe),
         findings=measure(subject),
         attention_maps=Maps(layers, weights, row, None if marks is None else marks[0, :T, :T]),
     )
 
 
 def examples(subject: Subject, number: int) -> Examples:
-    """The first rows of the subject, and among them a right and a wrong one where there are any."""
+    """The first `number` rows of the subject, a right and a wrong one among them if there are
+    any."""
     batch, task = subject.batch, subject.task
     written = decode(subject.model, task, batch)
     wrong = [first_wrong(batch.tokens[i], batch.roles[i], written[i]) for i in range(len(batch))]
@@ -104,14 +110,16 @@ def examples(subject: Subject, number: int) -> Examples:
 
 
 def first_wrong(tokens: np.ndarray, roles: np.ndarray, written: np.ndarray) -> int | None:
-    """The first column [T] after the prompt at which the model's row is not the reference."""
-    supplied = np.isin(roles, (Role.THOUGHT, Role.ANSWER, Role.TOOL))
-    places = np.flatnonzero(supplied & (tokens != written))
-    return int(places[0]) if len(places) else None
+    """The first column after the prompt where the row the model wrote differs from the reference,
+    None where none does. All arguments [T]."""
+    generated = np.isin(roles, (Role.THOUGHT, Role.ANSWER, Role.TOOL))
+    columns = np.flatnonzero(generated & (tokens != written))
+    return int(columns[0]) if len(columns) else None
 
 
 def _choose(wrong: Sequence[bool], number: int) -> list[int]:
-    """The first rows; the last of them gives way to the first that is unlike all of them."""
+    """The first `number` rows; the last is replaced by the first row of the other kind, right or
+    wrong, if all of them are of one kind."""
     chosen = list(range(min(number, len(wrong))))
     kinds = {wrong[i] for i in chosen}
     if len(chosen) > 1 and len(kinds) == 1 and (not wrong[0]) in wrong:
@@ -128,14 +136,14 @@ def _example(
     wrong: int | None,
 ) -> Example:
     T = int((roles != Role.PAD).sum())
-    told = roles[:T] == Role.PROMPT
-    ends = np.flatnonzero(np.isin(written[:T], task.stop) & ~told)
+    prompt = roles[:T] == Role.PROMPT
+    ends = np.flatnonzero(np.isin(written[:T], task.stop) & ~prompt)
     end = int(ends[0]) + 1 if len(ends) else T
     words = task.words
     return Example(
         number=number,
         words=tuple(words[t] for t in tokens[:T]),
         roles=tuple(roles[:T].tolist()),
-        own=tuple(words[t] if i < end else "" for i, t in enumerate(written[:T])),
-        wrong=wrong,
+        written=tuple(words[t] if i < end else "" for i, t in enumerate(written[:T])),
+        first_wrong=wrong,
     )

@@ -1,136 +1,200 @@
-"""The part of the HTML report on what a model looks at: measures of heads and layers, maps."""
+"""The part of a page on attention and activations: statistics of heads and layers, attention
+maps."""
 
 from __future__ import annotations
 
 import math
-from xml.etree.ElementTree import Element
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from lab.report.examples import Maps, RunInspection
-from lab.report.html import E, add, pixels, table
+from lab.report.sections import Table, Terms
+from lab.report.svg import pixels
 from tasks import Role
 
 SQUARE = 40  # tokens up to which a map shows every query and names every token
-
-
 HEADS = 8  # maps shown
-
-
-LINE, SPAN = 10.0, 300.0  # height of a line, width of a map that has more tokens
-
-
+LINE, SPAN = 10.0, 300.0  # height of a line; width of a map of more than SQUARE tokens
 INK = (46, 134, 193)
 
+HEAD_TERMS = {
+    "entropy": "entropy of the query with the most concentrated attention, as a share of its"
+    " maximum: 0 is all weight on one token, 1 is the same weight on all",
+    "sink": "mean weight on the first token",
+    "dependency_weight": "mean weight on the tokens that determine the next one",
+    "margin": "log odds of that weight, in nats: above 0 it is more than half",
+    "retrieval_score": "share of queries whose heaviest token is one that determines the next one",
+}
+LAYER_TERMS = {
+    "peak": "largest |value| in the output of the layer",
+    "gate": "mean score of the gate",
+    "before": "mean |output| of the heads, before a gate if there is one",
+    "after": "the same after the gate",
+    "below_2": "share of those outputs below 1e-2, after the gate",
+    "below_3": "share of them below 1e-3",
+}
 
-def attention(found: RunInspection) -> list[Element]:
-    """Measures of every head, and maps of some of them."""
-    of = found.findings
-    if not of.heads:
-        mixers = ", ".join(dict.fromkeys(layer.mixer for layer in of.layers))
-        return [E("p", f"No layer is attention ({mixers}): there are no heads to look at.")]
-    marked = of.heads[0].dependency_weight is not None
-    names = ["entropy", "sink"] + (
-        ["dependency_weight", "margin", "retrieval_score"] if marked else []
-    )
-    rows = [
-        [f"{h.layer}.{h.head}", *(_number(getattr(h, name)) for name in names)] for h in of.heads
-    ]
-    measures = (
-        f"Heads as layer.head, on {of.rows} rows of {of.probe} (length {of.length}). entropy: of"
-        " the sharpest query, 0 one token alone, 1 all alike. sink: weight on the first token."
-    )
+
+@dataclass(frozen=True)
+class Rectangle:
+    """A rectangle of an SVG image, in its units."""
+
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+@dataclass(frozen=True)
+class Label:
+    """A token beside a map. turned: it runs upwards."""
+
+    text: str
+    x: float
+    y: float
+    turned: bool = False
+
+
+@dataclass(frozen=True)
+class Map:
+    """The attention of one head as an SVG image of a width and height. image: the weights as the
+    data URI of a PNG, drawn in `place`; rem: largest width on the page."""
+
+    name: str
+    alt: str
+    width: float
+    height: float
+    rem: float
+    image: str
+    place: Rectangle
+    queries: tuple[Label, ...]
+    keys: tuple[Label, ...]
+    marks: tuple[Rectangle, ...]
+
+
+@dataclass(frozen=True)
+class Attention:
+    """What a page shows of the heads and layers of one run. Without attention `mixers` names the
+    mixers it has instead, and there are no heads and maps."""
+
+    name: str
+    mixers: str
+    intro: str
+    head_terms: Terms
+    heads: Table | None
+    maps_intro: str
+    maps: tuple[Map, ...]
+    large: bool
+    layers_intro: str
+    layer_terms: Terms
+    layers: Table
+
+
+def attention(name: str, inspection: RunInspection) -> Attention:
+    """The statistics of every head and layer, and maps of the HEADS heads that attend most to the
+    tokens that determine the next one, or, where the task does not mark them, of the sharpest."""
+    result, maps = inspection.findings, inspection.attention_maps
+    marked = bool(result.heads) and result.heads[0].dependency_weight is not None
+    names = [n for n in HEAD_TERMS if marked or n in ("entropy", "sink")]
+    order = sorted(result.heads, key=lambda h: h.entropy or 0.0)
     if marked:
-        measures += (
-            " dependency weight: weight on the tokens that the next one follows from; margin: its lead over"
-            " all others in nats; retrieval score: how often one of them is the heaviest."
-        )
-    order = sorted(of.heads, key=lambda h: h.entropy or 0.0)
-    if marked:
-        order = sorted(of.heads, key=lambda h: h.dependency_weight or 0.0, reverse=True)
+        order = sorted(result.heads, key=lambda h: h.dependency_weight or 0.0, reverse=True)
     chosen = sorted((h.layer, h.head) for h in order[:HEADS])
-    T = len(found.attention_maps.row.words)
-    figures = [_map(found.attention_maps, layer, head) for layer, head in chosen]
-    says = (
-        f"Where the tokens of row {found.attention_maps.row.number} look: each line of a map is a token, and"
-        " a column has the stronger colour the more of its weight it gets (square root)."
+    rows = [[f"{h.layer}.{h.head}", *_numbers(h, names)] for h in result.heads]
+    large = len(maps.row.words) > SQUARE
+    return Attention(
+        name=name,
+        mixers=", ".join(dict.fromkeys(layer.mixer for layer in result.layers)),
+        intro=f"Statistics of every head (layer.head, counted from 0) on {result.rows} rows of"
+        f" {result.probe} (length {result.length}).",
+        head_terms=tuple((_plain(n), HEAD_TERMS[n]) for n in names),
+        heads=Table("Heads", ("head", *map(_plain, names)), rows) if rows else None,
+        maps_intro=_maps_intro(maps.row.number, large, marked, len(result.heads)),
+        maps=tuple(attention_map(maps, layer, head) for layer, head in chosen),
+        large=large,
+        layers_intro=f"Statistics of every layer. Mean peak over layers: {result.activation:.3g}.",
+        **_layers(inspection),
     )
-    says += " Only tokens after which the model is asked are shown." if T > SQUARE else ""
-    says += " Framed: what the next token follows from." if marked else ""
-    says += f" {HEADS} of {len(of.heads)} heads." if len(of.heads) > HEADS else ""
-    size = "maps large" if T > SQUARE else "maps"
-    return [
-        E("p", measures, class_="soft"),
-        table(["head", *names], rows, "Heads"),
-        E("p", says, class_="soft"),
-        E("div", *figures, class_=size),
-    ]
+
+
+def _maps_intro(row: int, large: bool, marked: bool, heads: int) -> str:
+    text = (
+        f"Attention in row {row} of the examples: each line is the token that attends (query), each"
+        " column a token that it attends to (key). The stronger the colour, the larger the weight"
+        " (square root)."
+    )
+    if large:
+        text += " Only queries after which the model must write a token are shown."
+    if marked:
+        text += " Framed: the tokens that determine the next one."
+    if heads > HEADS:
+        text += f" {HEADS} of {heads} heads are shown."
+    return text
+
+
+def _layers(inspection: RunInspection) -> dict[str, Any]:
+    layers = inspection.findings.layers
+    names = [n for n in LAYER_TERMS if any(getattr(layer, n) is not None for layer in layers)]
+    rows = [[f"{layer.layer} {layer.mixer}", *_numbers(layer, names)] for layer in layers]
+    return {
+        "layer_terms": tuple((_plain(n), LAYER_TERMS[n]) for n in names),
+        "layers": Table("Layers", ("layer", *map(_plain, names)), rows),
+    }
+
+
+def _plain(name: str) -> str:
+    """The name of a field as the heading of a column."""
+    return {"below_2": "below 1e-2", "below_3": "below 1e-3"}.get(name, name.replace("_", " "))
+
+
+def _numbers(statistics: object, names: Sequence[str]) -> list[str]:
+    return [_number(getattr(statistics, name)) for name in names]
 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}" if math.isfinite(value) else "−∞"
 
 
-def _map(found: Maps, layer: int, head: int) -> Element:
-    """One map as an svg of pixels, its tokens beside and above it where they fit."""
-    row, large = found.row, len(found.row.words) > SQUARE
+def attention_map(maps: Maps, layer: int, head: int) -> Map:
+    """One head's map, with the tokens beside it, and above it where they fit."""
+    row, large = maps.row, len(maps.row.words) > SQUARE
     T = len(row.words)
-    asked = [t - 1 for t in range(1, T) if row.roles[t] in (Role.THOUGHT, Role.ANSWER)]
-    queries = asked[:SQUARE] if large else list(range(T))
-    columns = queries[-1] + 1  # none sees a later one
-    weights = found.weights[found.layers.index(layer), head][queries, :columns]
+    supervised = [t - 1 for t in range(1, T) if row.roles[t] in (Role.THOUGHT, Role.ANSWER)]
+    queries = supervised[:SQUARE] if large else list(range(T))
+    columns = queries[-1] + 1  # no query attends to a later one
+    weights = maps.weights[maps.layers.index(layer), head][queries, :columns]
     wide = SPAN / columns if large else LINE
     longest = max(map(len, row.words))
+    upright = longest < 3
     left = 6.0 * longest + 4
-    top = 2.0 if large else 13.0 if longest < 3 else left
+    top = 2.0 if large else 13.0 if upright else left
     width, height = columns * wide, len(queries) * LINE
-    svg = E(
-        "svg",
-        viewBox=f"0 0 {left + width + 1:g} {top + height + 1:g}",
-        role="img",
-        aria_label=f"Layer {layer}, head {head}: weights of {len(queries)} tokens on {columns}.",
+    marks = (
+        ()
+        if maps.dependencies is None
+        else np.argwhere(maps.dependencies[queries, :columns]).tolist()
     )
-    place = _numbers(x=left, y=top, width=width, height=height)
-    add(svg, E("rect", class_="frame", **place))
-    shown = pixels(np.sqrt(weights), INK)
-    add(svg, E("image", href=shown, preserveAspectRatio="none", **place))
-    for line, query in enumerate(queries):
-        y = top + line * LINE
-        add(svg, E("text", row.words[query], class_="line", **_numbers(x=left - 3, y=y + 8)))
-        marks = (
-            [] if found.dependencies is None else np.flatnonzero(found.dependencies[query]).tolist()
-        )
-        for column in marks:
-            place = _numbers(x=left + column * wide, y=y, width=wide, height=LINE)
-            add(svg, E("rect", class_="mark", **place))
-    for column in range(0 if large else columns):
-        x = left + (column + 0.5) * wide
-        if longest < 3:
-            label = E("text", row.words[column], class_="column", **_numbers(x=x, y=top - 3))
-        else:
-            turn = f"translate({x + 3:g} {top - 3:g}) rotate(-90)"
-            label = E("text", row.words[column], transform=turn)
-        add(svg, label)
-    widest = f"max-width: {2 * (left + width) / 16:.1f}rem"
-    return E("figure", svg, E("figcaption", f"layer {layer}, head {head}"), style=widest)
-
-
-def _numbers(**values: float) -> dict[str, str]:
-    return {name: f"{value:g}" for name, value in values.items()}
-
-
-def layers(found: RunInspection) -> list[Element]:
-    """Activations and gates by layer."""
-    of = found.findings
-    names = ["peak", "gate", "before", "after", "below_2", "below_3"]
-    names = [n for n in names if any(getattr(layer, n) is not None for layer in of.layers)]
-    rows = [
-        [f"{layer.layer} {layer.mixer}", *(_number(getattr(layer, n)) for n in names)]
-        for layer in of.layers
-    ]
-    says = f"peak: largest |hidden| that a layer passes on, {of.activation:.3g} on average."
-    if "before" in names:
-        says += " before, after: mean |output| of its heads before and after a gate, and the shares"
-        says += " of it below 1e-2 and 1e-3."
-    heads = ["layer", *(name.replace("_", " 1e-") for name in names)]
-    return [E("p", says, class_="soft"), table(heads, rows, "Layers")]
+    keys = tuple(
+        Label(row.words[c], left + (c + 0.5) * wide + (0 if upright else 3), top - 3, not upright)
+        for c in range(0 if large else columns)
+    )
+    return Map(
+        name=f"layer {layer}, head {head}",
+        alt=f"Layer {layer}, head {head}: weights of {len(queries)} tokens on {columns}.",
+        width=left + width + 1,
+        height=top + height + 1,
+        rem=2 * (left + width) / 16,
+        image=pixels(np.sqrt(weights), INK),
+        place=Rectangle(left, top, width, height),
+        queries=tuple(
+            Label(row.words[query], left - 3, top + line * LINE + 8)
+            for line, query in enumerate(queries)
+        ),
+        keys=keys,
+        marks=tuple(
+            Rectangle(left + column * wide, top + line * LINE, wide, LINE) for line, column in marks
+        ),
+    )

@@ -5,25 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lab.report import words
-from lab.report.page import _title
 from lab.results.groups import Group, groups
 from lab.results.result import Result
+from lab.results.words import share
 
 
 def text(results: Sequence[Result]) -> str:
-    """Question, verdict and probes as Markdown."""
-    from lab.report.html import clean
-
-    found = groups(results)
-    lines = [f"# {_title(found)}", "", words.question(found)]
-    for group in found:
+    """Question, verdict, probes and facts of each group of runs as Markdown."""
+    grouped = groups(results)
+    lines = [f"# {words.title(grouped)}", "", words.question(grouped)]
+    for group in grouped:
         verdict = words.verdict(group)
         name = f"{group.label}: " if group.label else ""
         lines += ["", f"**{name}{verdict.headline}**", ""]
         lines += [f"- {sentence}" for sentence in verdict.sentences]
         lines += ["", *_table(group), ""]
-        lines += [f"- {name}: {says}" for name, says in words.facts(group).items()]
-    return clean("\n".join(lines))
+        lines += [f"- {name}: {text}" for name, text in words.facts(group).items()]
+    return words.clean("\n".join(lines))
 
 
 def _table(group: Group) -> list[str]:
@@ -37,10 +35,10 @@ def _table(group: Group) -> list[str]:
         cells = (
             score.probe.replace("|", "\\|"),
             str(score.length),
-            words.figure(sum(s.exact for s in own) / len(own)),
+            share(sum(s.exact for s in own) / len(own)),
             f"{low:.3f} to {high:.3f}",
-            words.figure(sum(s.answer for s in own) / len(own)),
-            words.figure(score.chance),
+            share(sum(s.answer for s in own) / len(own)),
+            share(score.chance),
             words.solved(group, number),
         )
         lines.append("| " + " | ".join(cells) + " |")

@@ -1,54 +1,104 @@
-"""The report of some runs: one page of HTML that needs nothing else, or the same in short as text.
+"""The report of some runs as one page of HTML that needs no other file.
 
-What was asked, the verdict in words, figures with bands, the table of probes, rows that the model
-wrote beside the oracle's with the first wrong token marked, where its heads look, configuration and
-environment. Everything is read from the run folders: scores and curves from result.json and
-metrics.jsonl, examples and attention from the checkpoint. Nothing in a folder is executed, and what
-it says is only ever text on the page, whose policy forbids scripts and requests.
+Question, verdict in words, figures with bands, the table of probes, rows that the model wrote
+beside the reference with the first wrong token marked, attention, configuration and environment.
+All of it is read from the run folders: scores and curves from result.json and metrics.jsonl,
+examples and attention from the checkpoint. Nothing in a folder is executed. Its texts are escaped
+by the templates (lab/report/templates), and the page's policy forbids scripts and requests.
 
-Runs that differ only in their seed are one group (lab.results.groups). Of each group, MODELS at
-most, the model of the first seed is looked at, and rows of the worst seed are shown too.
+Runs that differ only in their seed are one group (lab.results.groups). Of the first MODELS groups,
+the model of the first seed is inspected, and that of the worst seed for its rows.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
-from typing import Any
-from xml.etree.ElementTree import Element
+from typing import TYPE_CHECKING, Any
 
 from lab.config import NOTHING, Trusted
 from lab.report import words
 from lab.results.groups import Group, groups
 from lab.results.result import Result
 
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+    from lab.report.examples import Examples
+    from lab.report.heads import Attention
+
 MODELS = 4
 
 
+@dataclass(frozen=True)
+class Inspected:
+    """A sentence on a model that was inspected, and its examples by probe; or why it was not."""
+
+    sentence: str
+    examples: tuple[Examples, ...] = ()
+
+
 def html(results: Sequence[Result], number: int = 3, trusted: Trusted = NOTHING) -> str:
-    """The page. number: examples of each probe; 0 leaves the models alone. trusted: the files
-    of code that the user named."""
+    """The page, as ASCII. number: examples of each probe; 0 leaves the models alone. trusted: the
+    files of code that the user named."""
     from lab import __version__
     from lab.report import sections
-    from lab.report.html import E, page
-    from lab.report.style import STYLE
 
-    found = groups(results)
-    title = _title(found)
-    body = [
-        E("h1", title),
-        E("p", words.question(found), class_="lead"),
-        sections.facts(found),
-        *_section("Verdict", sections.verdicts(found)),
-        *_section("Curves", sections.curves(results)),
-        *_section("Probes", sections.probes(found)),
-        *(_looks(found, number, trusted) if number else []),
-        *_section("Configuration", sections.configuration(found, _defaults(found))),
-        *_section("Environment", [sections.environment(results)]),
-        E("footer", f"Written by lab {__version__} from {len(results)} run folders."),
-    ]
-    return page(title, STYLE, [E("main", *body)])
+    grouped = groups(results)
+    terms, scores = sections.probes(grouped)
+    models, attention = _inspect(grouped, number, trusted) if number else ([], [])
+    defaults = _defaults(grouped)
+    *changed, settings = sections.configuration(grouped, defaults)
+    return render(
+        title=words.title(grouped),
+        question=words.question(grouped),
+        facts=sections.facts(grouped),
+        verdicts=sections.verdicts(grouped),
+        figures=sections.figures(results),
+        terms=terms,
+        scores=scores,
+        inspected=bool(number),
+        roles=sections.roles([one for model in models for one in model.examples]),
+        models=models,
+        left_out=f"Only the first {MODELS} of {len(grouped)} settings are shown."
+        if len(grouped) > MODELS
+        else "",
+        attention=attention,
+        changed=changed[0] if changed else None,
+        name=str(grouped[0].settings["name"]),
+        settings=settings,
+        environment=sections.environment(results),
+        footer=f"Written by lab {__version__} from {len(results)} run"
+        f" folder{'s' if len(results) > 1 else ''}.",
+    )
+
+
+def render(**data: Any) -> str:
+    """The template page.html.jinja with its data, as ASCII without control characters."""
+    style = (resources.files("lab.report") / "style.css").read_text("ascii")
+    text = templates().get_template("page.html.jinja").render(style=style, **data)
+    return words.clean(text).encode("ascii", "xmlcharrefreplace").decode()
+
+
+def templates() -> Environment:
+    """The templates of lab/report/templates: they escape every text, and refuse unknown names."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    from lab.report.sections import example_row
+
+    environment = Environment(
+        loader=PackageLoader("lab.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["g"] = lambda value: f"{value:g}"
+    environment.filters["example_row"] = example_row
+    return environment
 
 
 def file_name(results: Sequence[Result]) -> str:
@@ -58,80 +108,52 @@ def file_name(results: Sequence[Result]) -> str:
     return re.sub(r"[^\w-]+", "-", name) + "-report.html"  # a name from a folder is no path
 
 
-def _title(found: Sequence[Group]) -> str:
-    names = ", ".join(dict.fromkeys(str(group.settings["name"]) for group in found))
-    seeds = sum(len(group.results) for group in found)
-    several = f", {len(found)} settings" if len(found) > 1 else ""
-    return f"{names}: {seeds} run{'s' if seeds > 1 else ''}{several}"
-
-
-def _section(title: str, parts: Sequence[Element]) -> list[Element]:
-    from lab.report.html import E
-
-    return [E("section", E("h2", title), *parts)]
-
-
-def _looks(found: Sequence[Group], number: int, trusted: Trusted) -> list[Element]:
-    """Examples and attention of the first seed of each group."""
-    from lab.report import heads, sections
+def _inspect(
+    grouped: Sequence[Group], number: int, trusted: Trusted
+) -> tuple[list[Inspected], list[Attention]]:
+    """Examples of the first and the worst seed of each group, attention of the first."""
+    from lab.report import heads
     from lab.report.examples import inspect_run
-    from lab.report.html import E
 
-    rows: list[Element] = []
-    looks: list[Element] = []
-    names = words.names(found)
-    for group in found[:MODELS]:
-        for place, result in enumerate(_shown(group)):
+    models: list[Inspected] = []
+    attention: list[Attention] = []
+    names = words.short_names(grouped)
+    for group in grouped[:MODELS]:
+        for order, result in enumerate(_first_and_worst(group)):
             seed = f"seed {result.experiment['train']['seed']}"
             name = ", ".join(part for part in (names[group.label], seed) if part)
             try:
-                seen = inspect_run(result.run, number, trusted)
+                run = inspect_run(result.run, number, trusted)
             except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
-                says = f"{name}: the model cannot be looked at: {error}"
-                rows.append(E("p", says, class_="soft"))
+                models.append(Inspected(f"{name}: the model cannot be inspected: {error}"))
                 continue
-            says = f"{name}: {Path(result.run).name} at {seen.at}, {seen.parameters:,} parameters"
-            rows += [E("p", says), *sections.all_examples(seen.examples)]
-            if not place:
-                parts = [*heads.attention(seen), *heads.layers(seen)]
-                looks += [E("h3", name), *parts]
-    if len(found) > MODELS:
-        rows.append(E("p", f"Only the first {MODELS} of {len(found)} settings.", class_="soft"))
-    roles = _roles(rows)
-    legend = [sections.legend(roles)] if roles else []
-    return [
-        *_section("Examples", [*legend, *rows]),
-        *(_section("What the model looks at", looks) if looks else []),
-    ]
+            sentence = (
+                f"{name}: run {Path(result.run).name}, checkpoint {run.checkpoint},"
+                f" {run.parameters:,} parameters"
+            )
+            models.append(Inspected(sentence, run.examples))
+            if not order:
+                attention.append(heads.attention(name, run))
+    return models, attention
 
 
-def _shown(group: Group) -> list[Result]:
+def _first_and_worst(group: Group) -> list[Result]:
     """The run of the first seed, and that of the worst on the first probe if it is worse."""
     worst = min(group.results, key=lambda result: result.scores[0].exact)
     first = group.results[0]
     return [first] if worst.scores[0].exact == first.scores[0].exact else [first, worst]
 
 
-def _roles(rows: Sequence[Element]) -> list[int]:
-    """The roles that some examples have."""
-    from lab.report.sections import KINDS
-
-    shown = {
-        word for row in rows for cell in row.iter("span") for word in cell.get("class", "").split()
-    }
-    return [role for role, kind in KINDS.items() if kind in shown]
-
-
-def _defaults(found: Sequence[Group]) -> dict[str, Any] | None:
+def _defaults(grouped: Sequence[Group]) -> dict[str, Any] | None:
     """The JSON of the experiment as `lab run NAME` has it; None where the lab has no such one, or
     the groups are of several."""
     import tasks
     from lab import registry
     from lab.experiments._any import for_task
 
-    names = {group.settings["name"] for group in found}
+    names = {group.settings["name"] for group in grouped}
     name = names.pop()
-    if names or any("source" in group.settings for group in found):
+    if names or any("source" in group.settings for group in grouped):
         return None
     if name in registry.names("experiments"):
         return dict(registry.load("experiments", name)().to_json())

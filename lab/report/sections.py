@@ -1,171 +1,195 @@
-"""The sections of the HTML report: tables, examples, maps of attention, configuration."""
+"""The sections of a page as plain data for its templates: verdicts, tables, examples, settings.
+
+Every text here may come from a stranger's run folder. The templates escape all of it; only figures
+(lab.report.svg) are markup.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
-from xml.etree.ElementTree import Element
-
-import numpy as np
 
 from lab.report import words
 from lab.report.examples import Example, Examples
-from lab.report.html import E, add, picture, table
 from lab.results.groups import Group, settings, span
 from lab.results.result import Result
+from lab.results.words import share
 from tasks import Role
 
 KINDS = {Role.PROMPT: "prompt", Role.THOUGHT: "thought", Role.ANSWER: "answer", Role.TOOL: "tool"}
-
 
 FIGURES = {
     "length": "Accuracy against length",
     "curve": "Loss and accuracy against training rows seen",
     "heatmap": "Accuracy by training length and test length",
-    "samples": "Training rows until each group was learned",
+    "samples": "Training rows until each group learned the first probe",
 }
-
 
 MOST = 160  # tokens of an example that are shown
 
+Terms = tuple[tuple[str, str], ...]  # a term and its definition
 
-def verdicts(found: Sequence[Group]) -> list[Element]:
-    """What came of each group, in words."""
-    parts, names = [], words.names(found)
-    for group in found:
+
+@dataclass(frozen=True)
+class Table:
+    """A table with a caption. The first text_columns columns are text, the others numbers. wide:
+    its texts may be long."""
+
+    caption: str
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    text_columns: int = 1
+    wide: bool = False
+
+
+@dataclass(frozen=True)
+class Figure:
+    """svg: markup of a figure, None where it cannot be drawn; note: why not."""
+
+    svg: str | None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Token:
+    """A token of an example. kind: its role; written: what the model wrote in its place, None in
+    the prompt; first_wrong, differs: it is the first wrong one, it is not the reference."""
+
+    word: str
+    kind: str
+    written: str | None
+    first_wrong: bool
+    differs: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """An example: a sentence on it, and its tokens in stretches with the number left out before."""
+
+    sentence: str
+    stretches: tuple[tuple[int, tuple[Token, ...]], ...]
+
+
+def verdicts(grouped: Sequence[Group]) -> list[words.Headline]:
+    """The verdict of each group, its name in front where there are several."""
+    verdicts, names = [], words.short_names(grouped)
+    for group in grouped:
         verdict, name = words.verdict(group), names[group.label]
-        headline = f"{name}: {verdict.headline}" if name else verdict.headline.capitalize()
-        lines = [E("p", sentence[:1].upper() + sentence[1:]) for sentence in verdict.sentences]
-        parts.append(
-            E("div", E("p", headline, class_="headline"), *lines, class_=f"verdict {verdict.kind}")
-        )
-    return parts
+        headline = f"{name}: {verdict.headline}" if name else _capital(verdict.headline)
+        sentences = tuple(map(_capital, verdict.sentences))
+        verdicts.append(words.Headline(verdict.kind, headline, sentences))
+    return verdicts
 
 
-def facts(found: Sequence[Group]) -> Element:
-    """The experiments in words, what they share said once."""
-    names, rows = words.names(found), E("dl")
-    if len(found) > 1:
-        told = [name if name == label else f"{name}: {label}" for label, name in names.items()]
-        add(rows, E("dt", "Compared"), E("dd", E("ul", *(E("li", text) for text in told))))
-    every = {names[group.label]: words.facts(group) for group in found}
-    for what in next(iter(every.values())):
-        says: dict[str, list[str]] = {}
-        for name, one in every.items():
-            says.setdefault(one[what], []).append(name)
-        items = (E("li", f"{', '.join(who)}: {text}") for text, who in says.items())
-        add(rows, E("dt", what), E("dd", *says if len(says) == 1 else [E("ul", *items)]))
-    return rows
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
-def curves(results: Sequence[Result]) -> list[Element]:
-    """The figures of lab.figures that these runs have something for."""
-    from lab.figures import draw
+def facts(grouped: Sequence[Group]) -> list[tuple[str, list[str]]]:
+    """The experiments in words, (name, texts): one text where all groups share it."""
+    names = words.short_names(grouped)
+    facts = []
+    if len(grouped) > 1:
+        of_group = [n if n == label else f"{n}: {label}" for label, n in names.items()]
+        facts.append(("Compared", of_group))
+    every = {names[group.label]: words.facts(group) for group in grouped}
+    for name in next(iter(every.values())):
+        who: dict[str, list[str]] = {}
+        for group_name, own in every.items():
+            who.setdefault(own[name], []).append(group_name)
+        shared = len(who) == 1
+        texts = [t if shared else f"{', '.join(groups)}: {t}" for t, groups in who.items()]
+        facts.append((name, texts))
+    return facts
+
+
+def figures(results: Sequence[Result]) -> list[Figure]:
+    """The figures of lab.figures for which these runs have data."""
+    from lab.figures import choose, make_figure
+    from lab.report.svg import inline_svg
 
     drawn = []
-    for kind in dict.fromkeys([draw.choose(results), "curve"]):
+    for kind in dict.fromkeys([choose(results), "curve"]):
         alt = f"{FIGURES[kind]}. The table of probes has the final values."
         try:
-            drawing, greys = draw.draw(results, kind), kind != "heatmap"  # it has words on greys
-            shown = picture(drawing, alt, f"{kind}-", draw.STYLE, greys)
+            greys = kind != "heatmap"  # the numbers in its cells need the colours behind them
+            svg = inline_svg(make_figure(results, kind), alt, f"{kind}-", greys)
         except (KeyError, TypeError, ValueError) as error:
-            drawn.append(E("p", f"No figure of kind {kind}: {error}", class_="soft"))
+            drawn.append(Figure(None, f"No figure of kind {kind}: {error}"))
             continue
-        drawn.append(E("figure", shown))
-    return [E("div", *drawn, class_="figures")]
+        drawn.append(Figure(svg))
+    return drawn
 
 
-def probes(found: Sequence[Group]) -> list[Element]:
-    """A row per group and probe, and what its columns mean."""
-    results = [result for group in found for result in group.results]
-    several, thought = (
-        len(found) > 1,
-        any(s.valid_thought is not None for r in results for s in r.scores),
-    )
+def probes(grouped: Sequence[Group]) -> tuple[Terms, Table]:
+    """A row for each group and probe, and the definitions of its columns."""
+    results = [result for group in grouped for result in group.results]
+    several = len(grouped) > 1
+    thought = any(s.valid_thought is not None for r in results for s in r.scores)
     on_the_way = any(result.curves for result in results)
-    heads = (["runs"] if several else []) + ["probe", "length", "rows", "exact", "95%"]
-    heads += ["answer", "chance"] + (["thought", "wrong at"] if thought else []) + ["solved"]
-    heads += ["rows to learn"] if on_the_way else []
-    rows, names = [], words.names(found)
-    for group in found:
+    names, rows = words.short_names(grouped), []
+    for group in grouped:
         for number, score in enumerate(group.results[0].scores):
             own = [result.scores[number] for result in group.results]
             low, high = words.interval(own, "exact")
-            row = ([names[group.label]] if several else []) + [
-                score.probe,
-                str(score.length),
-                f"{score.n:,}",
-            ]
-            row += [words.figure(_mean([s.exact for s in own])), f"{low:.3f} to {high:.3f}"]
-            row += [words.figure(_mean([s.answer for s in own])), words.figure(score.chance)]
+            row = {"runs": names[group.label]} if several else {}
+            row |= {"probe": score.probe, "length": str(score.length), "rows": f"{score.n:,}"}
+            row |= {"exact": share(_mean([s.exact for s in own]))}
+            row |= {"95%": f"{low:.3f} to {high:.3f}"}
+            row |= {"answer": share(_mean([s.answer for s in own])), "chance": share(score.chance)}
             if thought:
-                row.append(words.figure(_mean([s.valid_thought for s in own])))
                 error = _mean([s.first_error for s in own])
-                row.append("-" if error is None else f"{error:.0f}")
-            row.append(words.solved(group, number))
-            rows.append(row + ([words.learned(group, number)] if on_the_way else []))
-    over = "BCa over seeds" if len(found[0].results) > 1 else "Wilson over rows"
-    says = (
-        f"exact: every supervised token right, earlier ones given (95% interval, {over}). answer:"
-        " right when the model writes by itself; chance: the best fixed guess. solved: seeds whose"
-        f" exact reaches {found[0].settings['train.threshold']:g}."
-    )
-    if thought:
-        says += " thought: right to the last token; wrong at: median first wrong token of it."
-    if on_the_way:
-        says += " rows to learn: of each seed, to the first evaluation that reaches it."
-    scores = table(heads, rows, "Scores of every probe", left=2 if several else 1)
-    return [E("p", says, class_="soft"), scores]
+                row["thought"] = share(_mean([s.valid_thought for s in own]))
+                row["first error"] = "-" if error is None else f"{error:.0f}"
+            row["solved"] = words.solved(group, number)
+            if on_the_way:
+                row["rows to learn"] = words.learned(group, number)
+            rows.append(row)
+    heads = list(rows[0])
+    cells = [list(row.values()) for row in rows]
+    table = Table("Scores of every probe", heads, cells, text_columns=2 if several else 1)
+    terms = _terms(grouped)
+    return tuple((name, terms[name]) for name in heads if name in terms), table
+
+
+def _terms(grouped: Sequence[Group]) -> dict[str, str]:
+    threshold = f"{grouped[0].settings['train.threshold']:g}"
+    several = len(grouped[0].results) > 1
+    return {
+        "exact": "share of rows in which the model predicts every supervised token, given the right"
+        " tokens before it" + (" (mean over seeds)" if several else ""),
+        "95%": "interval of exact: " + ("BCa over seeds" if several else "Wilson, over rows"),
+        "answer": "share of rows whose answer is right when the model writes thought and answer by"
+        " itself",
+        "chance": "share that the best fixed answer would get right",
+        "thought": "share of rows in which the thought that the model writes is right to its end",
+        "first error": "median position of the first wrong token of a thought, counted from 0",
+        "solved": f"seeds whose exact reaches {threshold}",
+        "rows to learn": f"training rows of each seed until an evaluation first had exact"
+        f" {threshold} or more; > where none had",
+    }
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
+    return sum(known) / len(known) if known else None
 
 
-def legend(roles: Sequence[int]) -> Element:
-    """What the colours of tokens mean."""
-    shown = [E("span", KINDS[Role(role)], class_=f"token {KINDS[Role(role)]}") for role in roles]
-    says = " above, the oracle; below, what the model wrote. "
-    return E("p", *shown, says, E("mark", "x"), " its first wrong token", class_="legend soft")
-
-
-def all_examples(found: Sequence[Examples]) -> list[Element]:
-    """Some rows of every probe, those between the first and the last one folded up."""
-    parts = [_examples(one) for one in found]
-    if len(parts) <= 2:
-        return parts
-    says = f"Rows of the {len(parts) - 2} probes between"
-    return [parts[0], E("details", E("summary", says), *parts[1:-1]), parts[-1]]
-
-
-def _examples(found: Examples) -> Element:
-    """Some rows of one probe."""
-    says = f"{found.right} of the first {found.drawn} rows are the oracle's, token by token."
-    whole = E(
-        "section", E("h3", f"{found.probe}, length {found.length}"), E("p", says, class_="soft")
-    )
-    for row in found.rows:
-        add(whole, _example(row))
-    return whole
-
-
-def _example(row: Example) -> Element:
-    if row.wrong is None:
-        says = f"Row {row.number}: right."
+def example_row(row: Example) -> Row:
+    """An example, of which at most MOST tokens are shown."""
+    if row.first_wrong is None:
+        sentence = f"Row {row.number}: right."
     else:
-        own = row.own[row.wrong] or "nothing"
-        wanted = row.words[row.wrong]
-        says = f"Row {row.number}: first wrong at token {row.wrong}, {own} instead of {wanted}."
-    line, seen = E("div", class_="row"), 0
+        at, reference = row.first_wrong, row.words[row.first_wrong]
+        written = row.written[at] or "nothing"
+        sentence = f"Row {row.number}: first wrong at token {at}, {written} instead of {reference}."
+    stretches, seen = [], 0
     for start, stop in [*_shown(row), (len(row.words), len(row.words))]:
-        if start > seen:
-            add(line, E("span", f"… {start - seen} tokens …", class_="gap"))
-        for t in range(start, stop):
-            add(line, _token(row, t))
+        stretches.append((start - seen, tuple(_token(row, t) for t in range(start, stop))))
         seen = stop
-    return E("div", E("p", says), line, class_="example")
+    return Row(sentence, tuple(stretches))
 
 
 def _shown(row: Example) -> list[tuple[int, int]]:
@@ -174,52 +198,40 @@ def _shown(row: Example) -> list[tuple[int, int]]:
     if T <= MOST:
         return [(0, T)]
     begins, around = MOST // 4, MOST - MOST // 4
-    start = (T if row.wrong is None else row.wrong + around // 4) - around
+    start = (T if row.first_wrong is None else row.first_wrong + around // 4) - around
     start = min(max(start, begins), T - around)
     return [(0, begins), (start, start + around)] if start > begins else [(0, begins + around)]
 
 
-def _token(row: Example, t: int) -> Element:
+def _token(row: Example, t: int) -> Token:
     role = Role(row.roles[t])
-    cell = E("span", E("span", row.words[t]), class_=f"token {KINDS[role]}")
-    if role == Role.PROMPT:
-        return cell
-    own = row.own[t] or "·"
-    if t == row.wrong:
-        title = f"first wrong token: {own} instead of {row.words[t]}"
-        add(cell, E("span", E("mark", own, title=title), class_="own"))
-    else:
-        add(cell, E("span", own, class_="own"))
-    if row.own[t] != row.words[t]:
-        cell.set("class", cell.get("class", "") + " differs")
-    return cell
+    written = None if role == Role.PROMPT else row.written[t] or "·"
+    differs = role != Role.PROMPT and row.written[t] != row.words[t]
+    return Token(row.words[t], KINDS[role], written, t == row.first_wrong, differs)
 
 
-def configuration(found: Sequence[Group], defaults: dict[str, Any] | None) -> list[Element]:
-    """What differs from the experiment's defaults, then everything."""
-    heads = ["setting", *(name or "value" for name in words.names(found).values())]
-    paths = list(dict.fromkeys(path for group in found for path in group.settings))
-    parts = []
-    if defaults is not None:
-        base = settings(dataclasses.replace(found[0].results[0], experiment=defaults))
-        changed = [p for p in paths if any(g.settings.get(p) != base.get(p) for g in found)]
-        rows = [
-            [p, *(_value(g.settings.get(p)) for g in found), _value(base.get(p))] for p in changed
-        ]
-        name = found[0].settings["name"]
-        if rows:
-            says = f"What differs from the defaults of lab run {name}"
-            parts.append(_wide(table([*heads, "default"], rows, says, left=len(heads) + 1)))
-        else:
-            parts.append(E("p", f"Every setting is the default of lab run {name}."))
-    rows = [[p, *(_value(group.settings.get(p)) for group in found)] for p in paths]
-    whole = _wide(table(heads, rows, "Every setting but the seed", left=len(heads)))
-    return [*parts, E("details", E("summary", "Every setting"), whole)]
+def roles(examples: Sequence[Examples]) -> list[str]:
+    """The roles that the tokens of some examples have, in the order of KINDS."""
+    shown = {role for probe in examples for row in probe.rows for role in row.roles}
+    return [kind for role, kind in KINDS.items() if role in shown]
 
 
-def _wide(box: Element) -> Element:
-    box.set("class", "scroll settings")
-    return box
+def configuration(grouped: Sequence[Group], defaults: dict[str, Any] | None) -> list[Table]:
+    """A table of every setting, and before it, where there are defaults to compare with (the JSON
+    of an experiment), one of those that differ from them."""
+    heads = ["setting", *(name or "value" for name in words.short_names(grouped).values())]
+    paths = list(dict.fromkeys(path for group in grouped for path in group.settings))
+    rows = [[p, *(_value(group.settings.get(p)) for group in grouped)] for p in paths]
+    every = Table("Every setting but the seed", heads, rows, len(heads), wide=True)
+    if defaults is None:
+        return [every]
+    base = settings(dataclasses.replace(grouped[0].results[0], experiment=defaults))
+    differs = [any(g.settings.get(p) != base.get(p) for g in grouped) for p in paths]
+    changed = [
+        [*row, _value(base.get(row[0]))] for row, other in zip(rows, differs, strict=True) if other
+    ]
+    caption = f"What differs from the defaults of lab run {grouped[0].settings['name']}"
+    return [Table(caption, [*heads, "default"], changed, len(heads) + 1, wide=True), every]
 
 
 def _value(value: Any) -> str:
@@ -235,14 +247,14 @@ def _value(value: Any) -> str:
     return "-" if value is None else str(value)
 
 
-def environment(results: Sequence[Result]) -> Element:
+def environment(results: Sequence[Result]) -> Table:
     """What the numbers depend on besides the configuration."""
     names = dict.fromkeys(name for result in results for name in result.environment)
     rows = []
     for name in names:
-        told = dict.fromkeys(_value(r.environment.get(name)) for r in results)
-        rows.append([name, "; ".join(told)])
+        values = dict.fromkeys(_value(r.environment.get(name)) for r in results)
+        rows.append([name, "; ".join(values)])
     seconds = sum(result.seconds for result in results)
     rows.append(["seconds", f"{seconds:,.0f} of training and evaluation, all runs"])
     rows.append(["runs", ", ".join(str(result.run) for result in results)])
-    return _wide(table(["", "value"], rows, "Where the runs were made", left=2))
+    return Table("Where the runs were made", ["", "value"], rows, text_columns=2, wide=True)

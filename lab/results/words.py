@@ -1,99 +1,144 @@
-"""Scores in plain sentences: chance, learned, and the longest length that is still right."""
+"""Scores in plain sentences: chance, samples to learn, and how well a model generalizes to length.
+
+The reach is the one measure of length generalization that the terminal and the report state; it is
+defined here, in `reach`.
+"""
 
 from __future__ import annotations
 
 import itertools
 import textwrap
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from lab.results.result import Result, Score
 from lab.results.summary import summary
 
-MANY = 10  # probes from which words are about labels, and rows of the table about all seeds
+MANY = 10  # probes from which sentences are about labels, and rows of the table about all seeds
+
+REACHED = 0.9  # least share of right answers for a length to count as reached (our choice)
 
 
-REACHED = 0.9  # share of right answers up to which a length counts as reached (our choice)
+@dataclass(frozen=True)
+class Generalization:
+    """How well runs that differ in their seed generalize over the lengths of one label of probes.
 
+    probe: the label. trained: the longest training length. curve: (length, share of right answers,
+    mean over seeds) of every probe of this label, shortest first. reach: that of the mean; seeds:
+    that of each seed.
+    """
 
-def sentences(results: Sequence[Result]) -> list[str]:
-    """What a table of scores says, in lines of at most 80 letters: on every probe, or, of many, on
-    the first one and on how far each label carries; and on how soon the first one was learned."""
-    first = results[0]
-    if len(results) == 1:
-        rows = first.steps * first.experiment["train"]["batch"]
-        said = [in_words(score, rows) for score in first.scores]
-    else:
-        said = [summary_in_words(row) for row in summary(results)]
-    if len(first.scores) >= MANY:
-        said = [said[0], *generalization(results)]
-    if all(any("branch" not in row for row in result.curves) for result in results):
-        said.append(learned_in_words([result.learned[0] for result in results]))
-    return [textwrap.fill(text, 80, subsequent_indent="  ") for text in said]
-
-
-def generalization(results: Sequence[Result]) -> list[str]:
-    """A sentence on each label: the length up to which answers stay right (REACHED), the mean of
-    the seeds and each seed, and what is left at the longest."""
-    trained = max(results[0].experiment["train"]["lengths"])
-    said = []
-    for label in dict.fromkeys(score.probe for score in results[0].scores):
-        curves = [
-            sorted((s.length, s.answer) for s in result.scores if s.probe == label)
-            for result in results
-        ]
-        lengths = [length for length, _ in curves[0]]
-        mean = [(x, sum(c[i][1] for c in curves) / len(curves)) for i, x in enumerate(lengths)]
-        far, left = mean[-1]
-        answer = "answer" if len(curves) == 1 else f"answer (mean of {len(curves)} seeds)"
-        if len(set(lengths)) == 1:
-            said.append(f"{label}: {answer} {left:.3f} at length {far}.")
-            continue
-        reached = reach(mean)
-        range_ = "within" if reached <= trained else f"{reached / trained:.3g}x"
-        if not reached:
-            text = f"{answer} below {REACHED} already at length {lengths[0]}, {left:.2f} at {far}"
-        elif reached == far:
-            text = f"{answer} at least {REACHED} up to length {far}, the longest"
-            text += f" ({range_} the training range)"
-        else:
-            text = f"{answer} at least {REACHED} up to length {reached}"
-            text += f" ({range_} the training range), {left:.2f} at {far}"
-        if len(curves) > 1:
-            text += f"; seeds reach {', '.join(str(reach(c) or 'none') for c in curves)}"
-        said.append(f"{label}: {text}.")
-    return said
+    probe: str
+    trained: int
+    curve: tuple[tuple[int, float], ...]
+    reach: int
+    seeds: tuple[int, ...]
 
 
 def reach(curve: Sequence[tuple[int, float]]) -> int:
-    """The length before the first at which the answers fall below REACHED; 0: all do."""
-    right = itertools.takewhile(lambda point: point[1] >= REACHED, curve)
-    return max((length for length, _ in right), default=0)
+    """The longest probed length up to which the answer is right in at least REACHED of the rows.
+
+    curve: (length, share of right answers), in any order; `answer` of a Score, the answer that the
+    model gives after the thought it wrote itself. A length counts when it and every shorter one
+    have REACHED in all their probes: a longer length that is right again does not. 0: not even the
+    shortest length is reached.
+    """
+    right = {
+        length: all(share >= REACHED for _, share in probes)
+        for length, probes in itertools.groupby(sorted(curve), key=lambda point: point[0])
+    }
+    return max(itertools.takewhile(right.__getitem__, right), default=0)
+
+
+def generalization(results: Sequence[Result], label: str) -> Generalization:
+    """Of runs of one experiment, one run a seed, on the probes of this label."""
+    scores = [[score for score in result.scores if score.probe == label] for result in results]
+    curves = [[(score.length, score.answer) for score in own] for own in scores]
+    means = [
+        (points[0][0], sum(share for _, share in points) / len(points))
+        for points in zip(*curves, strict=True)
+    ]
+    return Generalization(
+        probe=label,
+        trained=max(results[0].experiment["train"]["lengths"]),
+        curve=tuple(sorted(means)),
+        reach=reach(means),
+        seeds=tuple(map(reach, curves)),
+    )
+
+
+def generalization_in_words(told: Generalization) -> str:
+    """A sentence on the reach, beside the longest training length, and on the longest length."""
+    seeds = len(told.seeds)
+    (first, start), (last, end) = told.curve[0], told.curve[-1]
+    what = "right answers" if seeds == 1 else f"right answers (mean of {seeds} seeds)"
+    if first == last:
+        return f"{told.probe}: {what} {share(end)} at length {last}."
+    if told.reach <= told.trained:
+        beside = "within the training lengths"
+    else:
+        beside = f"{told.reach / told.trained:.3g}x the longest training length"
+    if not told.reach:
+        text = f"{what} below {REACHED} already at length {first} ({share(start)})"
+    elif told.reach == last:
+        text = f"{what} at least {REACHED} up to length {last}, the longest probed ({beside})"
+    else:
+        text = f"{what} at least {REACHED} up to length {told.reach} ({beside})"
+    if told.reach != last:
+        text += f", {share(end)} at length {last}"
+    if seeds > 1:
+        text += f"; seeds reach {', '.join(str(one or 'none') for one in told.seeds)}"
+    return f"{told.probe}: {text}."
+
+
+def share(value: float | None) -> str:
+    """A share with three digits, and with five where three would round it to 1."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if not 0.9995 <= value < 1 else f"{value:.5f}"
+
+
+def sentences(results: Sequence[Result]) -> list[str]:
+    """The sentences below a table of scores, in lines of at most 80 letters: one on every probe or,
+    of MANY probes, on the first one and on each label; and on the samples to learn the first
+    one."""
+    first = results[0]
+    if len(results) == 1:
+        rows = first.steps * first.experiment["train"]["batch"]
+        texts = [in_words(score, rows) for score in first.scores]
+    else:
+        texts = [summary_in_words(row) for row in summary(results)]
+    if len(first.scores) >= MANY:
+        labels = dict.fromkeys(score.probe for score in first.scores)
+        told = (generalization(results, label) for label in labels)
+        texts = [texts[0], *map(generalization_in_words, told)]
+    if all(any("branch" not in row for row in result.curves) for result in results):
+        texts.append(learned_in_words([result.learned[0] for result in results]))
+    return [textwrap.fill(text, 80, subsequent_indent="  ") for text in texts]
 
 
 def learned_in_words(told: Sequence[dict[str, Any]]) -> str:
-    """Samples to learn one probe, of each seed. Censored: not within the budget."""
+    """A sentence on the samples to learn one probe, of each seed. Censored: not learned within the
+    budget."""
     one = told[0]
     where, goal = f"{one['probe']} (length {one['length']})", f"(exact >= {one['threshold']})"
     done = [f"{t['rows']:,}" for t in told if not t["censored"]]
     budget = f"{max((t['rows'] for t in told if t['censored']), default=0):,} rows (censored)"
     if len(told) == 1:
-        says = (
-            f"learned {goal} after {done[0]} rows"
-            if done
-            else f"not learned {goal} within {budget}"
-        )
-        return f"{where}: {says}."
-    says = f"learned {goal} by {len(done)} of {len(told)} seeds"
+        if done:
+            return f"{where}: learned {goal} after {done[0]} rows."
+        return f"{where}: not learned {goal} within {budget}."
+    text = f"learned {goal} by {len(done)} of {len(told)} seeds"
     if done:
-        says += f", after {', '.join(done)} rows"
+        text += f", after {', '.join(done)} rows"
     if len(done) < len(told):
-        says += f"; the others not within {budget}" if done else f" within {budget}"
-    return f"{where}: {says}."
+        text += f"; the others not within {budget}" if done else f" within {budget}"
+    return f"{where}: {text}."
 
 
 def in_words(score: Score, rows: int) -> str:
-    """One plain sentence on what a score says."""
+    """A sentence on one score of a run that trained on `rows` rows."""
     where = f"{score.probe} (length {score.length})"
     if score.chance > 0.01 and score.at_chance:
         stays = "stays at" if score.answer_high >= score.chance else "is below"
@@ -107,7 +152,7 @@ def in_words(score: Score, rows: int) -> str:
 
 
 def summary_in_words(row: dict[str, Any]) -> str:
-    """A line of lab.results.summary: mean over seeds with its interval, and seeds solved."""
+    """A sentence on a row of `summary`: mean over seeds with its interval, and seeds solved."""
     parts = []
     for name in ("exact", "answer"):
         low, high = row[f"{name}_interval"]

@@ -1,42 +1,27 @@
-"""What a model looks at: against definitions written out, and models whose heads are known."""
+"""Statistics of heads and layers, against definitions written out and heads that are known."""
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import json
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors.torch import load_file
 from scipy import stats
 
 import tasks
-from lab.analysis import heads, interventions, subject
-from lab.analysis.subject import first_rows
-from lab.cli.main import main
-from lab.config import Experiment, ModelConfig, Probe, TrainConfig
+from lab.analysis import heads, interventions
+from lab.config import ModelConfig
 from lab.data.rows import Rows
-from lab.experiments.parity import experiment as parity
 from lab.mixers.attention import Attention
-from lab.nn.inputs import to_torch
-from lab.nn.loss import teacher_forced
-from lab.nn.model import Model, make_model
-from lab.runs.run import run
 from tasks import Batch, Role, Task
-from tasks.compose_parity import ComposeParity
-from tasks.copy import Copy
-from tasks.flipflop import FlipFlop
 from tasks.istree import IsTree
 from tasks.parity import Parity
-from tasks.recall import Recall
+from tests.subjects import LENGTH, copier, made
 
 SCHEMES: list[dict[str, Any]] = [
     {"position": "none"},
@@ -142,52 +127,6 @@ def test_measures_by_their_words(case: tuple[np.ndarray, np.ndarray, np.ndarray]
         )
 
 
-def made(task: Task, length: int, config: ModelConfig, n: int = 16, cot: bool = True) -> Any:
-    """An untrained model on rows of a task, weights large enough to attend to something."""
-    probe = Probe("all", length, n=n)
-    e = Experiment("any", task, cot, config, TrainConfig(lengths=(length,)), (probe,))
-    model = make_model(e)
-    for block in model.blocks:
-        for weight in block.mixer.parameters():
-            torch.nn.init.normal_(weight, std=0.5, generator=torch.Generator().manual_seed(1))
-    return subject.Subject("nowhere", "step-0", e, model, probe, first_rows(e, probe, n))
-
-
-LENGTH = 4
-
-
-def copier() -> subject.Subject:
-    """A model that copies: head 0 looks `LENGTH` tokens back, head 1 at all alike.
-
-    Words and places are one-hot; head 0 has the place i - LENGTH as its query and j as its key.
-    """
-    task = Copy(symbols=4)
-    V, T = len(task.words), 2 * LENGTH + 3
-    d = 16
-    config = ModelConfig(layers="attention", width=2 * d, heads=2, max_positions=T, mlp_ratio=0)
-    s = made(task, LENGTH, config)
-    model: Any = s.model
-    block = model.blocks[0]
-    block.norm1 = model.norm = torch.nn.Identity()
-    with torch.no_grad():
-        for weight in model.parameters():
-            weight.zero_()
-        model.embed.weight[:, :V] = torch.eye(V)
-        model.place.weight[:, V : V + T] = torch.eye(T)
-        q, k, v = block.mixer.qkv.weight.split(2 * d)
-        for i in range(T):
-            k[i, V + i] = 1
-            if i >= LENGTH:
-                q[i - LENGTH, V + i] = 1000
-        v[:V, :V] = torch.eye(V)
-        block.mixer.out.weight[:V, :V] = 10 * torch.eye(V)  # of head 0, above the token itself
-        model.head.weight[:, :V] = torch.eye(V)
-        bar, dot = V - 2, V - 1
-        model.head.weight[dot] = model.head.weight[bar]  # the source of the end is the bar
-        model.head.weight[bar] = 0
-    return s
-
-
 def test_a_head_that_copies_is_found_and_needed() -> None:
     s = copier()
     found = heads.measure(s)
@@ -212,28 +151,6 @@ def test_a_head_that_copies_is_found_and_needed() -> None:
     layers, maps = heads.attention_maps(s, 3)
     assert layers == [0] and maps.shape == (1, 2, T, T)
     np.testing.assert_allclose(maps[0, 0, LENGTH:].argmax(1), np.arange(T - LENGTH))
-
-
-def test_all_heads_off_is_no_attention_also_when_decoding() -> None:
-    s = made(Parity(k=3), 8, ModelConfig(position="path", bias=True, gate="headwise"))
-    without = copy.deepcopy(s.model)
-    for block in without.blocks:
-        torch.nn.init.zeros_(block.mixer.out.weight)
-    tokens = torch.from_numpy(np.ascontiguousarray(s.batch.tokens))
-    every = [(layer, head) for layer in range(2) for head in range(2)]
-    before = s.model(tokens)
-    with interventions.heads_off(s.model, every):
-        torch.testing.assert_close(s.model(tokens), without(tokens))
-        _, state = s.model.prefill(tokens[:, :-1])
-        last, _ = s.model.step(tokens[:, -1], state)
-        torch.testing.assert_close(last, without(tokens)[:, -1])
-    torch.testing.assert_close(s.model(tokens), before)
-    assert not torch.allclose(before, without(tokens))
-    with (
-        pytest.raises(ValueError, match="attention layer"),
-        interventions.heads_off(s.model, [(0, 2)]),
-    ):
-        pass
 
 
 @pytest.mark.parametrize("layers", ["attention*2", "lstm,attention"])
@@ -283,78 +200,6 @@ def test_parts_of_the_rows_give_the_same(monkeypatch: pytest.MonkeyPatch) -> Non
         assert dataclasses.astuple(one) == pytest.approx(dataclasses.astuple(other))
 
 
-def next_tokens(batch: Batch, row: int, marks: np.ndarray) -> list[tuple[int, int, list[int]]]:
-    """Every marked query: the token it reads, the one it is to write, the marked tokens."""
-    tokens = batch.tokens[row].tolist()
-    return [
-        (tokens[i], tokens[i + 1], [tokens[j] for j in np.flatnonzero(marks[row, i])])
-        for i in np.flatnonzero(marks[row].any(1))
-    ]
-
-
-@pytest.mark.parametrize(
-    ("task", "length", "cot", "queries"),
-    [
-        (Parity(k=4), 9, True, 4),
-        (Parity(k=4), 9, False, 1),
-        (ComposeParity(k=2, contexts=3, train_tasks=5), 5, True, 2),
-        (ComposeParity(k=2, contexts=3, train_tasks=5), 5, False, 1),
-        (Copy(symbols=5), 6, True, 6),
-        (Recall(vocabulary=32), 4, True, 4),
-        (Recall(vocabulary=32, queries="single"), 4, True, 1),
-        (Recall(vocabulary=32, repeats=2), 3, True, 3),
-        (FlipFlop(ignore=0.4), 12, True, None),
-    ],
-    ids=str,
-)
-def test_dependencies_say_what_the_next_token_follows_from(
-    task: Task, length: int, cot: bool, queries: int | None
-) -> None:
-    s = made(task, length, ModelConfig(), n=32, cot=cot)
-    marks = subject.dependency_mask(s)
-    assert marks is not None and not (marks & ~np.tri(marks.shape[1], dtype=bool)).any()
-    asked = np.isin(s.batch.roles[:, 1:], (Role.THOUGHT, Role.ANSWER))
-    assert not marks[:, -1].any() and not (marks[:, :-1].any(2) & ~asked).any()
-    for row in range(len(s.batch)):
-        found = next_tokens(s.batch, row, marks)
-        assert len(found) == (asked[row].sum() if queries is None else queries)
-        for read, write, from_ in found:
-            if task.name in ("parity", "compose_parity"):
-                assert write == (read * cot + sum(from_)) % 2 and len(from_) == (
-                    1 if cot else task.k
-                )
-            else:
-                assert from_ == [write]
-        if task.name == "recall":  # the key stands before the value, and as often after it
-            tokens = s.batch.tokens[row].tolist()
-            for i in np.flatnonzero(marks[row].any(1)):
-                (j,) = np.flatnonzero(marks[row, i])
-                context = 2 * length * (1 if task.repeats == 1 else task.repeats + 1)
-                later = [tokens[c] for c in range(j + 1, context, 2)]
-                assert tokens[j - 1] == tokens[i] and later.count(tokens[i]) == task.repeats - 1
-        if task.name == "flipflop":
-            tokens = s.batch.tokens[row].tolist()
-            for i in np.flatnonzero(marks[row].any(1)):
-                (j,) = np.flatnonzero(marks[row, i])
-                assert tokens[j - 1] == 0 and 0 not in tokens[j + 1 : i : 2]
-
-
-def test_tasks_without_dependencies_take_columns() -> None:
-    s = made(IsTree(), 5, ModelConfig())
-    assert (
-        subject.dependency_mask(s) is None and heads.measure(s).heads[0].dependency_weight is None
-    )
-    marks = subject.dependency_mask(s, (0, 3))
-    assert marks is not None
-    asked = np.isin(s.batch.roles[:, 1:], (Role.THOUGHT, Role.ANSWER))
-    assert (marks[:, :-1, 0] == asked).all() and (marks[:, :-1, 3] == asked).all()
-    assert not marks[:, :, [1, 2, 4]].any()
-    with pytest.raises(ValueError, match="dependencies = 99"):
-        subject.dependency_mask(s, (99,))
-    twice = dataclasses.replace(s.experiment, task=Parity(k=2), prompt_repeats=2)
-    assert subject.dependency_mask(dataclasses.replace(s, experiment=twice)) is None
-
-
 def test_every_task_can_be_looked_at() -> None:
     for name in tasks.names():
         task = tasks.load(name)()
@@ -370,104 +215,3 @@ def _draws(task: Task, length: int) -> bool:
     except ValueError:
         return False
     return True
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    e = parity(k=2, length=6)
-    train = dataclasses.replace(e.train, steps=12, batch=16)
-    probes = (dataclasses.replace(e.probes[0], n=64),)
-    e = dataclasses.replace(e, train=train, probes=probes)
-    return Path(run(e, tmp_path_factory.mktemp("runs"), "cpu", checkpoint_every=6).run)
-
-
-def loss_of(folder: Path, weights: dict[str, torch.Tensor]) -> float:
-    s = subject.open_run(folder, rows=32)
-    s.model.load_state_dict(weights)
-    inputs = to_torch(s.task, s.model.config, s.batch, torch.device("cpu"))
-    return teacher_forced(s.model, inputs)[0].item()
-
-
-def test_the_segment_between_two_checkpoints(trained: Path) -> None:
-    ends = [
-        load_file(trained / "checkpoint" / f"step-{step:08d}" / "weights.safetensors")
-        for step in (6, 12)
-    ]
-    start, end = (subject.open_run(trained, rows=32, at=at) for at in ("step-6", None))
-    assert end.at == "step-12"
-    found = interventions.interpolate(start, end, points=5)
-    assert found.ends == ("step-6", "step-12")
-    assert found.shares == (0, 0.25, 0.5, 0.75, 1)
-    losses = [loss_of(trained, weights) for weights in ends]
-    assert found.loss[0] == losses[0] and found.loss[-1] == losses[1] and losses[0] != losses[1]
-    half = {name: (ends[0][name] + ends[1][name]) / 2 for name in ends[0]}
-    assert found.loss[2] == pytest.approx(loss_of(trained, half), rel=1e-6)
-    line = np.linspace(losses[0], losses[1], 5)
-    assert found.barrier == pytest.approx(max(np.array(found.loss) - line), abs=1e-12)
-    assert found.dip == pytest.approx(max(line - np.array(found.loss)), abs=1e-12)
-
-
-def test_a_run_is_read_and_never_executed(trained: Path, tmp_path: Path) -> None:
-    s = subject.open_run(trained, rows=5)
-    assert len(s.batch) == 5 and s.probe.label == "held out" and isinstance(s.model, Model)
-    assert subject.open_run(trained, length=9).batch.tokens.shape[1] == 12
-    with pytest.raises(ValueError, match="this run has 'held out'"):
-        subject.open_run(trained, "elsewhere")
-    with pytest.raises(ValueError, match="no run folder"):
-        subject.open_run(tmp_path)
-    with pytest.raises(ValueError, match="step-6, step-12"):
-        subject.open_run(trained, at="step-7")
-    marker = tmp_path / "executed"
-    (tmp_path / "evil.py").write_text(f"open({str(marker)!r}, 'w')")
-    config = json.loads((trained / "config.json").read_text())
-    config["source"] = str(tmp_path / "evil.py")
-    (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ValueError, match="must be given by hand"):
-        subject.open_run(tmp_path)
-    assert not marker.exists()
-
-
-def test_a_damaged_checkpoint_is_named(trained: Path, tmp_path: Path) -> None:
-    import shutil
-
-    copied = tmp_path / "run"
-    shutil.copytree(trained, copied)
-    path = copied / "checkpoint" / "step-00000012" / "weights.safetensors"
-    path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with pytest.raises(ValueError, match="step-00000012 is damaged"):
-        subject.open_run(copied)
-
-
-def test_the_command(trained: Path) -> None:
-    def lab(*args: str) -> Any:
-        return CliRunner().invoke(main, ["analyze", str(trained), *args])
-
-    done = lab("--rows", "8", "--json")
-    found = json.loads(done.stdout)
-    expected = dataclasses.asdict(heads.measure(subject.open_run(trained, rows=8)))
-    assert found == json.loads(json.dumps(expected))
-    shown = lab("--rows", "8", "--interpolate", "step-6", "--probe", "length=7")
-    assert shown.exit_code == 0 and "length 7" in shown.stdout
-    assert f"{found['activation']:.3g}" in lab("--rows", "8").stdout
-    assert "loss from step-6 (0) to step-12 (1)" in shown.stdout
-    for args, says in [
-        (["--ablate", "1"], "ablate = 1 cannot be used"),
-        (["--probe", "n=3"], "--rows sets the number of rows"),
-        (["--dependencies", "40"], "dependencies = 40 cannot be used"),
-    ]:
-        refused = lab(*args)
-        assert refused.exit_code == 2 and says in refused.stderr and not refused.stdout
-
-
-def test_a_model_without_attention_says_so(tmp_path: Path) -> None:
-    e = parity(k=2, length=6)
-    train = dataclasses.replace(e.train, steps=1, batch=4)
-    probes = (dataclasses.replace(e.probes[0], n=4),)
-    lstm = ModelConfig(layers="lstm", width=8, heads=1, position="none")
-    folder = run(
-        dataclasses.replace(e, train=train, probes=probes, model=lstm), tmp_path, "cpu"
-    ).run
-    done = CliRunner().invoke(main, ["analyze", folder])
-    assert done.exit_code == 0
-    assert "No layer is attention (lstm), so there are no heads to analyze." in done.stdout
-    assert heads.measure(subject.open_run(folder)).heads == ()

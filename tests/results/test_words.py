@@ -83,29 +83,29 @@ def test_chance_is_said_plainly(answer: float, says: str) -> None:
     [
         (
             (1, 1, 1, 0.95, 0.9, 0.6, 0.13),
-            "at least 0.9 up to length 24 (1.5x the training range), 0.13 at 32.",
+            "at least 0.9 up to length 24 (1.5x the longest training length), 0.130 at length 32.",
         ),
         (
             (1, 1, 1, 0.95, 0.92, 0.91, 0.9),
-            "at least 0.9 up to length 32, the longest (2x the training range).",
+            "at least 0.9 up to length 32, the longest probed (2x the longest training length).",
         ),
         (
             (1, 0.9, 0.89, 0.95, 0.92, 0.91, 0.9),
-            "at least 0.9 up to length 12 (within the training range), 0.90 at 32.",
+            "at least 0.9 up to length 12 (within the training lengths), 0.900 at length 32.",
         ),
-        ((0.8, 1, 1, 1, 1, 1, 0.2), "below 0.9 already at length 8, 0.20 at 32."),
+        ((0.8, 1, 1, 1, 1, 1, 0.2), "below 0.9 already at length 8 (0.800), 0.200 at length 32."),
     ],
 )
-def test_of_many_probes_the_words_are_how_far_each_label_carries(
+def test_of_many_probes_the_words_are_how_each_label_generalizes(
     answers: tuple[float, ...], says: str
 ) -> None:
     said = one_line(many(dict(zip(FAR, answers, strict=True))))
     assert said == [
         "held out (length 16): exact match 1.0 on 2,048 inputs after 102,400 rows.",
-        "held out: answer 1.000 at length 16.",
-        f"longer: answer {says}",
-        "unseen: answer 0.750 at length 8.",
-        "hard: answer 0.500 at length 16.",
+        "held out: right answers 1.000 at length 16.",
+        f"longer: right answers {says}",
+        "unseen: right answers 0.750 at length 8.",
+        "hard: right answers 0.500 at length 16.",
     ]
 
 
@@ -118,8 +118,8 @@ def test_of_many_seeds_none_is_left_out() -> None:
     assert said[0].endswith("3 of 3 seeds solved.")
     # the mean is 0.907 at 8 to 16, 0.813 at 20 and 24, 0.72 beyond
     assert said[2] == (
-        "longer: answer (mean of 3 seeds) at least 0.9 up to length 16 (within the training"
-        " range), 0.72 at 32; seeds reach 16, 24, none."
+        "longer: right answers (mean of 3 seeds) at least 0.9 up to length 16 (within the training"
+        " lengths), 0.720 at length 32; seeds reach 16, 24, none."
     )
     console = Console(file=io.StringIO(), width=80)
     console.print(tables.scores(runs))
@@ -155,3 +155,38 @@ def test_samples_to_learn_are_said_where_there_were_evaluations(
     assert one_line(*runs)[-1] == f"held out (length 20): {says}"
     at_the_end = [result(probe, seed=seed) for seed in range(len(rows))]
     assert not any("learned" in text for text in one_line(*at_the_end))
+
+
+@pytest.mark.parametrize(
+    ("curve", "longest"),
+    [
+        ([(8, 1.0), (16, 0.9), (32, 0.89)], 16),
+        ([(32, 0.89), (16, 0.9), (8, 1.0)], 16),  # in any order
+        ([(8, 1.0), (16, 0.5), (32, 1.0)], 8),  # right again: not reached
+        ([(8, 1.0), (16, 0.95), (16, 0.5), (32, 1.0)], 8),  # one of two probes of a length is wrong
+        ([(8, 1.0), (16, 0.5), (16, 0.95)], 8),
+        ([(8, 0.899), (16, 1.0)], 0),
+        ([(8, 0.9)], 8),
+    ],
+)
+def test_reach(curve: list[tuple[int, float]], longest: int) -> None:
+    assert words.reach(curve) == longest
+
+
+def test_the_reach_is_of_the_free_running_answer_of_the_mean() -> None:
+    """Exact matches, which are teacher-forced, do not count; nor is it the mean of the reaches."""
+    runs = [
+        result(*(score("far", x, answer, 1.0) for x, answer in answers.items()), seed=seed)
+        for seed, answers in enumerate(({8: 1.0, 16: 1.0, 24: 0.0}, {8: 1.0, 16: 0.8, 24: 0.0}))
+    ]
+    told = words.generalization(runs, "far")
+    assert (told.reach, told.seeds) == (16, (16, 8))
+    assert told.curve == ((8, 1.0), (16, 0.9), (24, 0.0)) and told.trained == 16
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1.0, "1.000"), (0.9999, "0.99990"), (0.9994, "0.999"), (None, "-"), (0.0, "0.000")],
+)
+def test_shares_do_not_round_to_what_is_not_so(value: float | None, text: str) -> None:
+    assert words.share(value) == text
