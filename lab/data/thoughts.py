@@ -63,7 +63,9 @@ class _CorruptedRows(Rows):
         corruptions = draw_corruptions(
             rng, batch.tokens.shape, config.cot_noise_rows, config.cot_noise_rate
         )
-        return corrupt(self.task, self.length, batch, corruptions, config.cot_noise == "dynamic")
+        return corrupt_thoughts(
+            self.task, self.length, batch, corruptions, config.cot_noise == "dynamic"
+        )
 
 
 def draw_corruptions(
@@ -78,7 +80,9 @@ def draw_corruptions(
     return corruptions
 
 
-def corrupt(task: Task, length: int, batch: Batch, corruptions: np.ndarray, dynamic: bool) -> Batch:
+def corrupt_thoughts(
+    task: Task, length: int, batch: Batch, corruptions: np.ndarray, dynamic: bool
+) -> Batch:
     """The rows with errors in their thoughts where corruptions [n, T] is not -1.
 
     ValueError for dynamic noise in a task that cannot continue from an error.

@@ -19,7 +19,7 @@ from lab.config import Experiment
 from lab.config.experiment import change
 from lab.data.batches import batch_for_step, visible
 from lab.data.rows import Rows
-from lab.data.thoughts import corrupt, draw_corruptions, reveal, training_rows
+from lab.data.thoughts import corrupt_thoughts, draw_corruptions, reveal, training_rows
 from lab.evaluation.decode import compare
 from lab.evaluation.score import score
 from lab.experiments._any import for_task
@@ -69,7 +69,7 @@ def test_static_errors_stay_in_the_thought(task: Task, seed: int, rate: float) -
     rng = np.random.default_rng(seed)
     batch = task.sample(rng, 8, length)
     corruptions = draw_corruptions(rng, batch.tokens.shape, 1.0, rate)
-    found = corrupt(task, length, batch, corruptions, False)
+    found = corrupt_thoughts(task, length, batch, corruptions, False)
     assert np.array_equal(found.roles, batch.roles)
     for row in range(8):
         last = int(np.flatnonzero(batch.roles[row] == Role.THOUGHT).max(initial=-1))
@@ -91,7 +91,7 @@ def test_static_errors_stay_in_the_thought(task: Task, seed: int, rate: float) -
 def test_marks_of_a_thought_stay() -> None:
     for task, length in ((Addition(), 4), (IsTree(trace="retrieval"), 6), (IsTree(), 6)):
         batch = Rows(task, length, 0)[0:50]
-        found = corrupt(task, length, batch, np.ones_like(batch.tokens), False)
+        found = corrupt_thoughts(task, length, batch, np.ones_like(batch.tokens), False)
         words = np.array(task.words)
         marks = [w for w in words if not w.isalnum() or w in ("BOS", "EOS", "SEP")]
         marked = np.isin(words[batch.tokens], marks)
@@ -119,7 +119,9 @@ def test_errors_fall_on_their_shares() -> None:
     task = ComposeArithmetic(contexts=1)
     batch = Batch(np.full((n, 8), 3), np.full((n, 8), 2, np.uint8))
     corruptions = draw_corruptions(np.random.default_rng(6), batch.tokens.shape, 1.0, 1.0)
-    counts = np.bincount(corrupt(task, 4, batch, corruptions, False).tokens.ravel(), minlength=11)
+    counts = np.bincount(
+        corrupt_thoughts(task, 4, batch, corruptions, False).tokens.ravel(), minlength=11
+    )
     assert counts[3] == 0
     wanted = n * 8 / 10
     assert ((np.delete(counts, 3) - wanted) ** 2 / wanted).sum() < 33.7  # p = 1e-4

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.data.rows import Rows
-from lab.data.thoughts import corrupt, draw_corruptions
+from lab.data.thoughts import corrupt_thoughts, draw_corruptions
 from lab.testing import seeds
 from tasks import Batch, Role, Task, load, names
 from tasks._groups import compose, group
@@ -129,7 +129,7 @@ CASES = [(task, length) for task, lengths in RECOMPUTED for length in lengths]
 
 
 def check_twin(task: Task, length: int, batch: Batch, corruptions: np.ndarray) -> Batch:
-    recomputed = corrupt(task, length, batch, corruptions, True)
+    recomputed = corrupt_thoughts(task, length, batch, corruptions, True)
     for row in range(len(batch)):
         prompt = batch.tokens[row, batch.roles[row] == Role.PROMPT].tolist()
 
@@ -167,7 +167,9 @@ def test_a_run_without_errors_is_the_row(task: Task, length: int) -> None:
         except ValueError:
             continue  # too short to hold anything out
         none = np.full(batch.tokens.shape, -1)
-        for recomputed in (corrupt(part, length, batch, none, dynamic) for dynamic in (True, False)):
+        for recomputed in (
+            corrupt_thoughts(part, length, batch, none, dynamic) for dynamic in (True, False)
+        ):
             assert np.array_equal(recomputed.tokens, batch.tokens)
             assert np.array_equal(recomputed.roles, batch.roles)
             assert np.array_equal(recomputed.hidden, batch.hidden)
