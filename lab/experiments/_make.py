@@ -1,6 +1,6 @@
 """Experiments from Python: a name or a function, and options by plain name.
 
-    make("parity", k=4, lr=3e-4)    k is the experiment's own option, lr a field of its training
+make("parity", k=4, lr=3e-4)    k is the experiment's own option, lr a field of its training
 """
 
 from __future__ import annotations
@@ -35,6 +35,4 @@ def make(experiment: str | Callable[..., Experiment], **options: Any) -> Experim
         made = replace(made, model=PRESETS[options["preset"]])
     model = {n: v for n, v in options.items() if n in parts["model"]}
     train = {n: v for n, v in options.items() if n in parts["train"]}
-    return replace(
-        made, model=replace(made.model, **model), train=replace(made.train, **train)
-    )
+    return replace(made, model=replace(made.model, **model), train=replace(made.train, **train))
