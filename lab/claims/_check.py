@@ -41,7 +41,7 @@ def check(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """`lab.check_claim`: the record of a claim from its runs, which are made where they are missing.
+    """`lab.check_claim`: the record of a claim; runs that are not complete are made first.
 
     Errors as there, and RunFailed, RunStopped as in `lab.runs.progress.run_all`.
     """
