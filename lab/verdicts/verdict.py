@@ -59,29 +59,8 @@ def evaluate_claim(claim: Claim, results: Mapping[str, Result]) -> dict[str, Any
     The experiments in a record are those of the first seed.
     """
 
-    def side(arms: Arms) -> dict[str, Any]:
-        seeds = []
-        for number in range(claim.seeds):
-            chosen = {name: results[claim.seeded(e)[number].slug] for name, e in arms.items()}
-            seeds.append(claim.measure(chosen))
-        values = [m.value for m in seeds]
-        verdict, interval = decide(values, claim.threshold, claim.above)
-        return {
-            "verdict": verdict,
-            "mean": sum(values) / len(values),
-            "interval": interval,
-            "values": values,
-            "series": [m.series for m in seeds],
-        }
-
-    def runs(arms: Arms) -> dict[str, Any]:
-        return {name: [_arm(results[e.slug]) for e in claim.seeded(x)] for name, x in arms.items()}
-
-    def configured(arms: Arms) -> dict[str, Any]:
-        return {name: experiment.to_json() for name, experiment in arms.items()}
-
-    control = {**claim.arms, **claim.control.arms}
-    main, controlled = side(claim.arms), side(control)
+    arms, changed = _runs(claim, claim.arms, results), _runs(claim, claim.control.arms, results)
+    main, controlled = _side(claim, arms), _side(claim, {**arms, **changed})
     diagnosis = diagnose(claim, results, main["verdict"], main["series"])
     if main["verdict"] == "holds" and controlled["verdict"] != "fails":
         why = f"the same check comes out {controlled['verdict']} under its control"
@@ -103,11 +82,33 @@ def evaluate_claim(claim: Claim, results: Mapping[str, Result]) -> dict[str, Any
         "negative_control": {
             "why": claim.control.why,
             **controlled,
-            "arms": runs(claim.control.arms),
-            "experiments": configured(claim.control.arms),
+            "arms": {name: list(map(_arm, of_arm)) for name, of_arm in changed.items()},
+            "experiments": {name: e.to_json() for name, e in claim.control.arms.items()},
         },
-        "arms": runs(claim.arms),
-        "experiments": configured(claim.arms),
+        "arms": {name: list(map(_arm, of_arm)) for name, of_arm in arms.items()},
+        "experiments": {name: e.to_json() for name, e in claim.arms.items()},
+    }
+
+
+def _runs(claim: Claim, arms: Arms, results: Mapping[str, Result]) -> dict[str, list[Result]]:
+    """The results of every arm, by seed."""
+    return {name: [results[e.slug] for e in claim.seeded(arm)] for name, arm in arms.items()}
+
+
+def _side(claim: Claim, runs: Mapping[str, Sequence[Result]]) -> dict[str, Any]:
+    """The statistic of these arms and its verdict."""
+    seeds = [
+        claim.measure({name: of_arm[number] for name, of_arm in runs.items()})
+        for number in range(claim.seeds)
+    ]
+    values = [measured.value for measured in seeds]
+    verdict, interval = decide(values, claim.threshold, claim.above)
+    return {
+        "verdict": verdict,
+        "mean": sum(values) / len(values),
+        "interval": interval,
+        "values": values,
+        "series": [measured.series for measured in seeds],
     }
 
 
