@@ -76,6 +76,27 @@ def by_length(lengths: tuple[int, ...], *values: float) -> dict[tuple[str, int],
     return {("held out", n): value for n, value in zip(lengths, values, strict=True)}
 
 
+LENGTH_CASES = ("seen", "nobody", "others never", "alike", "one more", "turned")
+
+
+def length_case(
+    case: str, own: str, others: tuple[str, ...], lengths: tuple[int, ...]
+) -> dict[str, Accuracies]:
+    """Accuracies of the arms of a claim about length: what the paper saw ("seen"), and what must
+    not pass for it: nobody ever learned, only the other arms never learned their own lengths, all
+    generalize alike, one other arm generalizes too, only the other arms generalize."""
+    good, lost = by_length(lengths, 1.0, 0.95, 0.9), by_length(lengths, 0.97, 0.05, 0.0)
+    never: dict[tuple[str, int], float] = {}
+    return {
+        "seen": {own: good, **dict.fromkeys(others, lost)},
+        "nobody": {own: never, **dict.fromkeys(others, never)},
+        "others never": {own: good, **dict.fromkeys(others, never)},
+        "alike": {own: good, **dict.fromkeys(others, good)},
+        "one more": {own: good, **dict.fromkeys(others, lost), others[1]: good},
+        "turned": {own: lost, **dict.fromkeys(others, good)},
+    }[case]
+
+
 def check_figure(claim: Claim, record: Mapping[str, Any], path: Path | None = None) -> None:
     """No panel of the figure of a record is empty, and it can be rendered."""
     figure = picture(claim, record)

@@ -114,15 +114,13 @@ def _side(claim: Claim, runs: Mapping[str, Sequence[Result]]) -> dict[str, Any]:
 
 def _arm(result: Result) -> dict[str, Any]:
     """The part of the result of a run that a record keeps."""
-    data = result.to_json()
-    scores = [
-        {k: s[k] for k in ("probe", "length", "n", "exact", "answer")} for s in data["scores"]
-    ]
+    names = ("probe", "length", "n", "exact", "answer")
+    scores = [{name: getattr(score, name) for name in names} for score in result.scores]
     kept = {"run": Path(result.run).name, "scores": scores, "seconds": result.seconds}
     rows = evaluations(result)
     some = rows[:: -(-len(rows) // POINTS) or 1]
     curve = [[row["rows"], [s["exact"] for s in row["scores"]]] for row in some]
-    return kept | {"curve": curve, "learned": data["learned"]}
+    return kept | {"curve": curve, "learned": result.learned}
 
 
 def record(claim: Claim, results: Mapping[str, Result], command: str) -> dict[str, Any]:
