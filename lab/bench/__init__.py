@@ -1,17 +1,23 @@
-"""Measurements: lab/bench/tasks.py is `lab bench tasks`; each yields the rows of a table."""
+"""Measurements of speed: lab/bench/tasks.py is `lab bench tasks`.
+
+Every file has a function `measure` that yields the rows of its table, as plain JSON.
+"""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
 
+__all__ = ["best_seconds"]
+
 
 def best_seconds(
     work: Callable[[], object], repeats: int = 10, least: float = 0.3, warm: bool = True
 ) -> float:
-    """Least CPU seconds of this process for one call, over `repeats` calls or `least` seconds.
+    """Least CPU seconds of this process for one call of `work`, over at least `repeats` calls and
+    at least `least` seconds. warm: one call more beforehand, which is not counted.
 
-    CPU time, so that other programs on the machine disturb it little; meant for one thread.
+    CPU time instead of wall time, so that other programs disturb it little; use one thread.
     """
     if warm:
         work()

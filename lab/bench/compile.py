@@ -1,4 +1,4 @@
-"""What every shipped kernel configuration needs on a GPU that need not be there (kernels._aot)."""
+"""Registers, spills and instructions of every kernel configuration, without a GPU."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ ARCHITECTURES = (90, 80)  # H100 and H200; A100
 
 
 def measure() -> Iterator[dict[str, Any]]:
-    """Compile in a process of its own, where Triton's interpreter is off."""
+    """One row per configuration and GPU, from kernels._aot in a process without the interpreter.
+
+    RuntimeError with the compiler's last line when it fails.
+    """
     outside = {k: v for k, v in os.environ.items() if k != "TRITON_INTERPRET"}
     for arch in ARCHITECTURES:
         done = subprocess.run(

@@ -1,6 +1,6 @@
-"""Decoding with states against reading the whole prefix again for every token, on one CPU thread.
+"""Decoding with states against recomputing the whole prefix for every token, on one CPU thread.
 
-256 rows of istree traces; both ways read the same tokens, so they do the same work for the user.
+256 rows of istree traces; both ways process the same tokens.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def measure() -> Iterator[dict[str, Any]]:
                 model = Model(config, len(task.words)).eval()
             with torch.inference_mode():
                 fast = best_seconds(lambda: _with_state(model, tokens, start), 3)  # noqa: B023
-                slow = best_seconds(lambda: _again(model, tokens, start), 1, 0, False)  # noqa: B023
+                slow = best_seconds(lambda: _recomputing(model, tokens, start), 1, 0, False)  # noqa: B023
             yield {
                 "model": name,
                 "nodes": nodes,
@@ -59,10 +59,10 @@ def _with_state(model: Model, tokens: torch.Tensor, start: int) -> torch.Tensor:
     return logits
 
 
-def _again(model: Model, tokens: torch.Tensor, start: int) -> torch.Tensor:
+def _recomputing(model: Model, tokens: torch.Tensor, start: int) -> torch.Tensor:
     last = torch.zeros(len(tokens), tokens.shape[1], dtype=torch.bool)
     for t in range(start, tokens.shape[1]):
         where = last[:, :t].clone()
         where[:, -1] = True
-        logits = model(tokens[:, :t], where)
+        logits: torch.Tensor = model(tokens[:, :t], where)
     return logits

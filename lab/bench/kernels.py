@@ -1,4 +1,4 @@
-"""Operators on a GPU against what the hardware allows and what others have: microseconds, bf16.
+"""Operators on a GPU against hardware limits and against peers: microseconds, bf16.
 
 Every row is forward or backward of one implementation at one shape, called eagerly and, forward
 only, replayed from a CUDA graph (without launch overhead). Floors are for one H200 (790 TFLOP/s,
@@ -93,7 +93,8 @@ def _fla(turned: dict[str, Tensor], ruled: dict[str, Tensor]) -> Iterator[Case]:
     yield "PaTH", "fla", lambda **x: parallel_path_attn(**x)[0], {**turned, **wide}
 
     def rule(log_decay: Tensor, **x: Tensor) -> Tensor:
-        return chunk_gated_delta_rule(g=log_decay, **x)[0]
+        y: Tensor = chunk_gated_delta_rule(g=log_decay, **x)[0]
+        return y
 
     yield "delta rule", "fla", rule, ruled
 
@@ -101,8 +102,8 @@ def _fla(turned: dict[str, Tensor], ruled: dict[str, Tensor]) -> Iterator[Case]:
 def measure(
     device: torch.device, shapes: dict[str, Shape] = SHAPES, repeats: int = 50
 ) -> Iterator[dict[str, Any]]:
-    """One row per operator, shape, implementation and pass. A peer that fails says so in its row;
-    a failure of ours is raised."""
+    """One row per operator, shape, implementation and pass. A row of a peer that fails has its
+    error; a failure of the lab's own operator is raised."""
     for letter, shape in shapes.items():
         for operator, name, function, inputs in cases(shape, device):
             floors = FLOORS[operator, letter]
@@ -154,10 +155,10 @@ def _median(work: Callable[[], object], device: torch.device, repeats: int) -> f
     """Median microseconds of one call, between two events on CUDA."""
     for _ in range(3):
         work()
-    times = []
+    times: list[float] = []
     for _ in range(repeats):
         if device.type == "cuda":
-            start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
             start.record()
             work()
             stop.record()
@@ -193,7 +194,7 @@ def markdown(record: dict[str, Any] | None) -> str:
 
 def goals(rows: list[dict[str, Any]]) -> Iterator[tuple[str, bool | None]]:
     """Each goal of the project in words, and whether these rows meet it (None: not measured)."""
-    found = {
+    times = {
         (r["operator"], r["shape"], r["implementation"], r["pass"]): r["microseconds"]
         for r in rows
         if "pass" in r
@@ -203,10 +204,10 @@ def goals(rows: list[dict[str, Any]]) -> Iterator[tuple[str, bool | None]]:
         """Both passes within factor x a peer, or x the floor where there is no peer."""
         pairs = []
         for number, kind in enumerate(("forward", "backward")):
-            ours = found.get((operator, shape, "lab", kind))
+            ours = times.get((operator, shape, "lab", kind))
             rival = FLOORS[operator, shape][number]
             if other:
-                rival = found.get((operator, shape, other, kind), 0)
+                rival = times.get((operator, shape, other, kind), 0)
             if not ours or not rival:
                 return None
             pairs.append(ours <= factor * rival)
@@ -226,5 +227,5 @@ def goals(rows: list[dict[str, Any]]) -> Iterator[tuple[str, bool | None]]:
         ("scan", "A", None, 1.5),
         ("scan", "B", None, 1.5),
     ):
-        says = f"{operator} at {shape} within {factor:.2f} x {other or 'the floor'}"
-        yield says, at_most(operator, shape, other, factor)
+        goal = f"{operator} at {shape} within {factor:.2f} x {other or 'the floor'}"
+        yield goal, at_most(operator, shape, other, factor)

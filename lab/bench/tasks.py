@@ -1,4 +1,4 @@
-"""How fast the generators are: rows and tokens a second on one thread, with the thought."""
+"""Speed of the task generators: rows and tokens a second on one thread, thoughts included."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lab.data.rows import BLOCK
 from lab.testing import valid_lengths
 from tasks import Role
 
-# Settings that claims and peers use; a task that is not named is measured at its defaults.
+# Options and lengths that claims and peers use; other tasks are measured at their defaults.
 SETTINGS: dict[str, list[tuple[dict[str, Any], int]]] = {
     "addition": [({}, 20)],
     "compose_parity": [({}, 10), ({"k": 15}, 30)],
@@ -32,7 +32,7 @@ SETTINGS: dict[str, list[tuple[dict[str, Any], int]]] = {
 
 
 def measure(rows: int = BLOCK) -> Iterator[dict[str, Any]]:
-    """One row of figures per task and setting; rows: batch that is drawn at once."""
+    """One row per task and setting. rows: rows of a batch, which is drawn at once."""
     for name in tasks.names():
         cls = tasks.load(name)
         allowed = valid_lengths(cls())

@@ -1,8 +1,8 @@
-"""How long a training step takes on one CPU thread, against the same step with logits everywhere.
+"""Time of a training step on one CPU thread, against the same step with logits of all tokens.
 
 The first setting is that of zoology's example model (2 layers, vocabulary 8,192, width 64, 64 rows
-of 64 tokens, 4 pairs to recall): peers make logits at every place, this lab only where a token is
-supervised, so the ratio is what that alone is worth.
+of 64 tokens, 4 pairs to recall): peers compute logits of every token, this lab only of those
+that are supervised, and the ratio is the gain from that alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from tasks.recall import Recall
 
 
 def settings() -> Iterator[tuple[str, Experiment]]:
-    """What is timed: a name and an experiment."""
+    """The experiments that are timed, by name."""
     small = ModelConfig(layers="attention*2", width=64, heads=1)
     recall = Experiment(
         name="recall",
@@ -46,7 +46,7 @@ def settings() -> Iterator[tuple[str, Experiment]]:
 
 
 def measure() -> Iterator[dict[str, Any]]:
-    """One row per setting: milliseconds a step, and those of the same step with all logits."""
+    """One row per setting: milliseconds of a step, and of the same step with all logits."""
     torch.set_num_threads(1)
     for name, experiment in settings():
         batch = batch_for_step(experiment)(0)
@@ -66,7 +66,7 @@ def measure() -> Iterator[dict[str, Any]]:
                         loss = F.cross_entropy(logits.flatten(0, 1).float(), marked.flatten())
                     else:
                         loss, _ = teacher_forced(model, inputs)  # noqa: B023
-                loss.backward()
+                loss.backward()  # type: ignore[no-untyped-call]
                 optimizer.step()  # noqa: B023
 
             times.append(best_seconds(step))

@@ -16,9 +16,9 @@ MARKS = "osD^v"
 
 def score(result: Result, label: str, length: int) -> Score:
     """The final score of a run on one probe. ValueError when it has no such probe."""
-    for found in result.scores:
-        if (found.probe, found.length) == (label, length):
-            return found
+    for one in result.scores:
+        if (one.probe, one.length) == (label, length):
+            return one
     raise ValueError(f"{result.run} has no probe {label!r} of length {length}")
 
 
@@ -28,8 +28,9 @@ def trained(result: Result) -> int:
 
 
 def curves(ax: Axes, record: Mapping[str, Any], names: Mapping[str, str], label: str) -> None:
-    """Free-running accuracy against length on the probes of one label: for each arm, under its name
-    in the legend, the mean over seeds and a mark for each seed."""
+    """Draw free-running accuracy against length on the probes of one label: for each arm the mean
+    over seeds and a mark for each seed. names: of the arms in the record, and of their lines in the
+    legend."""
     for number, (arm, shown) in enumerate(names.items()):
         style: dict[str, Any] = {"color": SHADES[number % 5], "marker": MARKS[number % 5]}
         points: dict[int, list[float]] = {}
@@ -37,9 +38,9 @@ def curves(ax: Axes, record: Mapping[str, Any], names: Mapping[str, str], label:
             for one in run["scores"]:
                 if one["probe"] == label:
                     points.setdefault(one["length"], []).append(one["answer"])
-        for length, found in points.items():
-            ax.plot([length] * len(found), found, linestyle="", markersize=3, alpha=0.6, **style)
-        means = [sum(found) / len(found) for found in points.values()]
+        for length, values in points.items():
+            ax.plot([length] * len(values), values, linestyle="", markersize=3, alpha=0.6, **style)
+        means = [sum(values) / len(values) for values in points.values()]
         ax.plot(list(points), means, label=shown, markersize=4, **style)
     ax.set(xlabel="length", ylabel="accuracy of the answer", ylim=(-0.03, 1.03))
     ax.legend(fontsize=7)

@@ -27,7 +27,7 @@ DEGREES = (1, 2, 3, 4)
 
 
 def claim(scale: Scale) -> Claim:
-    """Growth with k of the samples that parity needs."""
+    """How the number of samples that parity needs grows with k."""
     models = _models(scale)
     arms = {
         _label(cot, k, name): _arm(scale, cot, k, model)
@@ -44,8 +44,8 @@ def claim(scale: Scale) -> Claim:
         " of k; with it they stay near those of k = 1.",
         paper="without CoT the samples grow exponentially in k up to the cap of 10^7, with CoT"
         " roughly linearly; exact values are not printed",
-        our_choices="statistic and threshold; learned = all supervised tokens right on held-out rows of"
-        " one evaluation; constant learning rate"
+        our_choices="statistic and threshold; learned = all supervised tokens right on held-out"
+        " rows of one evaluation; constant learning rate"
         + ("" if scale == "gpu" else "; n = 16, 1 layer, width 64, 2 heads, at most 409,600 rows"),
         arms=arms,
         statistic=f"log2 of samples without CoT over samples with CoT, k = {DEGREES[-1]}"
@@ -59,7 +59,7 @@ def claim(scale: Scale) -> Claim:
 
 
 def _models(scale: Scale) -> dict[str, ModelConfig]:
-    """By a name that ends the names of its arms; the largest comes last."""
+    """Models by the text that ends the names of their arms; the largest comes last."""
     if scale == "cpu":
         return {"": ModelConfig(layers="attention", width=64, heads=2)}
     return {
@@ -74,7 +74,7 @@ def _label(cot: bool, k: int, model: str) -> str:
 
 
 def _noisy(arm: Experiment) -> Experiment:
-    """Half of the bits of a thought flipped at random: it has its length and says nothing."""
+    """Half of the bits of each thought flipped at random: same length, no information."""
     return replace(arm, train=replace(arm.train, cot_noise="static", cot_noise_rate=0.5))
 
 
@@ -104,8 +104,9 @@ def samples(result: Result) -> tuple[int, bool]:
 
 
 def measure(results: Mapping[str, Result]) -> Measured:
-    """Doublings of the samples that the thought saves at the largest k, median of the architectures
-    (censored: a bound); growth of the samples for each step of k from 1, by architecture."""
+    """How many times the samples double without the thought at the largest k, the median of the
+    architectures (a lower bound where a run is censored). The series has the growth of the samples
+    for each step of k from 1, by architecture."""
     rows = {name: samples(result)[0] for name, result in results.items()}
     k = DEGREES[-1]
     first = _label(True, 1, "")
@@ -123,15 +124,15 @@ def measure(results: Mapping[str, Result]) -> Measured:
 
 
 def draw(figure: Figure, record: Mapping[str, Any]) -> None:
-    """Samples against k: a mark for each run, hollow and upwards where censored."""
+    """Samples against k: a mark for each run, a hollow triangle where it is censored."""
     ax = figure.subplots()
     for label, mark, shade in (("no CoT", "s", "0.1"), ("CoT", "o", "0.5")):
         middle = []
         for k in DEGREES:
             own = [arm for arm in record["arms"] if arm.startswith(f"{label}, k = {k}")]
-            found = [run["learned"][0] for arm in own for run in record["arms"][arm]]
-            middle.append(sorted(f["rows"] for f in found)[len(found) // 2])
-            for one in found:
+            learned = [run["learned"][0] for arm in own for run in record["arms"][arm]]
+            middle.append(sorted(one["rows"] for one in learned)[len(learned) // 2])
+            for one in learned:
                 shape, fill = ("^", "none") if one["censored"] else (mark, shade)
                 ax.plot(k, one["rows"], shape, color=shade, markerfacecolor=fill, markersize=5)
         ax.plot(DEGREES, middle, color=shade, label=f"{label} (median run)")

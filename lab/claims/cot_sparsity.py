@@ -4,10 +4,10 @@ Fig. 1b follows accuracy and the normalised entropy of the heads of the first la
 has the definition) over the first 10^6 rows: n = 30, k = 3, 4 layers of 4 heads, lr 1e-4, with and
 without thought; the gpu scale is that. Fig. 3b is the map of attention of the thought, with the
 secret columns marked. Ours: the cpu scale (n = 16, one layer, width 64), the rank correlation, and
-that accuracy counts from 0.6 on, as below lie the fixed guesses (1/2 of an answer without thought).
-At cpu scale most checkpoints lie in the first 100 steps, where accuracy rises: a first protocol had
-six of nine after the rise, where equal accuracies say nothing (lab/claims/records/LOG.md). The
-seeds are others than that protocol's.
+that accuracy below 0.6 counts as 0.6, because fixed guesses lie there (1/2 of the answers without a
+thought). At cpu scale most checkpoints lie in the first 100 steps, where accuracy rises: in a first
+protocol six of nine came after the rise, where accuracies are equal and have no rank
+(lab/claims/records/LOG.md). The seeds differ from that protocol's.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 GUESSED = 0.6
-ROWS = 256  # to look at attention with
+ROWS = 256  # on which attention is measured
 
 
 def claim(scale: Scale) -> Claim:
@@ -87,28 +87,28 @@ def _arm(scale: Scale, cot: bool) -> Experiment:
 
 
 def measure(results: Mapping[str, Result]) -> Measured:
-    """The correlation with CoT; what the checkpoints of every arm look at goes into the series."""
-    series = {name: _followed(result) for name, result in results.items()}
+    """The correlation in the arm with CoT; the series has every arm's attention."""
+    series = {name: _attention_over_steps(result) for name, result in results.items()}
     cot = series["CoT"]
     return Measured(correlation(cot["exact"], cot["entropy"]), series)
 
 
 def correlation(exact: Sequence[float], entropies: Sequence[Sequence[float]]) -> float:
-    """Spearman's, of exact [C] and the mean over heads of entropies [C,H]; 0 where accuracy never
-    leaves the range of guesses, or either is constant."""
+    """Spearman's rank correlation of exact [C] and the mean over heads of entropies [C,H] over C
+    checkpoints; 0 where accuracy never leaves the range of guesses, or either is constant."""
     from scipy.stats import spearmanr
 
-    told = [max(value, GUESSED) for value in exact]
+    clipped = [max(value, GUESSED) for value in exact]
     mean = [sum(heads) / len(heads) for heads in entropies]
-    if len(set(told)) == 1 or len(set(mean)) == 1:
+    if len(set(clipped)) == 1 or len(set(mean)) == 1:
         return 0.0
-    return float(spearmanr(told, mean).statistic)
+    return float(spearmanr(clipped, mean).statistic)
 
 
-def _followed(result: Result) -> dict[str, Any]:
-    """Over the kept checkpoints of a run: exact match, entropy of each head of the first layer,
-    most attention of any head on the secret bits; and the map at the end."""
-    from lab.analysis.heads import measure as look
+def _attention_over_steps(result: Result) -> dict[str, Any]:
+    """At each kept checkpoint of a run: exact match, entropy of each head of the first layer, and
+    the most attention of any head on the secret bits; and the attention map of the last one."""
+    from lab.analysis.heads import measure as measure_heads
     from lab.analysis.subject import open_run
 
     exact = {row["step"]: row["scores"][0]["exact"] for row in result.curves}
@@ -117,7 +117,7 @@ def _followed(result: Result) -> dict[str, Any]:
     entropies, secret = [], []
     for step in steps:
         subject = open_run(result.run, rows=ROWS, at=f"step-{step}")
-        heads = look(subject).heads
+        heads = measure_heads(subject).heads
         entropies.append([h.entropy for h in heads if h.layer == 0])
         secret.append(max(h.dependency_weight or 0.0 for h in heads))
     assert isinstance(subject.task, Parity)
@@ -133,19 +133,19 @@ def _followed(result: Result) -> dict[str, Any]:
 
 
 def _map(subject: Any) -> list[list[float]]:
-    """Attention of the first layer, mean over rows and heads: [queries that are supervised, T]."""
+    """Attention of the first layer, mean over rows and heads: [supervised queries, T]."""
     from lab.analysis.subject import layers
     from tasks import Role
 
     weights = layers(subject)[0].weights
     assert weights is not None
     start = int((subject.batch.roles[0] == Role.PROMPT).sum()) - 1
-    found = weights.mean((0, 1))[start:-1, :-1].tolist()
-    return [[round(value, 4) for value in row] for row in found]
+    rows = weights.mean((0, 1))[start:-1, :-1].tolist()
+    return [[round(value, 4) for value in row] for row in rows]
 
 
 def draw(figure: Figure, record: Mapping[str, Any]) -> None:
-    """Accuracy and entropy against steps of training, and the last map of the first seed."""
+    """Accuracy and entropy against training steps, and the last attention map of the first seed."""
     left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
     for number, seed in enumerate(record["series"]):
         for name, run in seed.items():

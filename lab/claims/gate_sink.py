@@ -3,15 +3,15 @@
 The paper trains language models of 1.7B and 15B parameters and measures, on text: F-Attn, the
 attention on the first token (0.467 without a gate, 0.048 with an elementwise one, 0.073 headwise,
 0.364 with a gate that does not read the input); M-Act, the largest activation (1053, 94, 98, 471);
-and how small what the heads read becomes. It also reports that the gate trains at 8e-3, where the
-baseline does not. lab.analysis has the definitions.
+and how many outputs of the heads are near 0 after the gate. It also reports that the gate trains at
+8e-3, where the baseline does not. lab.analysis has the definitions.
 
-Ours: the task, addition by Turing Programs, whose rows start with the same token and ask for nearly
-every other one, with different work at different tokens, so a head that is of no use at one of them
-needs somewhere to look; models, rates and budgets; and `trains`, which is at least half of the rows
-exact at the end. Whether a sink appears at such a size is part of the question: without one there
-is nothing to remove, and the claim fails. There is none where the first token gets no more than
-attention that is the same on all tokens so far would give it, 1/t of the t-th query.
+Ours: the task, addition by Turing Programs, whose rows start with the same token and supervise
+nearly every other one; different tokens need different heads, so a head that one token does not
+need has to put its attention somewhere. Also ours: models, rates and budgets, and that a run trains
+if at least half of its rows are exact at the end. Whether a sink appears at such a size is part of
+the question: without one there is nothing to remove, and the claim fails. There is no sink where
+the first token gets no more attention than under uniform attention, 1/t at the t-th query.
 
 The control replaces the input of the gate by a constant: a learned number for each channel.
 """
@@ -39,7 +39,7 @@ GATES: dict[Scale, tuple[str, ...]] = {
 }
 RATES: dict[Scale, tuple[float, ...]] = {"cpu": (2e-3, 2e-2), "gpu": (1e-3, 2e-3, 4e-3, 8e-3)}
 TRAINS = 0.5  # share of exact rows
-ROWS = 64  # to look at attention with
+ROWS = 64  # on which attention is measured
 
 
 def claim(scale: Scale) -> Claim:
@@ -106,28 +106,28 @@ def _arm(scale: Scale, gate: Any, rate: float) -> Experiment:
     )
 
 
-def looked(result: Result) -> dict[str, Any]:
-    """F-Attn, what it is under uniform attention, M-Act, mean score of the gate (None: no gate),
-    share of what the heads read below 1e-2 after it, F-Attn of each layer, and exact match of a
-    finished run."""
-    from lab.analysis.heads import measure as look
+def attention_of(result: Result) -> dict[str, Any]:
+    """Of a finished run: F-Attn, its value under uniform attention, F-Attn of each layer, M-Act,
+    the mean score of the gate (None: no gate), the share of the heads' outputs below 1e-2 after the
+    gate, and exact match."""
+    from lab.analysis.heads import measure as measure_heads
     from lab.analysis.subject import open_run
 
     subject = open_run(result.run, rows=ROWS)
-    found = look(subject)
+    measured = measure_heads(subject)
     heads: dict[int, list[float]] = {}
-    for head in found.heads:
+    for head in measured.heads:
         assert head.sink is not None
         heads.setdefault(head.layer, []).append(head.sink)
     by_layer = [sum(own) / len(own) for own in heads.values()]
-    scores = [depth.gate for depth in found.layers if depth.gate is not None]
-    below = [depth.below_2 for depth in found.layers if depth.below_2 is not None]
+    scores = [layer.gate for layer in measured.layers if layer.gate is not None]
+    below = [layer.below_2 for layer in measured.layers if layer.below_2 is not None]
     tokens = subject.batch.tokens.shape[1]
     return {
         "first": sum(by_layer) / len(by_layer),
         "uniform": sum(1 / t for t in range(2, tokens + 1)) / (tokens - 1),
         "first_by_layer": by_layer,
-        "activation": found.activation,
+        "activation": measured.activation,
         "gate": sum(scores) / len(scores) if scores else None,
         "below_1e-2": sum(below) / len(below) if below else None,
         "exact": result.scores[0].exact,
@@ -135,22 +135,23 @@ def looked(result: Result) -> dict[str, Any]:
 
 
 def no_sink(series: Sequence[Mapping[str, Any]], arm: str) -> str | None:
-    """A sentence where this arm, on average over seeds, has no sink to take away."""
-    found = [seed["arms"][arm] for seed in series]
-    first, uniform = (sum(f[name] for f in found) / len(found) for name in ("first", "uniform"))
+    """A sentence if this arm, on average over seeds, has no sink that a gate could remove."""
+    runs = [seed["arms"][arm] for seed in series]
+    first, uniform = (sum(run[name] for run in runs) / len(runs) for name in ("first", "uniform"))
     if first > uniform:
         return None
     return f"without a gate there is no sink: {first:.3f}, under uniform attention {uniform:.3f}"
 
 
 def measure(results: Mapping[str, Result]) -> Measured:
-    """F-Attn without the gate minus with it, at the lowest rate; the highest rates that train."""
-    arms = {name: looked(result) for name, result in results.items()}
+    """F-Attn without the gate minus with it, at the lowest rate; the series has every arm's
+    measurements and the highest rate at which each gate trains."""
+    arms = {name: attention_of(result) for name, result in results.items()}
     rates = {name: result.experiment["train"]["lr"] for name, result in results.items()}
     highest: dict[str, float | None] = {}
-    for name, found in arms.items():
+    for name, run in arms.items():
         gate = name.partition(",")[0]
-        fits = [highest.get(gate), rates[name] if found["exact"] >= TRAINS else None]
+        fits = [highest.get(gate), rates[name] if run["exact"] >= TRAINS else None]
         highest[gate] = max((rate for rate in fits if rate is not None), default=None)
     low = min(rates.values())
     bare, gated = (arms[_label(gate, low)]["first"] for gate in (BARE, GATED))

@@ -1,21 +1,21 @@
 """Static against dynamic noise in the thought (2402.04004, TInt).
 
-The paper trains on thoughts with errors: static, the finished one is altered; dynamic, the
-execution is altered, so that all that follows goes on from the error. Two knobs: the share of
-damaged rows, and the rate within a row. It reports that static noise is tolerated even in all rows
-and dynamic noise harms at lower levels; its percentages and its model are not known to us. Its
-tasks are arithmetic and the median of a list.
+The paper trains on thoughts with errors. Static noise alters the finished thought; dynamic noise
+alters the execution, so that all later steps follow from the error. Two parameters: the share of
+damaged rows, and the rate of errors within a row. It reports that static noise is tolerated even in
+all rows and dynamic noise harms at lower levels; its percentages and its model are not known to us.
+Its tasks are arithmetic and the median of a list.
 
-Which task can show it at our size, and why rate 0.5. A greedy model writes the likeliest token.
-Where each thought token follows from the one before, the right one stays the likeliest under either
-noise as long as damage is no coin toss, and it is then a matter of samples. What differs for good
-is the answer: under static noise it is always right for its prompt, under dynamic noise it belongs
-to what was written. So the cpu scale takes sparse parity of k = 2 bits out of 16, whose answer can
-be learned from the prompt alone, with half of the tokens of a damaged thought flipped: in all rows,
-the thought says nothing; static noise leaves an answer to learn and dynamic noise a fair coin. With
-smaller shares the curve tells how soon either begins to harm. The gpu scale is addition of up to
-10 digits by Turing Programs at the same rate. All of this, the statistic and its threshold (half of
-what chance leaves of parity) is our choice.
+Why this task, and why rate 0.5: greedy decoding writes the likeliest token. Where each thought
+token follows from the one before, the right token stays the likeliest under either noise at any
+rate below 0.5, so with enough samples both are learned. What differs at any number of samples is
+the answer: under static noise it is always right for its prompt, under dynamic noise it follows
+from the altered thought. So the cpu scale takes sparse parity of k = 2 bits out of 16, whose answer
+can be learned from the prompt alone, and flips half of the tokens of a damaged thought. With noise
+in all rows the thought then has no information; under static noise the answer can still be learned,
+under dynamic noise it is a fair coin. Smaller shares show at which share either noise begins to
+harm. The gpu scale is addition of up to 10 digits by Turing Programs at the same rate. All of this,
+the statistic and its threshold (half of what chance leaves of parity) is our choice.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ def _clean(scale: Scale) -> Experiment:
 
 
 def measure(results: Mapping[str, Result]) -> Measured:
-    """Static minus dynamic with noise in every row; the curve over shares in the series."""
+    """Accuracy with static minus with dynamic noise in every row; the series has the curve over
+    shares of damaged rows."""
     right = {name: result.scores[0].answer for name, result in results.items()}
     static, dynamic = (right[_label(kind, SHARES[-1])] for kind in KINDS)
     curve = {

@@ -2,17 +2,18 @@
 
 Flip-flop (FFLM), one layer, two heads, width 64, trained where 80% of instructions are ignored. The
 paper's errors on sparse rows (98% ignored): RoPE 40.3%, stick-breaking 38.9%, FoX 36.3%, PaTH
-0.0001%. The gpu scale has its sizes, 256 instructions (512 tokens), and beside it the two other
-tasks: words over generators of A5 against depth (is it the identity? solved is an accuracy above
-90%), and MQRAR-N, the N-th last value of 32 keys in 768 tokens, 2 layers of 2 heads, width 256.
-Optimizer, batch, steps and seeds of all of these, and the figures of the last two, are not known to
-us.
+0.0001%. The gpu scale has its sizes, 256 instructions (512 tokens), and also the two other tasks:
+words over generators of A5 at several depths (is the product the identity? solved means an accuracy
+above 90%), and MQRAR-N, the N-th last value of 32 keys in 768 tokens, 2 layers of 2 heads, width
+256. Optimizer, batch, steps and seeds of all of these, and the figures of the last two, are not
+known to us.
 
 Ours: AdamW, every budget, 64 instructions at cpu scale (and there words in S3 with the running
 product as a tag on each element, one layer), S5 beside A5, words of 16 generators, and the
 statistic: the error counts rows with a wrong read, which is more than the share of wrong reads. The
-control takes the reflections out of PaTH, which leaves attention without positions. The error of
-PaTH is subtracted from the smallest of the others, so arms that have all failed give 0.
+control removes the reflections from PaTH, which leaves attention without positions. The error of
+PaTH is subtracted from the smallest error of the others, so the statistic is 0 where all arms have
+failed.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ NTH = (1, 2, 3, 4)
 
 
 def claim(scale: Scale) -> Claim:
-    """How far the sparse error of flip-flop lies below that of the other positions."""
+    """The sparse error of flip-flop of the best other position minus that of PaTH."""
     arms = {f"flipflop, {name}": _flipflop(scale, name) for name in (OWN, *OTHERS)}
     beside = (OWN, "rope") if scale == "cpu" else (OWN, *OTHERS)
     for group in GROUPS[scale]:
@@ -76,7 +77,7 @@ def claim(scale: Scale) -> Claim:
 
 
 def _model(name: str, **size: Any) -> ModelConfig:
-    """forget is FoX: no positions but the forget gate."""
+    """The model of a position; `forget` is FoX, no positions but a forget gate."""
     position: Any = "none" if name == "forget" else name
     return ModelConfig(position=position, forget=name == "forget", **size)
 
@@ -133,16 +134,16 @@ def _recall(nth: int, name: str) -> Experiment:
 
 
 def errors(results: Mapping[str, Result], label: str) -> dict[str, float]:
-    """Share of rows with a wrong read, by position."""
-    found = {name: results[f"flipflop, {name}"] for name in (OWN, *OTHERS)}
+    """Share of rows with a wrong read, by position, on the probe of this label."""
+    by_position = {name: results[f"flipflop, {name}"] for name in (OWN, *OTHERS)}
     return {
         name: 1 - score(result, label, result.experiment["train"]["lengths"][0]).exact
-        for name, result in found.items()
+        for name, result in by_position.items()
     }
 
 
 def measure(results: Mapping[str, Result]) -> Measured:
-    """The smallest sparse error of the others minus that of PaTH; all errors in the series."""
+    """The smallest sparse error of the others minus that of PaTH; the series has all errors."""
     series: dict[str, Any] = {label: errors(results, label) for label in SHARES}
     series["right"] = {
         name: result.scores[0].exact

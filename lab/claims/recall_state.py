@@ -1,19 +1,20 @@
 """Multi-query recall against the size of the state (MQAR, 2312.04927).
 
-That attention recalls at a width that a fixed state needs to grow past is the paper's point. From
-its code is the task: vocabulary 8192, 4 to 64 pairs in up to 256 tokens. Its models, its sweep of
-learning rates and its figures are not repeated. Ours: two layers, below the mixer a small mamba
-(one number of state a channel), whose convolution shows a value the key before it, without which
-attention needs far longer; one head of attention and four of the others, which keep their states
-small; one learning rate for all, fresh rows; the cpu scale (vocabulary 64, 2 to 16 pairs, width
-32); and what is a small state: fewer numbers than a key and a value of the model's width for every
-pair, 2 x pairs x width. Accuracy is that of one query right after the pairs, so it does not fall
-with the number of queries. Training rows at cpu scale are like that too, few pairs first: among
-filler, or with many pairs from the start, no small state learns 2 pairs there in the time
-(lab/claims/records/LOG.md).
+The paper's point: attention recalls at a width at which models with a fixed state fail. The task is
+that of its code: vocabulary 8192, 4 to 64 pairs in up to 256 tokens. Its models, its sweep of
+learning rates and its figures are not repeated.
 
-Every mixer of the lab is an arm. The control asks the same of 2 pairs, where the bar of a small
-state stays and every state is large enough.
+Ours: two layers, the lower one a small mamba (one number of state a channel) whose convolution
+gives each value the key before it, without which attention needs far longer; one head of attention
+and four of the other mixers, which keeps their states small; one learning rate for all, fresh rows;
+the cpu scale (vocabulary 64, 2 to 16 pairs, width 32); and the bar for a small state: fewer numbers
+than a key and a value of the model's width for every pair, 2 x pairs x width. Accuracy is that of
+one query directly after the pairs, so it does not depend on the number of queries. Training rows at
+cpu scale have this form too, with few pairs first: among filler, or with many pairs from the start,
+no small state learns 2 pairs within the budget (lab/claims/records/LOG.md).
+
+Every mixer of the lab is an arm. The control has 2 pairs: the bar for a small state stays, and
+every state is large enough.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ FEW = 2  # pairs of the control
 
 @dataclass(frozen=True)
 class _Size:
-    """widths: first the one of the statistic. train: its lengths are the pairs of a row."""
+    """widths: that of the statistic first. train: its lengths are numbers of pairs in a row."""
 
     task: Recall
     widths: tuple[int, ...]
@@ -90,7 +91,7 @@ def claim(scale: Scale) -> Claim:
         task=replace(size.task, tokens=0),
         train=replace(size.train, lengths=(FEW,), curriculum=0.0),
     )
-    asked = [
+    controlled = [
         m for m in registry.names("mixers") if m == "attention" or state(_arm(size, m, width)) < bar
     ]
     return Claim(
@@ -114,7 +115,7 @@ def claim(scale: Scale) -> Claim:
         threshold=0.25,
         control=Control(
             f"{FEW} pairs, which every state holds",
-            {_label(mixer, width): _arm(few, mixer, width) for mixer in asked},
+            {_label(mixer, width): _arm(few, mixer, width) for mixer in controlled},
         ),
         treatment_arm=_label("attention", width),
         draw=draw,
@@ -146,29 +147,30 @@ def _arm(size: _Size, mixer: str, width: int) -> Experiment:
             early_stop=True,
             threshold=0.99,
         ),
-        # The most pairs first: they end a run.
+        # Most pairs first: early stopping uses the first probe.
         probes=tuple(Probe("one query", p, one, 1024) for p in sorted(size.train.lengths)[::-1]),
     )
 
 
 def state(experiment: Experiment) -> int:
-    """Numbers that the model keeps of a row of the first probe: its pairs, a query, an answer."""
+    """Numbers in the state of the model after a row of the first probe: pairs, query, answer."""
     return _state(experiment.model, 2 * experiment.probes[0].length + 2)
 
 
 @cache
 def _state(model: ModelConfig, tokens: int) -> int:
-    """`Model.state_size` without the model's tables of words."""
+    """`Model.state_size`, without building the embedding tables."""
     import torch
 
-    with torch.random.fork_rng(devices=[]):  # weights that nobody needs
+    with torch.random.fork_rng(devices=[]):  # the weights are not used
         return sum(
             registry.load("mixers", name)(model).state_size(tokens) for name in model.stack()
         )
 
 
 def measure(results: Mapping[str, Result], width: int, bar: int) -> Measured:
-    """Attention minus the best below the bar, at one width; state and accuracy of every arm."""
+    """Accuracy of attention minus that of the best mixer below the bar, at one width; the series
+    has state and accuracy of every arm."""
     sizes = {name: state(from_json(result.experiment)) for name, result in results.items()}
     right = {name: result.scores[0].exact for name, result in results.items()}
     attention = _label("attention", width)
@@ -184,7 +186,7 @@ def measure(results: Mapping[str, Result], width: int, bar: int) -> Measured:
 
 
 def draw(figure: Figure, record: Mapping[str, Any]) -> None:
-    """Accuracy against the numbers of the state: one mark a seed, the bar of a small state."""
+    """Accuracy against the size of the state, one mark a seed; dotted: bar of a small state."""
     ax = figure.subplots()
     widths = list(dict.fromkeys(name.rpartition(" ")[2] for name in record["arms"]))
     for name in record["arms"]:

@@ -1,15 +1,15 @@
-"""Is it a tree: recurrent models against transformers of their size (2402.18510, Fig. 2 and 5).
+"""Is a graph a tree? Recurrent models against transformers of their size (2402.18510, Fig. 2, 5).
 
 The paper writes Euler tours at n = 16, 32, 64 (and 128), with three sizes of each kind of model.
 The gpu scale takes its smallest models (0.5 M), its lr (1e-3 transformer, 3e-4 others), cosine and
 10^6 rows, one model for each n. Ours there: batch 256 instead of the code's 64, a stop at 0.995 of
 the rows all right, and fresh rows instead of a fixed million.
 
-The cpu scale is ours: n = 8 alone (in trials n = 12 was not learned in the time that is allowed),
-0.15 M parameters each, embeddings learned, Muon. A retrieval trace takes some 6 times the tokens of
-a tour, too many for a CPU: that arm is at gpu scale. A tool that answers at random is no option of
-the task, as its rows would then be wrong by its own oracle; the control is mamba in the
-transformer's place.
+The cpu scale is ours: n = 8 alone (in trials n = 12 was not learned within the budget), 0.15 M
+parameters each, embeddings learned, Muon. A retrieval trace has about 6 times the tokens of a tour,
+too many for a CPU: that arm is at gpu scale only. A tool with random answers would be a control
+too, but the task has no such option, because its rows would be wrong by its own oracle; the control
+is mamba in the transformer's place.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def _cpu() -> dict[str, Experiment]:
 
 
 def _gpu() -> dict[str, Experiment]:
-    found = {}
+    arms = {}
     for n in (16, 32, 64):
         for kind, preset in (
             ("transformer", "llama-0.5m"),
@@ -88,8 +88,8 @@ def _gpu() -> dict[str, Experiment]:
                 eval_every=250,
             )
             trace = "retrieval" if "retrieval" in kind else "tour"
-            found[f"{kind}, n = {n}"] = _arm((n,), PRESETS[preset], train, warmup=39, trace=trace)
-    return found
+            arms[f"{kind}, n = {n}"] = _arm((n,), PRESETS[preset], train, warmup=39, trace=trace)
+    return arms
 
 
 def _arm(
@@ -113,23 +113,23 @@ def _arm(
             early_stop=True,
             threshold=0.995,
         ),
-        # The largest n first: it is the one that ends a run.
+        # The largest n first: early stopping uses the first probe.
         probes=tuple(Probe("held out", n, {"split": "test"}, 512) for n in sorted(lengths)[::-1]),
     )
 
 
 def accuracy(results: Mapping[str, Result]) -> dict[str, dict[int, float]]:
-    """Free-running accuracy of each kind of model at each n; one that writes no answer, or wrong
-    ones more often than a coin, counts as a coin (the paper gives half a point for no answer)."""
-    found: dict[str, dict[int, float]] = {}
+    """Free-running accuracy of each kind of model at each n, at least chance: a model that writes
+    no answer counts as a coin toss (the paper gives half a point for no answer)."""
+    right: dict[str, dict[int, float]] = {}
     for name, result in results.items():
-        kind = found.setdefault(name.partition(",")[0], {})
+        kind = right.setdefault(name.partition(",")[0], {})
         kind |= {score.length: max(score.answer, score.chance) for score in result.scores}
-    return found
+    return right
 
 
 def measure(results: Mapping[str, Result]) -> Measured:
-    """Mean difference over n; accuracy of every kind of model."""
+    """Mean difference over n; the series has the accuracy of every kind of model."""
     right = accuracy(results)
     lengths = sorted(right["transformer"])
     gaps = [right["transformer"][n] - right["mamba"][n] for n in lengths]
@@ -138,16 +138,16 @@ def measure(results: Mapping[str, Result]) -> Measured:
 
 
 def draw(figure: Figure, record: Mapping[str, Any]) -> None:
-    """Accuracy of each kind of model, a mark for each seed: small n left, large n right."""
+    """Accuracy of each kind of model, a mark for each seed; larger n further right."""
     ax = figure.subplots()
     kinds = [kind for kind in KINDS if kind in record["series"][0]["accuracy"]]
     lengths = [n for n, _ in record["series"][0]["accuracy"]["transformer"]]
     for i, (n, mark) in enumerate(zip(lengths, "oDs", strict=False)):
-        places = [number + 0.2 * (i - (len(lengths) - 1) / 2) for number in range(len(kinds))]
+        positions = [number + 0.2 * (i - (len(lengths) - 1) / 2) for number in range(len(kinds))]
         for number, seed in enumerate(record["series"]):
             right = [dict(seed["accuracy"][kind])[n] for kind in kinds]
             label = f"n = {n}" if number == 0 else None
-            ax.plot(places, right, mark, color=str(0.1 + 0.25 * i), markersize=5, label=label)
+            ax.plot(positions, right, mark, color=str(0.1 + 0.25 * i), markersize=5, label=label)
     ax.axhline(0.5, color="0.7", linestyle=":")
     ax.set(ylabel="accuracy (0.5: a coin)", ylim=(0.45, 1.03))
     ax.set(xlim=(-0.5, len(kinds) - 0.5))

@@ -1,23 +1,22 @@
-"""Length generalization: how many tokens an answer needs, and whether places are coupled
-(2502.16792).
+"""Length generalization: how many tokens an answer depends on, and coupled positions (2502.16792).
 
-The paper's claims: the fewer tokens k a label depends on, the further a transformer generalizes;
-and coupling the places of tokens that belong together, predicted by the model itself where they
-depend on the input (Predictive Position Coupling), takes the place of locality. Its figures, data
-layouts, lengths, models and how the head of the places is attached are not known to us. All of that
-is our choice here.
+The paper's claims: the fewer tokens k a label depends on, the longer the inputs to which a
+transformer generalizes; and coupled position ids, the same for tokens that belong together, can
+replace locality; where they depend on the input the model predicts them itself (Predictive Position
+Coupling). Its figures, data layouts, lengths, models and how the head that predicts position ids is
+attached are not known to us. All of that is our choice here.
 
-The verdict is about the second claim, on copy: strings up to 8 symbols in training, 16 in the test
-(gpu: 30 and 60). Arms: places predicted, coupled, learned (one for each token, the plain ones) and
-RoPE. In training the places of every row but RoPE's start at random, so all of a table is trained
-and no arm fails for lack of that.
+The verdict is about the second claim, on copy: strings of up to 8 symbols in training, of 16 in the
+test (gpu: 30 and 60). Arms: position ids predicted, coupled, learned (one for each token) and RoPE;
+the last two are the plain ones. In training, the position ids of every row but RoPE's start at a
+random number, so the whole table of positions is trained in every arm.
 
     value = the smaller of
-        answers right at 2x with predicted places, minus the best of the plain arms there
-        the best of the plain arms at 1x, minus their best at 2x
+        accuracy at 2x with predicted position ids, minus that of the best plain arm there
+        accuracy of the best plain arm at 1x, minus that of the best plain arm at 2x
 
-so plain arms that never learned to copy cannot make it hold. The control gives plain places to the
-arm whose places were predicted. The first claim is a series beside it: planted parity without
+so plain arms that never learned to copy cannot make it hold. The control gives plain position ids
+to the arm whose ids were predicted. The series shows the first claim: planted parity without
 thought and without positions, trained on one range of lengths for each k.
 """
 
@@ -46,7 +45,7 @@ DEGREES: dict[Scale, tuple[int, ...]] = {"cpu": (2, 3, 4), "gpu": (4, 6, 8, 10, 
 
 
 def claim(scale: Scale) -> Claim:
-    """The lead of predicted places over plain ones on copy, at twice the trained length."""
+    """The lead of predicted over plain position ids on copy, at twice the trained length."""
     arms = {f"copy, {name}": _copy(scale, name) for name in PLACES}
     arms |= {f"planted, k = {k}": _planted(scale, k) for k in DEGREES[scale]}
     if scale == "gpu":
@@ -59,8 +58,8 @@ def claim(scale: Scale) -> Claim:
         " long as it was trained on; with plain places it does not.",
         paper="length generalization falls as k grows, and predictive coupling extends it; its"
         " figures are not known to us",
-        our_choices="tasks, lengths, random starts of places, how places are predicted, model, budget,"
-        " statistic and threshold" + ("" if scale == "gpu" else REVISED),
+        our_choices="tasks, lengths, random starts of places, how places are predicted, model,"
+        " budget, statistic and threshold" + ("" if scale == "gpu" else REVISED),
         arms=arms,
         statistic="lead of predicted places in accuracy of copy at 2x, or what the best plain arm"
         " loses from 1x to 2x if that is less",
@@ -75,7 +74,7 @@ def claim(scale: Scale) -> Claim:
 
 
 def _placed(position: Any, train: TrainConfig, tokens: int, offset: int) -> dict[str, Any]:
-    """The parts of an Experiment that say where its tokens are."""
+    """The parts of an Experiment that set its positions."""
     model = ModelConfig(layers="attention*2", width=64, heads=4, position=position)
     if position == "rope":
         return {"model": model, "train": train}
@@ -125,7 +124,7 @@ def _addition(name: str) -> Experiment:
 
 
 def _tokens(digits: int) -> int:
-    """Of a row of addition with its thought."""
+    """Tokens of a row of addition with its thought."""
     return digits * (digits + 6) + digits * (digits - 1) // 2 + 3 * digits + 5
 
 
@@ -151,7 +150,7 @@ def _planted(scale: Scale, k: int) -> Experiment:
 
 
 def measure(results: Mapping[str, Result]) -> Measured:
-    """The lead of predicted places on copy at 2x, at most what the plain ones have lost."""
+    """The lead of predicted position ids on copy at 2x, at most what the plain arms have lost."""
     near = trained(results["copy, predicted"])
 
     def right(name: str, length: int) -> float:
@@ -169,7 +168,7 @@ def measure(results: Mapping[str, Result]) -> Measured:
 
 
 def draw(figure: Figure, record: Mapping[str, Any]) -> None:
-    """Accuracy against length: copy by places, planted parity by k, and addition if it is there."""
+    """Accuracy against length: copy by position, planted parity by k, and addition at gpu scale."""
     kinds = list(dict.fromkeys(name.partition(", ")[0] for name in record["arms"]))
     axes = figure.subplots(1, len(kinds), squeeze=False)[0]
     for ax, kind in zip(axes, kinds, strict=True):

@@ -1,18 +1,19 @@
 """Addition by Turing Programs on longer numbers than trained on (2407.03310).
 
 The paper trains on up to 50 digits and reports 98% at 100 digits with Hard-ALiBi, 97% for n x 1 and
-n x 3 multiplication (as told by others; its figures for other positions, its model, optimizer and
-budget are not known to us). Our choice: the form of the tapes (tasks/_program.py), every model and
-budget, which positions are compared, and the statistic.
+n x 3 multiplication (from secondary sources; its figures for other positions, its model, optimizer
+and budget are not known to us). Our choice: the form of the tapes (tasks/_program.py), every model
+and budget, which positions are compared, and the statistic.
 
     value = the smaller of
         accuracy of Hard-ALiBi at 1.5x, minus the best of the other arms there
         the best accuracy of the other arms at 1x, minus their best at 1.5x
 
-so arms that never learned their own lengths cannot make it hold: the others must have had something
-to lose. 1x is the largest trained length; accuracy is the whole answer, free-running.
+so arms that never learned their own lengths cannot make it hold: the others must have accuracy to
+lose. 1x is the largest trained length; accuracy is the whole answer, free-running.
 
-The control opens the band: Hard-ALiBi whose windows see everything is attention without positions.
+The control removes the windows: Hard-ALiBi whose heads see all tokens is attention without
+positions.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ PROGRAMS: dict[str, Task] = {
 
 
 def claim(scale: Scale) -> Claim:
-    """The lead of Hard-ALiBi half as far again as the training lengths."""
+    """The lead of Hard-ALiBi at 1.5 times the largest training length."""
     arms = {name: _arm(scale, Addition(), name) for name in (OWN, *OTHERS)}
     if scale == "gpu":
         for program, task in PROGRAMS.items():
@@ -90,7 +91,7 @@ def _arm(scale: Scale, task: Task, name: str) -> Experiment:
         return replace(own, name="turing-length", train=train, probes=probes)
     # Samples of SGD take five tokens each, twice for every step: fewer of them.
     most = 24 if isinstance(task, Sgd) else 50
-    least = 1 if isinstance(task, Addition) else 2  # the least that the other programs can hold out
+    least = 1 if isinstance(task, Addition) else 2  # shortest length with held-out inputs
     return Experiment(
         name="turing-length",
         task=task,
@@ -131,7 +132,7 @@ def measure(results: Mapping[str, Result]) -> Measured:
 
 
 def draw(figure: Figure, record: Mapping[str, Any]) -> None:
-    """Accuracy against digits for every arm of addition; other programs beside it."""
+    """Accuracy against digits for every arm of addition, and beside it other programs."""
     others = [name for name in record["arms"] if name not in (OWN, *OTHERS)]
     axes = figure.subplots(1, 2 if others else 1, squeeze=False)[0]
     curves(axes[0], record, {name: name for name in (OWN, *OTHERS)}, LABEL)

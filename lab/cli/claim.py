@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -91,31 +92,28 @@ def _checked(
     seeds: int | None,
     workers: int | None,
     minutes: float | None,
-    device: str,
+    device: Any,
     out: Path,
 ) -> dict[str, Any]:
-    from dataclasses import replace
+    import lab
 
-    from lab import registry
-    from lab.runs.sweep import run_many
-    from lab.verdicts.verdict import record as make_record
+    finished: list[int] = []
 
-    with as_cli_errors():
-        asked = registry.load("claims", name)(scale)
-        asked = asked if seeds is None else replace(asked, seeds=seeds)
-        experiments = asked.experiments()
-        command = f"lab claim {name} --scale {scale}" + (f" --seeds {seeds}" if seeds else "")
-        timer = threading.Timer(60 * (minutes or 0), os.kill, (os.getpid(), signal.SIGTERM))
-        timer.daemon = True
-        if minutes:
-            timer.start()
-        click.echo(f"{len(experiments)} runs under {out}", err=True)
-        try:
-            results = run_many(experiments, out, device, workers)
-        finally:
-            timer.cancel()
-        by_slug = {e.slug: r for e, r in zip(experiments, results, strict=True)}
-        return make_record(asked, by_slug, command)
+    def tell(done: int, total: int, rows: list[dict[str, Any]]) -> None:
+        if not finished or done > finished[-1]:
+            finished.append(done)
+            click.echo(f"{done} of {total} runs under {out} are finished", err=True)
+
+    timer = threading.Timer(60 * (minutes or 0), os.kill, (os.getpid(), signal.SIGTERM))
+    timer.daemon = True
+    if minutes:
+        timer.start()
+    progress = None if sys.stderr.isatty() else tell
+    try:
+        with as_cli_errors():
+            return lab.check_claim(name, scale, seeds, out, device, workers, progress)
+    finally:
+        timer.cancel()
 
 
 def _write(path: Path, result: dict[str, Any]) -> None:

@@ -9,12 +9,12 @@ from tasks import Task
 
 
 def for_task(cls: type[Task], source: str | None = None) -> Callable[..., Experiment]:
-    """The function `experiment` for a task class; source: its file when it is not the lab's own."""
+    """The function `experiment` for a task class; source: its file when it is a user's own."""
     task = cls()
     first, *held_out = task.splits()
 
     def experiment(cot: bool = True, length: int = 8) -> Experiment:
-        """Can a small transformer learn this task, and does it carry to held-out rows?
+        """Can a small transformer learn this task, and does it generalize to held-out rows?
 
         cot: train on the thought, then the answer; or on the answer alone
         length: size of the problem

@@ -1,7 +1,7 @@
 """The published recipe for compositions in context (2502.08991, sparse parity, gpu scale).
 
-Which of it is the paper's and which is ours stands in lab/experiments/compose_parity.py; arithmetic
-takes it over.
+lab/experiments/compose_parity.py says which parts are the paper's and which are ours; the
+experiment on arithmetic uses the same recipe.
 """
 
 from __future__ import annotations

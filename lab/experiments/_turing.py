@@ -1,10 +1,11 @@
-"""What the Turing Programs share (2407.03310): model, training and probes at both scales.
+"""The shared part of the Turing Programs (2407.03310): model, training and probes at both scales.
 
-Facts: the paper trains on up to 50 digits and tests on 100; Hard-ALiBi is its position encoding, as
-in the same authors' code for copying: 12 layers, width 1024, 16 heads, 8 of them banded, AdamW with
-weight decay 0.1, clipping at 1, a linear schedule with 100 steps of warm-up. Whether Turing
-Programs use that size is not known to us, nor are learning rate, batch, steps and rows of a test:
-the gpu scale takes that model, and the rest is ours. So is all of the cpu scale.
+From the paper and its authors' code: the paper trains on up to 50 digits and tests on 100;
+Hard-ALiBi is its position encoding, as in the same authors' code for copying: 12 layers, width
+1024, 16 heads, 8 of them banded, AdamW with weight decay 0.1, clipping at 1, a linear schedule with
+100 steps of warm-up. Whether Turing Programs use that size is not known to us, nor are learning
+rate, batch, steps and rows of a test: the gpu scale takes that model, and the rest is ours. So is
+all of the cpu scale.
 """
 
 from __future__ import annotations

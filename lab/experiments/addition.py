@@ -1,10 +1,10 @@
-"""Addition as a Turing Program: does it carry beyond the digits of training? (2407.03310)
+"""Addition as a Turing Program: does it generalize beyond the digits of training? (2407.03310)
 
 The paper trains on up to 50 digits and reports 98% on 100, with Hard-ALiBi. What is the paper's and
 what is ours at the gpu scale is in lab/experiments/_turing.py. cpu, all ours: 1 to 5 digits, three
 layers of width 64, 1,000 steps of Muon. Measured, seed 0, 214 s on one core: `lab run addition` is
-right on all rows of 1, 3 and 5 digits and on none from 6 on, so what carries at 50 digits does not
-carry at this budget.
+right on all rows of 1, 3 and 5 digits and on none from 6 on: at this budget it does not generalize
+to longer numbers.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def experiment(
     length: int | None = None,
     position: Position = "hard_alibi",
 ) -> Experiment:
-    """Can a transformer add, and does it carry to longer numbers?
+    """Can a transformer add, and does it generalize to longer numbers?
 
     scale: cpu, minutes on one core; or gpu, the paper's lengths and its authors' model
     cot: write every tape, then the sum; or the sum alone

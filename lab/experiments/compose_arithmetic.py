@@ -1,15 +1,15 @@
 """Arithmetic in context: tuples of operations that were never seen (2502.08991).
 
-The paper has an arithmetic task whose format, sizes and results are not known to us, so the task is
-our own and so are both scales. gpu: six of eight operations modulo 31 a tuple, 40 examples, and for
-the rest the recipe of its sparse parity: GPT-2 of three layers, one head and width 192, AdamW at
-8e-5, batches of 64 from 25,000 rows. cpu: three of four operations modulo 5, eight examples, three
-quarters of the 64 tuples seen; two linear mixers whose convolution sees a whole example and one
-layer of attention, places counted within the example. Longer tuples are probed too.
+The paper has an arithmetic task whose format, sizes and results are not known to us, so the task
+and both scales are ours. gpu: six of eight operations modulo 31 a tuple, 40 examples; the rest is
+the recipe of its sparse parity: GPT-2 of three layers, one head and width 192, AdamW at 8e-5,
+batches of 64 from 25,000 rows. cpu: three of four operations modulo 5, eight examples, three
+quarters of the 64 tuples seen; two linear mixers whose convolution covers a whole example and one
+layer of attention, with positions counted within the example. Longer tuples are probed too.
 
 Measured, seed 0, 296 s on one thread beside other work: `lab run compose_arithmetic` gets the last
-example exactly in 0.301 of rows of seen tuples and 0.230 of unseen ones (a coin of five sides gives
-an answer in 0.2), flat over the second half of its steps.
+example exactly in 0.301 of rows of seen tuples and 0.230 of unseen ones (a random
+answer is right in 0.2), flat over the second half of its steps.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def experiment(
     contexts: int | None = None,
     train_tasks: int | None = None,
 ) -> Experiment:
-    """Does a model work out, from examples, operations that it has never seen together?
+    """Does a model infer, from examples, operations that were never combined in training?
 
     scale: cpu, minutes on one core; or gpu, the sizes of the paper's sparse parity
     cot: train on the running results, then the answer; or on the answer alone

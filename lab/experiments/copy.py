@@ -2,11 +2,11 @@
 
 The published code: 12 layers, width 1024, 16 heads, Hard-ALiBi with 8 banded heads; AdamW with
 weight decay 0.1, 100 steps of warm-up, then a line to 0. Trained on strings of up to 50 symbols it
-is reported near perfect up to 1,000. The code packs several examples into a row, here a row is one
-string (ours); its defaults for rate, batch and steps are 1e-5, 8 and 2,000, ours 1e-4, 64 and
-10,000 at the gpu scale. cpu, all ours: 1 to 10 symbols, two layers of width 64. Measured, seed 0,
-142 s on one core: `lab run copy` gets 0.994 of the rows of 10 symbols, 0.988 at 15, 0.965 at 20 and
-0.504 at 40.
+is reported to be near perfect up to 1,000. The code packs several examples into a row, here a row
+is one string (ours); its defaults for rate, batch and steps are 1e-5, 8 and 2,000, ours 1e-4, 64
+and 10,000 at the gpu scale. cpu, all ours: 1 to 10 symbols, two layers of width 64. Measured, seed
+0, 142 s on one core: `lab run copy` gets 0.994 of the rows of 10 symbols, 0.988 at 15, 0.965 at 20
+and 0.504 at 40.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 The paper compares positions in one layer of two heads and width 64. Its test errors: RoPE 6.9% on
 rows like those of training (80% ignored), 40.3% on sparse ones (98%), 0.01% on dense ones (10%);
-PaTH 0, 0.0001 and 0%. `lab run flipflop --position path` is the other side of the default, RoPE.
+PaTH 0, 0.0001 and 0%. The default here is RoPE; compare with `lab run flipflop --position path`.
 
 gpu: that model; 256 instructions and 1.6 million rows as on the data card synthseq/flipflop.
 Optimizer, batch and steps are not known to us. Ours: AdamW, learning rate 3e-4, weight decay 0.1,
@@ -25,7 +25,7 @@ OTHERS = (0.98, 0.1)  # shares of ignored instructions that are never trained on
 
 
 def experiment(scale: Scale = "cpu", length: int | None = None, ignore: float = 0.8) -> Experiment:
-    """Does a one-layer model keep the last bit written, however much stands in between?
+    """Does a one-layer model keep the last bit written, with many instructions in between?
 
     scale: cpu, minutes on one core; or gpu, the sizes of the paper and its data card
     length: instructions of a training row, two tokens each; none for 64 (cpu) or 256 (gpu)

@@ -22,7 +22,7 @@ def experiment(
     digits: int = 1,
     position: Position = "hard_alibi",
 ) -> Experiment:
-    """Can a transformer multiply, and does it carry to longer numbers?
+    """Can a transformer multiply, and does it generalize to longer numbers?
 
     scale: cpu, minutes on one core; or gpu, the paper's lengths and its authors' model
     cot: write every tape, then the product; or the product alone

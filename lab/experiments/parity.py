@@ -2,8 +2,8 @@
 
 gpu: the paper's n = 30, k = 3, GPT-2 of 4 layers and 4 heads of width 720, 10^7 rows in batches of
 512, AdamW at 1e-4 down to 0, clipping at 1 (its code). cpu, all ours: one layer, one head, width
-64, fresh rows; with a thought it is solved in well under a minute on one CPU core, and without one
-the same budget stays at chance.
+64, fresh rows; with a thought it is solved in well under a minute on one CPU core, without one the
+model stays at chance at the same budget.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def experiment(
     length: number of input bits; none for 20 (cpu) or 30 (gpu)
     k: number of hidden bits, or their share of the length when below 1; none for 6 (cpu) or 3 (gpu)
     noise: share of training rows with a flipped answer
-    secret: which hidden set
+    secret: number of the set of hidden bits
     """
     paper = scale == "gpu"
     n = (30 if paper else 20) if length is None else length

@@ -1,11 +1,12 @@
 """Planted sparse parity: length generalization against sparsity (2502.16792).
 
-The paper's claim: the fewer tokens a label depends on, the further it carries; its layout, sizes,
-training and numbers are not known to us, so all of this is ours. One model learns k planted bits in
-rows of up to `length` tokens and is probed on longer rows, and on fewer and more bits than it was
-trained on. gpu: six layers of width 512, rows of 20 to 50 tokens; cpu: two layers of width 64, rows
-of 8 to 16. Measured, seed 0, 130 s on one core: `lab run planted` answers at least 0.9 of the rows
-up to 24 tokens and 0.46 of those of 64; neither 2 nor 6 bits carry over.
+The paper's claim: the fewer tokens a label depends on, the longer the inputs to which a model
+generalizes; its layout, sizes, training and numbers are not known to us, so all of this is ours.
+One model learns k planted bits in rows of up to `length` tokens and is probed on longer rows, and
+on fewer and more bits than it was trained on. gpu: six layers of width 512, rows of 20 to 50
+tokens; cpu: two layers of width 64, rows of 8 to 16. Measured, seed 0, 130 s on one core: `lab run
+planted` answers at least 0.9 of the rows up to 24 tokens and 0.46 of those of 64; it does not
+generalize to 2 or 6 bits.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ def experiment(
     k: int = 4,
     position: Position = "alibi",
 ) -> Experiment:
-    """Does a parity of few planted bits carry to longer rows, and to other numbers of bits?
+    """Does a parity of few planted bits generalize to longer rows and other numbers of bits?
 
     scale: cpu, minutes on one core; or gpu, a larger model on longer rows
     cot: write the running parity, then the answer; or the answer alone

@@ -1,6 +1,6 @@
 """Associative recall by different mixers: MQAR (2312.04927, Zoology), MQRAR-N (2505.16381, PaTH).
 
-Attention keeps every pair; a recurrent model has to fit them all into its state. Compare the
+Attention keeps every pair; a recurrent model has to fit all pairs into its state. Compare the
 default with `lab run recall --layers lstm`.
 
 gpu, keys written once: MQAR as in its published data code: 8192 words, 4 to 64 pairs in rows of 256
@@ -41,13 +41,13 @@ def experiment(
     length: keys of the longest training rows; none for 8 (cpu), 64 or, written again, 32 (gpu)
     layers: mixers from bottom to top; none for based,attention (cpu) or attention*2 (gpu)
     queries: ask every key of a row, or one
-    repeats: N, the N-th last value of a key is asked
+    repeats: N, a query asks for the N-th last value of its key
     overwrite: keys are written again and again (always so when repeats is above 1)
     vocabulary: words, half keys and half values; none for 8 a key (cpu) or 8192 (gpu)
     """
     paper, again = scale == "gpu", overwrite or repeats > 1
     if overwrite and repeats > 1:
-        raise refuse("overwrite", overwrite, f"repeats = {repeats} says so already")
+        raise refuse("overwrite", overwrite, f"repeats = {repeats} implies it")
     if length is None:
         length = (32 if again else 64) if paper else 8
     if length < 1:
@@ -59,7 +59,7 @@ def experiment(
         raise refuse("vocabulary", vocabulary, allowed)
 
     def tokens(keys: int) -> int:
-        """Of a row: 0 leaves it to the task, 16 a key and more for those written again."""
+        """Tokens of a row; 0: the task chooses them, 16 a key and more for keys written again."""
         return (24 if again else 4) * keys if paper and queries == "multi" else 0
 
     halvings = 1 if paper and again else 5 if paper else 3

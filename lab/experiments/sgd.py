@@ -1,9 +1,9 @@
 """SGD on the samples of a row, as a Turing Program (2407.03310).
 
-The paper has this task; dimension, quantisation, sizes and accuracy are not known to us, so what
-stands in tasks/sgd.py is ours, and so are all numbers here: 2 to 50 samples at the gpu scale
+The paper has this task; dimension, quantisation, sizes and accuracy are not known to us, so
+tasks/sgd.py and all numbers here are ours: 2 to 50 samples at the gpu scale
 (model: lab/experiments/_turing.py), 2 to 4 at the cpu scale, there with 1,200 steps of Muon. Rows
-of one sample have no others to hold inputs out against (tasks/sgd.py), so they are left out.
+of one sample have no held-out inputs (tasks/sgd.py), so they are left out.
 
 Measured, seed 0, 296 s of CPU on one thread: `lab run sgd` is right about all supervised tokens in
 0.691, 0.371 and 0.184 of rows of 2, 3 and 4 samples, and in none of 5 and more; its weights are

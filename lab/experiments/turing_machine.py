@@ -1,7 +1,7 @@
 """Random Turing machines, step by step, on longer tapes than in training (2407.03310, Sec. 5.3).
 
 The paper has this task; states, symbols, machines, lengths and accuracy are not known to us, so
-what stands in tasks/turing_machine.py is ours, and so are all numbers here: tapes of 4 to 50 cells
+tasks/turing_machine.py and all numbers here are ours: tapes of 4 to 50 cells
 and 32 steps at the gpu scale (model: lab/experiments/_turing.py), 4 to 8 cells and 8 steps at the
 cpu scale, there with 800 steps of Muon. Measured, seed 0, 251 s on one core: `lab run
 turing_machine` is right on all rows of 4, 6 and 8 cells and on none from 10 on.
@@ -32,9 +32,9 @@ def experiment(
     cot: write every tape, then the last; or the last alone
     length: most cells of a training tape; none for 8 (cpu) or 50 (gpu)
     clock: most steps of a run; none for 8 (cpu) or 32 (gpu)
-    states: of every machine
-    symbols: of every tape
-    machines: how many; the tape names one where there are several
+    states: number of states of each machine
+    symbols: number of symbols on a tape
+    machines: number of machines; where there are several, the tape names one
     position: where order comes from
     """
     paper = scale == "gpu"

@@ -1,12 +1,12 @@
 """Products in finite groups, with and without running products (2505.16381, 2404.08819).
 
-Whether a fixed number of layers can follow a word of A5 is where attention differs: the PaTH paper
-needs fewer layers than with RoPE, the public code of 2404.08819 trains 1 to 3 layers on tags.
+Position encodings differ in how many layers of attention a word of A5 needs: the PaTH paper needs
+fewer layers than with RoPE, the public code of 2404.08819 trains 1 to 3 layers on tags.
 
 gpu: the sizes of that code: 20 elements of A5, width 512, eight heads, MLP of 2048, a million rows
 in batches of 512, AdamW at 1e-4 with weight decay 0.01, 500 epochs. There blocks are post-norm, a
-fifth of the rows is kept for tests and tags are not read; its positions are unknown to us: two
-layers with RoPE are ours. cpu is ours: 12 elements of S3, two layers of width 64. Longer words
+fifth of the rows is held out and tags are not read; its positions are unknown to us: two layers
+with RoPE are ours. cpu is ours: 12 elements of S3, two layers of width 64. Longer words
 are our addition. To compare: `--no-cot`, `--no-cot --layout interleaved`, `--no-cot --identity`
 (the task in the text of the PaTH paper), each with `--position path` or `--layers lstm --position
 none`.
@@ -34,13 +34,13 @@ def experiment(
     identity: bool = False,
     layout: Literal["after", "interleaved"] = "after",
 ) -> Experiment:
-    """Can a model multiply out a word, and one that is longer than those it has seen?
+    """Can a model multiply out a word, and a longer one than in training?
 
     scale: cpu, minutes on one core; or gpu, the sizes of the public code
     cot: train on the running products, then the last one; or on that alone
     length: elements of a training word; none for 12 (cpu) or 20 (gpu)
     group: A5, S5 are not solvable; S3, A4xZ5 are; Z60 is commutative; none for S3 (cpu) or A5 (gpu)
-    identity: words over generators, is the product the identity?
+    identity: words over generators; the question is whether the product is the identity
     layout: the product after all elements, or the product so far after each (--no-cot)
     """
     if layout == "interleaved" and cot:

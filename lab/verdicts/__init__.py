@@ -1,0 +1,32 @@
+"""From the runs of a claim to its verdict: protocol, statistic over seeds, control, record."""
+
+from lab.verdicts.diagnosis import diagnose
+from lab.verdicts.protocol import (
+    REVISED,
+    SEED_OFFSET,
+    Arms,
+    Claim,
+    Control,
+    Measured,
+    with_disjoint_seeds,
+)
+from lab.verdicts.records import file_name, markdown, picture, records_folder
+from lab.verdicts.verdict import decide, evaluate_claim, record
+
+__all__ = [
+    "REVISED",
+    "SEED_OFFSET",
+    "Arms",
+    "Claim",
+    "Control",
+    "Measured",
+    "decide",
+    "diagnose",
+    "evaluate_claim",
+    "file_name",
+    "markdown",
+    "picture",
+    "record",
+    "records_folder",
+    "with_disjoint_seeds",
+]

@@ -1,4 +1,4 @@
-"""What a claim that does not hold is due to, from the curve of its subject."""
+"""Why a claim does not hold: what the learning curve of its treatment arm says about the cause."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ from lab.results.summary import evaluations
 if TYPE_CHECKING:
     from lab.verdicts.protocol import Claim
 
-
-LEARNED = 0.9  # accuracy of a subject that can do what it was trained on
-
-
-RISING = 0.05  # in exact match over the last quarter of the steps, and as much left to gain
+LEARNED = 0.9  # accuracy of the treatment arm from which it can do what it was trained on
+RISING = 0.05  # gain in exact match over the last quarter of the steps, and as much left to gain
 
 
 def diagnose(
@@ -24,15 +21,19 @@ def diagnose(
     verdict: str,
     series: Sequence[Mapping[str, Any]],
 ) -> dict[str, str] | None:
-    """What a verdict other than `holds` is due to: the first of these that is so.
+    """The cause of a verdict other than `holds`, and why: the first of these that applies to the
+    treatment arm, or None for `holds`.
 
-    scale   the subject has learned its training rows, but the precondition of the claim is not there
-    budget  its accuracy there was still rising at the end, and had room to
-    budget or scale  it has not learned, and was not evaluated on the way
-    scale   it has not learned, and was not rising
+    scale   it has learned its training rows, but the precondition of the claim is not met
+    budget  its exact match was still rising at the end of training, by at least RISING, and at
+            least as much was left to gain
+    budget or scale  it has not learned its training rows, and was not evaluated during training
+    scale   it has not learned them, and its exact match was not rising
     seeds   the threshold lies within the interval
-    claim at this scale  the statistic is on the other side all the same: that the claim holds for
-            larger models and more rows is not ruled out
+    claim at this scale  it has learned, and the statistic is on the other side of the threshold:
+            this does not rule out that the claim holds for larger models and more rows
+
+    results: of the runs of the claim, by slug. series: `Measured.series` of each seed.
     """
     if verdict == "holds":
         return None
@@ -45,17 +46,17 @@ def diagnose(
         if late:
             gains.append(result.scores[0].exact - late[-1]["scores"][0]["exact"])
     learned = sum(answers) / len(answers)
-    says = f"{claim.treatment_arm}: accuracy {learned:.3f} on rows like those of training"
+    why = f"{claim.treatment_arm}: accuracy {learned:.3f} on rows like those of training"
     missing = claim.precondition(series) if claim.precondition and learned >= LEARNED else None
     if missing:
-        return {"cause": "scale", "why": f"{says}, but {missing}"}
+        return {"cause": "scale", "why": f"{why}, but {missing}"}
     if len(gains) == len(answers):
         gain, end = sum(gains) / len(gains), sum(ends) / len(ends)
-        says += f", exact match {end:.3f} after {gain:+.3f} in the last quarter of the steps"
+        why += f", exact match {end:.3f} after {gain:+.3f} in the last quarter of the steps"
         if min(gain, 1 - end) >= RISING:
-            return {"cause": "budget", "why": says}
+            return {"cause": "budget", "why": why}
     elif learned < LEARNED:
-        return {"cause": "budget or scale", "why": f"{says}; it was not evaluated on the way"}
+        return {"cause": "budget or scale", "why": f"{why}; it was not evaluated on the way"}
     if learned < LEARNED:
-        return {"cause": "scale", "why": says}
-    return {"cause": "seeds" if verdict == "inconclusive" else "claim at this scale", "why": says}
+        return {"cause": "scale", "why": why}
+    return {"cause": "seeds" if verdict == "inconclusive" else "claim at this scale", "why": why}

@@ -1,4 +1,8 @@
-"""A claim: arms, statistic, threshold fixed in advance, negative control."""
+"""The protocol of a claim: arms, statistic, a threshold fixed in advance, a negative control.
+
+lab/claims/cot_parity.py is an example: models trained with and without chain of thought are the
+arms, the ratio of the samples that they need is the statistic.
+"""
 
 from __future__ import annotations
 
@@ -15,18 +19,15 @@ if TYPE_CHECKING:
 
 
 Arms = Mapping[str, Experiment]
+SEED_OFFSET = 100  # from the first seed of an arm to the first seed of its copy in a control
 
-
-SEED_OFFSET = 100  # between the first seeds of an arm and of its copy in a control
-
-
-# Of a protocol that was changed after a look at its first result, and run anew with fresh seeds.
+# Ends `our_choices` of a protocol that was changed after its first result was seen.
 REVISED = "; revised after a first result, fresh seeds (lab/claims/records/LOG.md)"
 
 
 @dataclass(frozen=True)
 class Measured:
-    """The statistic of one seed. series: what its figure shows besides, as plain JSON."""
+    """The statistic of one seed. series: what the figure shows beside it, as plain JSON."""
 
     value: float
     series: dict[str, Any] = field(default_factory=dict)
@@ -34,7 +35,8 @@ class Measured:
 
 @dataclass(frozen=True)
 class Control:
-    """why: what was taken away. arms: those that differ, under the names they replace."""
+    """A negative control. why: what it takes away from the claim. arms: the arms that differ, each
+    under the name of the arm that it replaces."""
 
     why: str
     arms: Arms
@@ -42,13 +44,23 @@ class Control:
 
 @dataclass(frozen=True)
 class Claim:
-    """source: paper and figure or table. statement: the claim in one sentence, as checked here.
-    paper: the paper's own figure, or that it is not known. our_choices: what of the protocol is ours.
-    statistic: in words, with its unit. measure: the statistic of one seed, from the result of each
-    arm. threshold, above: the side on which the claim holds. treatment_arm: the arm that has to learn
-    before the claim can be wrong; its first probe has rows like those of training. precondition: what
-    has to be there for the claim to be about anything, from the series of every seed: None, or a
-    sentence that it is not there. draw: a figure from a record."""
+    """A published claim as a protocol.
+
+    source: paper and figure or table. statement: the claim in one sentence, as checked here.
+    paper: the paper's own figure, or that it is not known. our_choices: the parts of the protocol
+    that are not the paper's.
+    arms: experiments by name; each is run with `seeds` seeds, counted from its own.
+    statistic: what is measured, in words, with its unit. measure: the statistic of one seed, from
+    the result of each arm. threshold: fixed in advance; the claim holds at or above it, or, where
+    `above` is false, at or below it.
+    control: the negative control, which must come out `fails`.
+    treatment_arm: the arm that has to learn its task before the claim can be refuted; the rows of
+    its first probe are like those of training. precondition: what must be present for the claim to
+    be about anything, from the series of every seed: None where it is, else a sentence that says
+    what is missing.
+    draw: draws the figure of a record.
+    ValueError when the control replaces an arm, or treatment_arm names one, that is not there.
+    """
 
     name: str
     scale: Scale
@@ -68,19 +80,19 @@ class Claim:
     precondition: Callable[[Sequence[Mapping[str, Any]]], str | None] | None = None
 
     def __post_init__(self) -> None:
-        strange = set(self.control.arms) - set(self.arms)
-        if strange:
-            raise ValueError(f"the control of {self.name} replaces no arm: {sorted(strange)}")
+        unknown = set(self.control.arms) - set(self.arms)
+        if unknown:
+            raise ValueError(f"the control of {self.name} replaces no arm: {sorted(unknown)}")
         if self.treatment_arm not in self.arms:
             raise ValueError(f"the treatment_arm of {self.name} is no arm: {self.treatment_arm!r}")
 
     def experiments(self) -> list[Experiment]:
-        """Every run that the claim and its control need, each once: arms in order, by seed."""
-        wanted = [*self.arms.values(), *self.control.arms.values()]
-        return list({e.slug: e for w in wanted for e in self.seeded(w)}.values())
+        """Every run that the claim and its control need, each once: by arm, then by seed."""
+        arms = [*self.arms.values(), *self.control.arms.values()]
+        return list({e.slug: e for arm in arms for e in self.seeded(arm)}.values())
 
     def seeded(self, experiment: Experiment) -> list[Experiment]:
-        """One experiment for each seed, counted from its own."""
+        """One experiment for each seed of the claim, counted from the experiment's own."""
         first = experiment.train.seed
         return [
             replace(experiment, train=replace(experiment.train, seed=first + i))
@@ -89,7 +101,7 @@ class Claim:
 
 
 def with_disjoint_seeds(experiment: Experiment) -> Experiment:
-    """An arm with other seeds, for a control that puts it in the place of another: compared with
-    itself it could not but fail."""
+    """The experiment with seeds that no arm has, for a control that puts it in the place of another
+    arm: on the same runs the difference would be zero by construction."""
     train = experiment.train
     return replace(experiment, train=replace(train, seed=train.seed + SEED_OFFSET))

@@ -1,4 +1,4 @@
-"""Records of claims: files, numbers as words, the table of verdicts."""
+"""Records of claims: their files, numbers in words, the table of verdicts, figures."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ def records(folder: Path) -> list[dict[str, Any]]:
     """Every record of a claim in a folder, by name and scale."""
     from lab.results.schema import read_record
 
-    found = [read_record(path) for path in sorted(folder.glob("claim-*.json"))]
-    return sorted(found, key=lambda r: (r["claim"], r["scale"]))
+    all_records = [read_record(path) for path in sorted(folder.glob("claim-*.json"))]
+    return sorted(all_records, key=lambda r: (r["claim"], r["scale"]))
 
 
 def file_name(name: str, scale: str) -> str:
+    """The file of the record of a claim at a scale: claim-cot-parity-cpu.json."""
     return f"claim-{name}-{scale}.json"
 
 
@@ -30,22 +31,24 @@ def records_folder() -> Path:
 
 
 def number(value: float | None) -> str:
+    """Three significant digits, "-" for None."""
     return "-" if value is None else f"{value:.3g}"
 
 
 def interval_in_words(interval: Sequence[float] | None) -> str:
+    """ "0.12 to 0.5", "-" for None."""
     return "-" if interval is None else f"{number(interval[0])} to {number(interval[1])}"
 
 
-def markdown(found: Sequence[Mapping[str, Any]]) -> str:
+def markdown(records: Sequence[Mapping[str, Any]]) -> str:
     """The README's table of verdicts from the records."""
-    if not found:
+    if not records:
         return "No claim is recorded yet: `lab claim NAME --record FILE`."
     lines = [
         "| claim | scale | verdict | statistic | 95% over seeds | control |",
         "|---|---|---|---|---|---|",
     ]
-    for r in found:
+    for r in records:
         bar = f"{'at least' if r['above'] else 'at most'} {number(r['threshold'])}"
         cells = (
             f"`{r['claim']}` ({r['source']})",
@@ -59,10 +62,10 @@ def markdown(found: Sequence[Mapping[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def picture(claim: Claim, found: Mapping[str, Any]) -> Figure:
-    """The figure of a record, as its claim draws it."""
+def picture(claim: Claim, record: Mapping[str, Any]) -> Figure:
+    """The figure of a record, as its claim draws it; the claim may be from a user's own file."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(6.8, 3.0), layout="constrained")
-    claim.draw(figure, found)
+    claim.draw(figure, record)
     return figure

@@ -1,19 +1,19 @@
-"""A published claim as a question with a verdict: arms, one statistic, a threshold fixed before.
+"""The verdict of a claim from its finished runs.
 
-Every arm is an Experiment, run with the same seeds. The statistic is one number for each seed; its
+Every arm is an Experiment, run with the same seeds. The statistic is one number for each seed; the
 mean over seeds has a 95% BCa interval:
 
     holds         the whole interval lies beyond the threshold
     fails         the whole interval lies on the other side
-    inconclusive  the threshold lies inside
+    inconclusive  the threshold lies inside the interval
 
-The negative control changes some arms so that the reason of the claim is gone. The same statistic
-with the same threshold must then come out `fails`: a check that cannot fail shows nothing, and a
-claim that would hold is `inconclusive` where its control does not fail. A control that puts one arm
-in the place of another has runs with seeds of its own (`apart`).
+The negative control changes some arms so that the reason for the claim is gone. The same statistic
+with the same threshold must then come out `fails`, because a check that cannot fail shows nothing:
+a claim that would hold is `inconclusive` where its control does not fail. A control that puts one
+arm in the place of another has runs with seeds of its own (`protocol.with_disjoint_seeds`).
 
-Where a claim does not hold, the curve of its subject, the arm that it speaks for, says what is at
-fault (lab/verdicts/diagnosis.py).
+Where a claim does not hold, the learning curve of its treatment arm says what the cause is
+(`diagnosis.diagnose`).
 """
 
 from __future__ import annotations
@@ -29,15 +29,17 @@ from lab.stats import over_seeds
 from lab.verdicts.diagnosis import diagnose
 from lab.verdicts.protocol import Arms, Claim
 
-POINTS = 20  # of the curve of a run in a record, at most
+POINTS = 20  # most points of the learning curve of a run in a record
 
 
 def decide(
     values: Sequence[float], threshold: float, above: bool
 ) -> tuple[str, tuple[float, float] | None]:
-    """Verdict and interval of the mean over seeds. One seed alone is never more than inconclusive.
+    """Verdict and interval of the mean over seeds. One seed alone is always inconclusive, and has
+    no interval.
 
-    A value that is not finite (an arm that never learned) makes the interval the range of values.
+    values: the statistic of each seed. Where one is infinite (an arm that never learned), the
+    interval is the range of the values. ValueError where one is not a number.
     """
     if any(math.isnan(value) for value in values):
         raise ValueError("a statistic is not a number")
@@ -52,37 +54,18 @@ def decide(
 
 
 def evaluate_claim(claim: Claim, results: Mapping[str, Result]) -> dict[str, Any]:
-    """The record of a claim from its finished runs, by slug, without its environment. Its
-    experiments are those of the first seed."""
+    """The record of a claim without its environment and command. results: finished runs by slug.
 
-    def side(arms: Arms) -> dict[str, Any]:
-        seeds = []
-        for number in range(claim.seeds):
-            chosen = {name: results[claim.seeded(e)[number].slug] for name, e in arms.items()}
-            seeds.append(claim.measure(chosen))
-        values = [m.value for m in seeds]
-        verdict, interval = decide(values, claim.threshold, claim.above)
-        return {
-            "verdict": verdict,
-            "mean": sum(values) / len(values),
-            "interval": interval,
-            "values": values,
-            "series": [m.series for m in seeds],
-        }
+    The experiments in a record are those of the first seed.
+    """
 
-    def told(arms: Arms) -> dict[str, Any]:
-        return {name: [_arm(results[e.slug]) for e in claim.seeded(x)] for name, x in arms.items()}
-
-    def configured(arms: Arms) -> dict[str, Any]:
-        return {name: experiment.to_json() for name, experiment in arms.items()}
-
-    control = {**claim.arms, **claim.control.arms}
-    judged, controlled = side(claim.arms), side(control)
-    blame = diagnose(claim, results, judged["verdict"], judged["series"])
-    if judged["verdict"] == "holds" and controlled["verdict"] != "fails":
-        says = f"the same check comes out {controlled['verdict']} under its control"
-        judged |= {"verdict": "inconclusive"}
-        blame = {"cause": "control", "why": f"{says}: {claim.control.why}"}
+    arms, changed = _runs(claim, claim.arms, results), _runs(claim, claim.control.arms, results)
+    main, controlled = _side(claim, arms), _side(claim, {**arms, **changed})
+    diagnosis = diagnose(claim, results, main["verdict"], main["series"])
+    if main["verdict"] == "holds" and controlled["verdict"] != "fails":
+        why = f"the same check comes out {controlled['verdict']} under its control"
+        main |= {"verdict": "inconclusive"}
+        diagnosis = {"cause": "control", "why": f"{why}: {claim.control.why}"}
     return {
         "claim": claim.name,
         "scale": claim.scale,
@@ -94,40 +77,61 @@ def evaluate_claim(claim: Claim, results: Mapping[str, Result]) -> dict[str, Any
         "threshold": claim.threshold,
         "above": claim.above,
         "seeds": claim.seeds,
-        **judged,
-        "diagnosis": blame,
+        **main,
+        "diagnosis": diagnosis,
         "negative_control": {
             "why": claim.control.why,
             **controlled,
-            "arms": told(claim.control.arms),
-            "experiments": configured(claim.control.arms),
+            "arms": {name: list(map(_arm, of_arm)) for name, of_arm in changed.items()},
+            "experiments": {name: e.to_json() for name, e in claim.control.arms.items()},
         },
-        "arms": told(claim.arms),
-        "experiments": configured(claim.arms),
+        "arms": {name: list(map(_arm, of_arm)) for name, of_arm in arms.items()},
+        "experiments": {name: e.to_json() for name, e in claim.arms.items()},
+    }
+
+
+def _runs(claim: Claim, arms: Arms, results: Mapping[str, Result]) -> dict[str, list[Result]]:
+    """The results of every arm, by seed."""
+    return {name: [results[e.slug] for e in claim.seeded(arm)] for name, arm in arms.items()}
+
+
+def _side(claim: Claim, runs: Mapping[str, Sequence[Result]]) -> dict[str, Any]:
+    """The statistic of these arms and its verdict."""
+    seeds = [
+        claim.measure({name: of_arm[number] for name, of_arm in runs.items()})
+        for number in range(claim.seeds)
+    ]
+    values = [measured.value for measured in seeds]
+    verdict, interval = decide(values, claim.threshold, claim.above)
+    return {
+        "verdict": verdict,
+        "mean": sum(values) / len(values),
+        "interval": interval,
+        "values": values,
+        "series": [measured.series for measured in seeds],
     }
 
 
 def _arm(result: Result) -> dict[str, Any]:
-    """What a record keeps of one run."""
-    data = result.to_json()
-    scores = [
-        {k: s[k] for k in ("probe", "length", "n", "exact", "answer")} for s in data["scores"]
-    ]
+    """The part of the result of a run that a record keeps."""
+    names = ("probe", "length", "n", "exact", "answer")
+    scores = [{name: getattr(score, name) for name in names} for score in result.scores]
     kept = {"run": Path(result.run).name, "scores": scores, "seconds": result.seconds}
     rows = evaluations(result)
     some = rows[:: -(-len(rows) // POINTS) or 1]
     curve = [[row["rows"], [s["exact"] for s in row["scores"]]] for row in some]
-    return kept | {"curve": curve, "learned": data["learned"]}
+    return kept | {"curve": curve, "learned": result.learned}
 
 
 def record(claim: Claim, results: Mapping[str, Result], command: str) -> dict[str, Any]:
-    """`judge`, with the command and where its runs were made."""
-    made = _joined([result.environment for result in results.values()])
-    return {"command": command, "environment": made, **evaluate_claim(claim, results)}
+    """The record of a claim: `evaluate_claim`, with the command that makes it and the environment
+    of its runs; where they differ, the record has every value."""
+    environment = _joined([result.environment for result in results.values()])
+    return {"command": command, "environment": environment, **evaluate_claim(claim, results)}
 
 
 def _joined(values: Sequence[Any]) -> Any:
-    """What all of these say; where they differ, everything that one of them says."""
+    """The value that all of these have; where they differ, every one, separated by commas."""
     if all(isinstance(value, Mapping) for value in values):
         names = dict.fromkeys(name for value in values for name in value)
         return {name: _joined([v[name] for v in values if name in v]) for name in names}

@@ -1,0 +1,80 @@
+"""A claim from its name or file to its record, its figure and its command."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from lab import registry
+from lab.claims._check import check, claim_of
+from lab.cli.main import main
+from lab.runs.run import run
+from tests.claim_results import NAMES, check_figure
+from tests.profiles import NIGHTLY
+
+MY_CLAIM = str(Path(__file__).with_name("my_claim.py"))
+
+
+def test_a_users_own_file(tmp_path: Path) -> None:
+    """Its runs are made beforehand in this process, or, under `nightly`, by the check's own."""
+    claim = claim_of(MY_CLAIM, "cpu")
+    assert type(claim) is type(registry.load("claims", MY_CLAIM)("cpu"))
+    for arm in [*claim.arms.values(), *claim.control.arms.values()]:
+        for e in [] if NIGHTLY else claim.seeded(arm)[:2]:
+            run(e, tmp_path)
+    calls: list[tuple[int, int]] = []
+    record = check(
+        MY_CLAIM,
+        seeds=2,
+        out=tmp_path,
+        progress=lambda done, total, rows: calls.append((done, total)),
+    )
+    assert (record["verdict"], record["negative_control"]["verdict"]) == ("holds", "fails")
+    exact = [seed["exact"] for seed in record["series"]]
+    assert record["values"] == [one["trained"] - one["untrained"] for one in exact]
+    assert record["command"] == f"lab claim {MY_CLAIM} --scale cpu --seeds 2"
+    assert json.loads(json.dumps(record))["seeds"] == 2 and calls[-1] == (6, 6)
+    check_figure(claim, record, tmp_path / "figure.png")
+
+
+def test_a_file_whose_function_returns_no_claim(tmp_path: Path) -> None:
+    path = tmp_path / "other.py"
+    path.write_text('"""No claim."""\n\n\ndef claim(scale):\n    return scale\n')
+    with pytest.raises(ValueError, match="must return a Claim"):
+        claim_of(str(path), "cpu")
+    path.write_text('"""No function."""\n')
+    with pytest.raises(ValueError, match="must define a function `claim`"):
+        claim_of(str(path), "cpu")
+
+
+def test_the_list_of_claims() -> None:
+    done = CliRunner().invoke(main, ["claim", "--list", "--json"])
+    assert done.exit_code == 0, done.output
+    rows = json.loads(done.stdout)
+    assert list(dict.fromkeys(row["claim"] for row in rows)) == NAMES
+    assert {"cot-parity", "cot-sparsity", "arc-unseen", "rnn-gap", "recall-state"} <= set(NAMES)
+    assert all({"claim", "scale", "verdict"} <= set(row) for row in rows)
+    table = CliRunner().invoke(main, ["claim", "--list"])
+    assert table.exit_code == 0 and all(name in table.stdout for name in NAMES)
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ([], "name a claim (arc-unseen, "),
+        (["cot-sparsty"], "did you mean 'cot-sparsity'?"),
+        (["cot-sparsity", "--seeds", "1"], "--seeds"),
+        (["cot-sparsity", "--scale", "tpu"], "--scale"),
+        (["cot-sparsity", "--minutes", "0"], "--minutes"),
+        (["cot-sparsity", "--figure", "a.pdf"], "ends in .png or .svg"),
+    ],
+)
+def test_mistakes(args: list[str], message: str, tmp_path: Path, monkeypatch: Any) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["claim", *args])
+    assert done.exit_code == 2 and message in done.stderr and not done.stdout
+    assert not list(tmp_path.iterdir()), "a refused claim leaves nothing behind"
