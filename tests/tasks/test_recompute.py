@@ -180,7 +180,7 @@ def test_errors_change_answers() -> None:
     task = Parity(k=5)
     batch = Rows(task, 12, 0)[0:400]
     corruptions = draw_corruptions(np.random.default_rng(0), batch.tokens.shape, 1.0, 0.3)
-    recomputed = corrupt(task, 12, batch, corruptions, True)
+    recomputed = corrupt_thoughts(task, 12, batch, corruptions, True)
     odd = (corruptions[:, 12:-1] >= 0).sum(1) % 2
     assert ((recomputed.tokens[:, -1] ^ batch.tokens[:, -1]) == odd).all() and 0 < odd.mean() < 1
 
