@@ -19,7 +19,8 @@ HIDDEN = ("probes", "task.name", "source")  # settings that follow from the rest
 @dataclass(frozen=True)
 class Group:
     """Runs of one experiment, ordered by seed. label: the settings in which the group differs from
-    the others, empty when there is only one. settings: the experiment's JSON without seed, by path."""
+    the others, empty when there is only one. settings: the experiment's JSON by path, without
+    seed."""
 
     label: str
     results: tuple[Result, ...]

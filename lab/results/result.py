@@ -15,8 +15,8 @@ from typing import Any
 class Score:
     """One probe of one run. exact, answer, valid_thought: fractions of n rows, as lab.evaluation
     defines them. low, high and answer_low, answer_high: 95% Wilson intervals of exact and answer.
-    chance: accuracy of the best fixed guess of the answer. first_error: median index, from 0, of the
-    first wrong thought token among the rows that have one; None: no row has one."""
+    chance: accuracy of the best fixed guess of the answer. first_error: median index, from 0, of
+    the first wrong thought token among the rows that have one; None: no row has one."""
 
     probe: str
     length: int

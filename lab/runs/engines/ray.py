@@ -2,8 +2,8 @@
 
 Ray places the runs, and repeats one whose worker or node is lost. The folder --out must be on a
 file system that all nodes share: a run is written there, and another node resumes it from there.
-Results are read from there too, so only an error sentence comes back through Ray. Without an address a
-cluster of this machine is started, and ended with the sweep; no usage is reported.
+Results are read from there too, so only an error sentence comes back through Ray. Without an
+address a cluster of this machine is started, and ended with the sweep; no usage is reported.
 """
 
 from __future__ import annotations
