@@ -1,4 +1,4 @@
-"""`run`: idempotent, resumable, locked, the same bytes from the same seed; one-sentence failures."""
+"""`run`: idempotent, resumable, locked, the same bytes from one seed; one-sentence failures."""
 
 from __future__ import annotations
 
