@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import subprocess
 from pathlib import Path
@@ -41,6 +42,7 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+@functools.cache  # the code that this process has imported does not change
 def _commit() -> str | None:
     """The commit of the checkout of this package ("+": with changes); None outside a checkout."""
     here = Path(lab.__file__).resolve().parent

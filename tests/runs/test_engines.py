@@ -71,7 +71,7 @@ def test_engines_need_their_packages_only_when_they_run() -> None:
 
 
 def test_own_options_are_in_the_help() -> None:
-    done = CliRunner().invoke(main, ["sweep", "parity", "--help"])
+    done = CliRunner().invoke(main, ["sweep", "parity", "--help-all"])
     for name in registry.names("engines"):
         for option in engines.own_options(name):
             assert f"--{option}" in done.stdout and f"Only with --engine {name}" in done.stdout

@@ -79,7 +79,8 @@ class Moments:
                 kind = "log " + next(key for key in LOGGED if key in args[1])
             self.moment(f"before {kind}")
             value = function(*args, **kwargs)
-            self.moment(f"after {kind}")
+            if not name.startswith("score"):  # scoring leaves nothing on disk
+                self.moment(f"after {kind}")
             return value
 
         return wrapped
@@ -104,7 +105,7 @@ class Moments:
     ("options", "kinds"),
     [
         (
-            {**WSD, "eval_every": 4, "eval_answers": False, "keep_steps": (3,)},
+            {**WSD, "budgets": (4, 10), "eval_every": 4, "eval_answers": False, "keep_steps": (3,)},
             {"before save", "after save branch", "before log branch", "step of a branch", "step"},
         ),
         ({**WSD_S, "eval_every": 3, "eval_rows": 4}, {"before score", "after log budget"}),
