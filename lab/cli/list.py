@@ -81,7 +81,7 @@ def _list_runs(out: Path, name: str | None, where: Sequence[str], as_json: bool)
             for path in matching(configs, where)
             if name is None or configs[path]["name"] == name
         ]
-    complete = [load(path) for path in kept if (path / "result.json").exists()]
+        complete = [load(path) for path in kept if (path / "result.json").exists()]
     unfinished = [path.name for path in kept if not (path / "result.json").exists()]
     if as_json:
         rows = [r.to_json() for r in complete]

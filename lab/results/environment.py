@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import platform
 import subprocess
 from pathlib import Path
@@ -11,7 +12,7 @@ import lab
 
 
 def environment(device: str, threads: int) -> dict[str, Any]:
-    """What a number depends on besides its configuration."""
+    """Versions, commit, device, threads and kernels of this process, as JSON for a result."""
     import numpy
     import torch
 
@@ -31,7 +32,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """The processor's own name, where the system tells it."""
+    """The name of the processor, where the system has it."""
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -41,11 +42,12 @@ def cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+@functools.cache  # the code that this process has imported does not change
 def _commit() -> str | None:
-    """The commit of the checkout this package runs from ("+": with changes), None outside one."""
+    """The commit of the checkout of this package ("+": with changes); None outside a checkout."""
     here = Path(lab.__file__).resolve().parent
     try:
-        found = subprocess.run(
+        described = subprocess.run(
             ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--exclude=*"],
             capture_output=True,
             text=True,
@@ -53,4 +55,4 @@ def _commit() -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    return found.stdout.strip() or None
+    return described.stdout.strip() or None

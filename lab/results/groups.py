@@ -1,4 +1,4 @@
-"""Runs in groups that differ only in their seed, named by exactly what sets the groups apart.
+"""Groups of runs that differ only in their seed, named by the settings that differ between groups.
 
 Four runs of parity, k = 2 and 3, two seeds each, are the groups "k=2" and "k=3" of two runs.
 """
@@ -13,13 +13,14 @@ from typing import Any
 
 from lab.results.result import Result
 
-HIDDEN = ("probes", "task.name", "source")  # what follows from the rest of a label
+HIDDEN = ("probes", "task.name", "source")  # settings that follow from the rest of a label
 
 
 @dataclass(frozen=True)
 class Group:
-    """Runs of one experiment, ordered by seed. label: what sets them apart from the other groups,
-    empty when there is only one. settings: the experiment's JSON without seed, path to value."""
+    """Runs of one experiment, ordered by seed. label: the settings in which the group differs from
+    the others, empty when there is only one. settings: the experiment's JSON by path, without
+    seed."""
 
     label: str
     results: tuple[Result, ...]
@@ -37,15 +38,16 @@ class Group:
 
 
 def groups(results: Sequence[Result], ignore: Sequence[str] = ()) -> list[Group]:
-    """The groups of some runs, in the order of what tells them apart. A run that repeats the
+    """The groups of some runs, ordered by the settings in which they differ. A run that repeats the
     experiment and the seed of another counts once. ignore: settings that labels leave out."""
-    found: dict[str, tuple[dict[str, Any], dict[int, Result]]] = {}
+    by_settings: dict[str, tuple[dict[str, Any], dict[int, Result]]] = {}
     for result in results:
         flat = settings(result)
         seed = flat.pop("train.seed")
         same = json.dumps(flat, sort_keys=True)
-        found.setdefault(same, (flat, {})).__getitem__(1).setdefault(seed, result)
-    parts = list(found.values())
+        runs = by_settings.setdefault(same, (flat, {}))[1]
+        runs.setdefault(seed, result)
+    parts = list(by_settings.values())
     varying = differing([flat for flat, _ in parts])
     parts.sort(key=lambda part: [_order(part[0].get(path)) for path in varying])
     shown = [path for path in varying if path not in (*HIDDEN, *ignore)]
@@ -67,9 +69,8 @@ def settings(result: Result) -> dict[str, Any]:
 
 
 def differing(flats: Sequence[dict[str, Any]]) -> list[str]:
-    """Paths whose values are not the same everywhere: the experiment's own first, then the model's,
-    then the training's. Of several experiments those that differ within one: its name stands for
-    the rest."""
+    """Paths whose values differ: the experiment's first, then the model's, then the training's.
+    With several experiments, paths that differ within one of them; the name stands for the rest."""
     by_name: dict[str, list[dict[str, Any]]] = {}
     for flat in flats:
         by_name.setdefault(flat["name"], []).append(flat)
@@ -107,8 +108,8 @@ def _short(name: str, value: Any) -> str:
 
 
 def span(lengths: Sequence[int]) -> str:
-    """Lengths in short: "20", "1-8" when none between is missing, else "4,8,16", or, of more than
-    six, "4-40 (10 lengths)"."""
+    """Lengths in short: "20", "1-8" when no length between is missing, else "4,8,16", or "4-40 (10
+    lengths)" for more than six."""
     low, high = min(lengths), max(lengths)
     if high > low and sorted(lengths) == list(range(low, high + 1)):
         return f"{low}-{high}"

@@ -1,7 +1,7 @@
-"""What a run leaves behind: config.json, metrics.jsonl, checkpoint/, result.json. Plain JSON.
+"""The result of a run, and the score of one probe.
 
-result.json is written last and atomically, so its existence means the run is complete. Notebooks
-and reports read runs through `load` and `load_all`; nothing here executes what a folder contains.
+result.json is written last and atomically, so its existence means that the run is complete.
+Notebooks and reports read it through `lab.results.folder.load`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Score:
-    """One probe of one run. exact, answer, valid_thought: shares of n rows, as lab.evaluation says.
-    low, high and answer_low, answer_high: 95% Wilson intervals of exact and answer. chance: the
-    best fixed guess of the answer. first_error: median index of the first wrong thought token among
-    the rows that have one (from 0; None: no such row)."""
+    """One probe of one run. exact, answer, valid_thought: fractions of n rows, as lab.evaluation
+    defines them. low, high and answer_low, answer_high: 95% Wilson intervals of exact and answer.
+    chance: accuracy of the best fixed guess of the answer. first_error: median index, from 0, of
+    the first wrong thought token among the rows that have one; None: no row has one."""
 
     probe: str
     length: int
@@ -33,18 +33,18 @@ class Score:
 
     @property
     def at_chance(self) -> bool:
-        """The interval of the free-running answer does not lie above the best fixed guess."""
+        """Whether the interval of the free-running answer reaches down to the best fixed guess."""
         return self.answer_low <= self.chance
 
 
 @dataclass(frozen=True)
 class Result:
-    """A complete run. experiment: its JSON. curves: evaluations during training, as metrics.jsonl
-    has them: step, rows seen, scores (of each probe, all of a Score or what
-    lab.evaluation.glance says), and branch, the budget of the branch of a wsd run that left at
-    this step and has seen these rows at its own end. seconds: wall time of training and evaluation
-    over all its starts. learned: see `samples_to`. steps: how many it trained, fewer than asked for
-    when it stopped early."""
+    """A complete run. run: its folder. experiment: its JSON. curves: evaluations during training,
+    rows of metrics.jsonl: step, rows seen, scores (for each probe a Score, or the part of it that
+    lab.evaluation.score_teacher_forced returns), and branch: the budget of a branch of a wsd run
+    that left at this step; its rows are those at its own end. seconds: wall time of training and
+    evaluation, over all starts. learned: see lab.results.summary.samples_to. steps: steps trained,
+    fewer than train.steps after an early stop."""
 
     run: str
     experiment: dict[str, Any]
@@ -56,4 +56,5 @@ class Result:
     steps: int = 0
 
     def to_json(self) -> dict[str, Any]:
+        """The content of result.json."""
         return dataclasses.asdict(self)

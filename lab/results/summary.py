@@ -1,4 +1,4 @@
-"""What follows from scores: samples to learn, and a summary over seeds."""
+"""Computed from scores: training rows until a probe is learned, and a summary over seeds."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from lab.results.result import Result
 
 
 def samples_to(evaluations: Sequence[Mapping[str, Any]], threshold: float) -> list[dict[str, Any]]:
-    """For each probe, the training rows seen when it was first found learned (sample efficiency).
+    """Sample efficiency: for each probe, the training rows at the first evaluation that is learned.
 
-    evaluations: rows of `Result.curves` in the order of training, the final one at the end;
-    branches do not count, as they are other models than the run's. Learned: exact >= threshold. A
-    probe that never is has the rows of the last evaluation, and censored is true: it needs more.
+    evaluations: rows of `Result.curves` in the order of training, the final one last; branches do
+    not count, because they are other models than the run's. Learned: exact >= threshold. A probe
+    that is never learned has the rows of the last evaluation, and censored is true: it needs more.
     """
     own = [row for row in evaluations if "branch" not in row]
-    found = []
+    learned = []
     for number, probe in enumerate(own[-1]["scores"]):
         seen = [row["rows"] for row in own if row["scores"][number]["exact"] >= threshold]
-        found.append(
+        learned.append(
             {
                 "probe": probe["probe"],
                 "length": probe["length"],
@@ -28,15 +28,15 @@ def samples_to(evaluations: Sequence[Mapping[str, Any]], threshold: float) -> li
                 "censored": not seen,
             }
         )
-    return found
+    return learned
 
 
 def summary(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """Over the seeds of one experiment, a row per probe: mean, every value, a 95% BCa interval of
-    the mean (seeds as units), and how many seeds solve it: exact reaches train.threshold."""
+    """One row per probe over the seeds of one experiment: mean, the value of each seed, a 95% BCa
+    interval of the mean (seeds as units), and solved: seeds whose exact reaches train.threshold."""
     from lab.stats import over_seeds
 
-    threshold = results[0].experiment["train"].get("threshold", 1.0)  # runs of before have none
+    threshold = results[0].experiment["train"]["threshold"]
     rows = []
     for scores in zip(*(result.scores for result in results), strict=True):
         row: dict[str, Any] = {"probe": scores[0].probe, "length": scores[0].length}
@@ -52,5 +52,5 @@ def summary(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 
 def evaluations(result: Result) -> list[dict[str, Any]]:
-    """Those on the way, without the branches of a schedule."""
+    """The evaluations during training of the run itself, without branches of a schedule."""
     return [row for row in result.curves if "branch" not in row]

@@ -1,4 +1,4 @@
-"""The process of a run: its device and its signals."""
+"""The device of a run, and the signals that stop it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lab.errors import RunFailed
 
 
 def pick_device(name: str) -> Any:
-    """auto: CUDA where there is one, else the CPU."""
+    """The torch device: auto is CUDA where there is one, else the CPU. RunFailed without CUDA."""
     import torch
 
     if name == "auto":
@@ -24,7 +24,8 @@ def pick_device(name: str) -> Any:
 
 @contextmanager
 def interrupts() -> Iterator[list[int]]:
-    """A list that SIGINT or SIGTERM fills, so that a step ends first; a second one acts at once."""
+    """A list to which SIGINT or SIGTERM adds its number, so that the current step ends first; the
+    second one raises KeyboardInterrupt. Outside the main thread signals stay as they are."""
     stop_requested: list[int] = []
     kinds = (signal.SIGINT, signal.SIGTERM)
 
@@ -35,7 +36,7 @@ def interrupts() -> Iterator[list[int]]:
 
     try:
         old = [signal.signal(kind, note) for kind in kinds]
-    except ValueError:  # not the main thread: leave signals to whoever runs us
+    except ValueError:  # not the main thread
         yield stop_requested
         return
     try:

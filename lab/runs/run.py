@@ -1,7 +1,7 @@
-"""Experiment -> Result: device, seeds, resume, the run folder.
+"""From an Experiment to its Result, through the run folder.
 
-`run` is idempotent: a complete run is read, an interrupted one goes on from its last checkpoint and
-ends with the same weights as an unbroken one (on one CPU, with the same number of threads).
+`run` is idempotent: a complete run is read. An interrupted one resumes from its last checkpoint and
+ends with the same bytes of weights as an unbroken one (on a CPU, with the same number of threads).
 """
 
 from __future__ import annotations
@@ -33,13 +33,15 @@ def run(
     track: str | None = None,
     wait: float = 0,
 ) -> Result:
-    """Train, evaluate and keep one experiment. watch gets every logged row of metrics; compile
-    asks for torch.compile where it pays (lab.training.compile); track names a tracker
-    (lab.runs.trackers). wait: seconds to wait for another process that has the run, -1 for as
-    long as it takes.
+    """Train and evaluate one experiment under out/, or read it where that is done.
 
-    Raises Failed (locked folder, full disk, diverged loss), Stopped (SIGINT, SIGTERM), ValueError
-    (options that do not go together).
+    checkpoint_every: steps. compile: use torch.compile where it pays (lab.training.compile). watch:
+    gets every row of metrics.jsonl. warn: gets a sentence about each damaged checkpoint. track: a
+    tracker (lab.runs.trackers). wait: seconds to wait for another process that makes the same run,
+    -1 for no limit.
+
+    Raises RunFailed (folder in use, full disk, loss not finite), RunStopped (SIGINT, SIGTERM),
+    ValueError (options that exclude each other, a damaged result.json, no sound checkpoint).
     """
     from filelock import FileLock, Timeout
 
@@ -63,7 +65,7 @@ def run(
                     watch(row)
                     note(row)
 
-                result = _run(
+                result = _train(
                     experiment, folder, device, threads, checkpoint_every, compile, both, warn
                 )
                 trackers.finish(track, folder, result, note)
@@ -75,7 +77,7 @@ def run(
         raise RunFailed(f"cannot write {where}: {error.strerror or error}") from None
 
 
-def _run(
+def _train(
     experiment: Experiment,
     folder: Folder,
     device_name: str,

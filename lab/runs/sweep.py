@@ -1,7 +1,7 @@
 """Many runs at once, by an engine: lab/runs/engines/local.py, ray.py, slurm.py.
 
-Runs are idempotent, so a sweep that was stopped goes on when it is started again: complete runs are
-read, interrupted ones go on, and no run is made twice.
+Runs are idempotent, so a stopped sweep resumes when it is started again: complete runs are read,
+interrupted ones resume, and no run is made twice.
 """
 
 from __future__ import annotations
@@ -19,21 +19,18 @@ from lab.config import Experiment
 from lab.errors import RunFailed, RunStopped
 from lab.results.folder import Folder, load
 from lab.results.result import Result
-from lab.runs import engines
-from lab.runs import trackers as track
+from lab.runs import engines, trackers
 from lab.runs.process import interrupts
 from tasks import refuse
 
-SHOW = 0.25  # seconds between two looks at the running runs
-
-
+POLL_EVERY = 0.25  # seconds between two looks at the running runs
 TAIL = 1 << 16  # bytes at the end of metrics.jsonl that hold its latest row
 
 
 @dataclass
 class State:
-    """One run of a sweep as its table shows it. row: its latest row of metrics. error: what went
-    wrong, in a sentence."""
+    """One run of a sweep, as the live table shows it. row: its latest row of metrics. error: a
+    sentence, when it failed."""
 
     status: Literal["waiting", "running", "done", "failed"] = "waiting"
     row: dict[str, Any] = field(default_factory=lambda: {"step": 0})
@@ -42,8 +39,9 @@ class State:
 
 @dataclass(frozen=True)
 class SweepOptions:
-    """How a sweep is carried out, none of which changes a result. workers: runs at a time. retries:
-    of a run that crashed. own: options of the engine alone."""
+    """How the runs of a sweep execute; nothing here changes a result. workers: runs at a time, None
+    for as many as the engine has room for. retries: repetitions of a run that crashed. own: the
+    engine's own options."""
 
     device: str = "auto"
     workers: int | None = None
@@ -67,11 +65,12 @@ def run_many(
 ) -> list[Result]:
     """Run every experiment on this machine, at most `workers` at a time (default: one per core).
 
-    poll gets the latest metrics row of each experiment several times a second. Failed says in one
-    sentence a run what went wrong, after the others have ended; Stopped as in `sweep`.
+    poll gets the latest metrics row of each experiment several times a second. Raises RunFailed,
+    after the other runs have ended, with one sentence for each run that failed; RunStopped as
+    `sweep` does.
     """
-    how = SweepOptions(device, workers, checkpoint_every, compile, track)
-    states = sweep(experiments, out, how, lambda states: poll([state.row for state in states]))
+    options = SweepOptions(device, workers, checkpoint_every, compile, track)
+    states = sweep(experiments, out, options, lambda states: poll([state.row for state in states]))
     errors = [state.error for state in states if state.error]
     if errors:
         raise RunFailed("; ".join(dict.fromkeys(errors)))
@@ -81,48 +80,42 @@ def run_many(
 def sweep(
     experiments: Sequence[Experiment],
     out: str | Path,
-    how: SweepOptions,
+    options: SweepOptions,
     poll: Callable[[list[State]], None] = lambda states: None,
 ) -> list[State]:
-    """Run every experiment: each one's last state, done or failed.
+    """Run every experiment; returns the last state of each, done or failed.
 
-    SIGINT and SIGTERM make every run save and end, then Stopped is raised. ValueError when engine
-    or tracker cannot be had.
+    poll gets the states several times a second. SIGINT and SIGTERM make every run save and end,
+    then RunStopped is raised. ValueError when engine or tracker is not installed, or an option is
+    not the engine's.
     """
-    _refuse(how)
-    engine = registry.load("engines", how.engine)
+    _check(options)
+    engine = registry.load("engines", options.engine)
     folders = [Folder(Path(out), experiment) for experiment in experiments]
-    states = [State("done" if f.result.exists() and not how.track else "waiting") for f in folders]
-    numbers = [i for i, state in enumerate(states) if state.status == "waiting"]
-    place = str(out) if how.engine == "local" else str(Path(out).resolve())
-    orders = [
-        {
-            "experiment": experiments[i].to_json(),
-            "out": place,
-            "device": how.device,
-            "checkpoint_every": how.checkpoint_every,
-            "compile": how.compile,
-            "track": how.track,
-        }
-        for i in numbers
+    states = [
+        State("done" if folder.result.exists() and not options.track else "waiting")
+        for folder in folders
     ]
-    began, shown = time.time(), 0.0
+    waiting = [i for i, state in enumerate(states) if state.status == "waiting"]
+    path = str(out) if options.engine == "local" else str(Path(out).resolve())
+    jobs = [_job(experiments[i], path, options) for i in waiting]
+    start, polled = time.time(), 0.0
     with interrupts() as stop_requested:
-        for i in range(len(states)):
-            _look(states[i], folders[i], began)
+        for state, folder in zip(states, folders, strict=True):
+            _update(state, folder, start)
         poll(states)
-        if orders and not stop_requested:
-            running = engine(orders, how.workers, how.retries, **how.own)
+        if jobs and not stop_requested:
+            running = engine(jobs, options.workers, options.retries, **options.own)
             with contextlib.closing(running) as events:
-                for ended in events:
-                    for order, says in ended:
-                        state = states[numbers[order]]
-                        state.status, state.error = "failed" if says else "done", says or ""
-                    if time.monotonic() - shown > SHOW or ended:
-                        for i in numbers:
-                            _look(states[i], folders[i], began)
+                for results in events:
+                    for number, error in results:
+                        state = states[waiting[number]]
+                        state.status, state.error = "failed" if error else "done", error or ""
+                    if time.monotonic() - polled > POLL_EVERY or results:
+                        for i in waiting:
+                            _update(states[i], folders[i], start)
                         poll(states)
-                        shown = time.monotonic()
+                        polled = time.monotonic()
                     if stop_requested:
                         break
         if stop_requested:
@@ -130,28 +123,39 @@ def sweep(
     return states
 
 
-def _refuse(how: SweepOptions) -> None:
-    track.check(how.track)
-    for name in how.own:
-        if name not in engines.own_options(how.engine):
-            has = [e for e in registry.names("engines") if name in engines.own_options(e)]
-            raise refuse(f"--{name}", how.own[name], f"only with --engine {' or '.join(has)}")
+def _check(options: SweepOptions) -> None:
+    trackers.check(options.track)
+    for name, value in options.own.items():
+        if name not in engines.own_options(options.engine):
+            having = [e for e in registry.names("engines") if name in engines.own_options(e)]
+            raise refuse(f"--{name}", value, f"only with --engine {' or '.join(having)}")
 
 
-def _look(state: State, folder: Folder, began: float) -> None:
-    """Bring the state of a run that has not ended up to date from its folder."""
+def _job(experiment: Experiment, out: str, options: SweepOptions) -> engines.Job:
+    return {
+        "experiment": experiment.to_json(),
+        "out": out,
+        "device": options.device,
+        "checkpoint_every": options.checkpoint_every,
+        "compile": options.compile,
+        "track": options.track,
+    }
+
+
+def _update(state: State, folder: Folder, start: float) -> None:
+    """Update the state of a run that has not ended from its folder."""
     if state.status in ("done", "failed"):
         return
     try:
-        fresh = folder.lock.stat().st_mtime >= began  # whoever makes the run has opened its lock
+        fresh = folder.lock.stat().st_mtime >= start  # the process of the run has opened its lock
         state.status = "running" if fresh else "waiting"
         with folder.metrics.open("rb") as file:
             file.seek(max(0, file.seek(0, 2) - TAIL))
             lines = file.read().splitlines()
-    except OSError:  # nobody has begun
+    except OSError:  # the run has not started
         return
     for line in reversed(lines):
-        with contextlib.suppress(ValueError):  # the first may be cut, the last half-written
+        with contextlib.suppress(ValueError):  # the first may be cut, the last incomplete
             row = json.loads(line)
             if "loss" in row:
                 state.row = row

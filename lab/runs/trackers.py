@@ -1,10 +1,10 @@
 """Trackers beside the run folder's own metrics.jsonl: TensorBoard, Weights & Biases, Trackio.
 
-Off unless --track asks, and no part of a run's hash. A tracker is a mirror: whenever a run starts
-or goes on, what it kept in the run folder is written anew from metrics.jsonl, which resuming cuts
-back to the checkpoint; so no step is there twice. Nothing goes over the network: wandb works
-offline unless the user's own WANDB_MODE says otherwise (`wandb sync` sends it later, always under
-the run folder's name), and Trackio keeps its data in the folder.
+Off without --track, and no part of a run's hash. A tracker is a copy: whenever a run starts or
+resumes, the tracker's files in the run folder are written again from metrics.jsonl, which resuming
+cuts back to the checkpoint; so no step is there twice. Nothing goes over the network: wandb works
+offline unless the user sets WANDB_MODE (`wandb sync` uploads later, always under the run folder's
+name), and Trackio stores its data in the folder.
 """
 
 from __future__ import annotations
@@ -24,14 +24,9 @@ from lab.results.result import Result
 from tasks import refuse
 
 NAMES = ("tensorboard", "wandb", "trackio")
-
-
 PROJECT = "synthetic-reasoning-lab"
 
-
-Row = dict[str, Any]
-
-
+Row = dict[str, Any]  # one line of metrics.jsonl
 Write = Callable[[int, dict[str, float]], None]  # step, values by name
 
 
@@ -44,10 +39,10 @@ def check(name: str | None) -> None:
 
 @contextlib.contextmanager
 def tracking(name: str | None, folder: Folder) -> Iterator[Callable[[Row], None]]:
-    """A function that takes every row of metrics, right after metrics.jsonl got it.
+    """A function to call with every row of metrics, right after it was written to metrics.jsonl.
 
-    The first call opens the tracker and writes all rows that are there: only then has a run that
-    goes on cut its log.
+    The first call opens the tracker and writes all rows of the log: not earlier, because a resumed
+    run first cuts its log. Does nothing when name is None.
     """
     with contextlib.ExitStack() as stack:
         write: Write | None = None
@@ -67,13 +62,13 @@ def tracking(name: str | None, folder: Folder) -> Iterator[Callable[[Row], None]
 
 
 def finish(name: str | None, folder: Folder, result: Result, note: Callable[[Row], None]) -> None:
-    """Give the final scores to a tracker, at the last step of the log."""
+    """Write the final scores to a tracker, at the last step of the log."""
     if name:
         note({"step": last_step(folder), "scores": [vars(score) for score in result.scores]})
 
 
 def complete(name: str | None, folder: Folder, result: Result) -> None:
-    """Write a run that is complete already, unless the tracker has it."""
+    """Write a run that was complete before to a tracker, unless the tracker has it."""
     if name and not (folder.path / name).exists():
         with tracking(name, folder) as note:
             note({})
@@ -91,13 +86,13 @@ def flat(row: Row) -> dict[str, float]:
         return {}
     branch = f"branch-{row['branch']}/" if "branch" in row else ""  # another model than the run's
     own = {} if branch else row
-    found = {f"train/{k}": v for k, v in own.items() if k not in ("step", "budget") and _number(v)}
+    values = {f"train/{k}": v for k, v in own.items() if k not in ("step", "budget") and _number(v)}
     for score in row.get("scores", ()):
         where = branch + f"{score['probe']}/{score['length']}".replace(" ", "_")
         for measure in ("exact", "answer", "valid_thought"):
             if _number(score.get(measure)):
-                found[f"{where}/{measure}"] = score[measure]
-    return found
+                values[f"{where}/{measure}"] = score[measure]
+    return values
 
 
 def _number(value: Any) -> bool:
@@ -108,13 +103,13 @@ def _number(value: Any) -> bool:
 def _opened(name: str, folder: Folder) -> Iterator[Write]:
     from lab.errors import RunFailed
 
-    place = folder.path / name
-    shutil.rmtree(place, ignore_errors=True)
+    path = folder.path / name
+    shutil.rmtree(path, ignore_errors=True)
     config = folder.experiment.to_json()
     if name == "tensorboard":
         from torch.utils.tensorboard import SummaryWriter
 
-        with SummaryWriter(str(place)) as writer:
+        with SummaryWriter(str(path)) as writer:
             writer.add_text("config", f"    {json.dumps(config)}")
 
             def scalars(step: int, values: dict[str, float]) -> None:
@@ -124,12 +119,12 @@ def _opened(name: str, folder: Folder) -> Iterator[Write]:
             yield scalars
         return
     options: dict[str, Any]
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # no network without being asked
-    os.environ.setdefault("WANDB_CACHE_DIR", str(place.resolve() / "cache"))
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # no network unless the user asks
+    os.environ.setdefault("WANDB_CACHE_DIR", str(path.resolve() / "cache"))
     loaded = sys.modules.get("trackio.utils")
-    if name == "trackio" and loaded and place.resolve() != loaded.TRACKIO_DIR:
+    if name == "trackio" and loaded and path.resolve() != loaded.TRACKIO_DIR:
         raise RunFailed("trackio keeps one folder per process: start each run in its own")
-    os.environ["TRACKIO_DIR"] = str(place.resolve())
+    os.environ["TRACKIO_DIR"] = str(path.resolve())
     with contextlib.redirect_stdout(io.StringIO()):  # stdout carries the result of the run
         tracker = importlib.import_module(name)
         if name == "wandb":

@@ -138,7 +138,7 @@ def copy_state(
     other: nn.Module,
     other_optimizer: torch.optim.Optimizer,
 ) -> None:
-    """Copy weights and optimizer state into another model and optimizer of the same configuration."""
+    """Copy weights and optimizer state into a model and an optimizer of the same configuration."""
     _load(other, _weights(model))
     tensors_to_optimizer(other, other_optimizer, *optimizer_to_tensors(model, optimizer))
 
@@ -150,8 +150,8 @@ def load_weights(path: Path, model: nn.Module) -> None:
 
 @torch.no_grad()
 def blend(model: nn.Module, first: nn.Module, share: float) -> None:
-    """Interpolate, in place: weights become (1 - share) times those of `first`, a model of the same
-    configuration, plus share times the model's own. Shares 0 and 1 give one of them, bit for bit."""
+    """Interpolate in place: weights become (1 - share) times those of `first`, a model of the same
+    configuration, plus share times their own. 0 and 1 give one of the two, bit for bit."""
     other = _weights(first)
     for name, tensor in _weights(model).items():
         if share == 0:

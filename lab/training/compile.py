@@ -1,7 +1,7 @@
-"""torch.compile where it pays: measured once for a run, kept in its folder, eager otherwise.
+"""torch.compile where it pays: measured once for a run and stored in its folder, eager otherwise.
 
-Only the blocks are compiled, and only for training; evaluation stays eager. The verdict is kept in
-compile.json, so a run that goes on uses what it began with, whatever it is asked then.
+Only the blocks are compiled, and only for training; evaluation is eager. The decision is stored in
+compile.json, and a run that resumes keeps it, whatever its command says then.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import copy
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 import torch
 
-from lab.config import Experiment
+from lab.config import Experiment, strict
 from lab.data.batches import batch_for_step
 from lab.nn.inputs import to_torch
 from lab.nn.loss import precision, teacher_forced
@@ -21,45 +21,56 @@ from lab.nn.model import Model
 from lab.results.files import read_json, write_json
 from lab.training.optim import build
 
-REPEATS = 5
+REPEATS = 5  # timed steps, of which the fastest counts
+WORTH = 0.95  # compiled when a step takes less than this fraction of the eager step
 
 
-WORTH = 0.95  # a step must take less than this share of the eager one
+class Decision(TypedDict):
+    """compile.json. error: why nothing was compiled, when torch.compile failed."""
+
+    used: bool
+    eager_milliseconds: NotRequired[float]
+    compiled_milliseconds: NotRequired[float]
+    error: NotRequired[str]
 
 
 def decide(
     experiment: Experiment, model: Model, folder: Path, device: torch.device, wanted: bool
 ) -> dict[str, Any]:
-    """{"used": bool, ...}: the verdict that the folder keeps, else a new one if it is wanted."""
-    kept = folder / "compile.json"
-    if kept.exists():
-        return dict(read_json(kept))
+    """The Decision of the run in `folder`: the stored one, else a new one when `wanted`, which is
+    stored. ValueError when the stored one is damaged."""
+    file = folder / "compile.json"
+    if file.exists():
+        stored: dict[str, Any] = read_json(file)
+        strict.check_keys(stored, Decision.__annotations__, ["used"], "compile.json")
+        strict.check(stored, Decision, "compile.json")
+        return stored
     if not wanted:
         return {"used": False}
-    found: dict[str, Any]
+    decision: dict[str, Any]
     eager = _step_seconds(experiment, copy.deepcopy(model), device)
     try:
         compiled = _step_seconds(experiment, compile_blocks(copy.deepcopy(model)), device)
-        found = {
+        decision = {
             "used": compiled < WORTH * eager,
             "eager_milliseconds": 1000 * eager,
             "compiled_milliseconds": 1000 * compiled,
         }
     except Exception as error:  # no compiler, or something in a block that cannot be compiled
-        found = {"used": False, "error": f"{type(error).__name__}: {error}".partition("\n")[0]}
-    write_json(kept, found)
-    return found
+        decision = {"used": False, "error": f"{type(error).__name__}: {error}".partition("\n")[0]}
+    write_json(file, decision)
+    return decision
 
 
 def compile_blocks(model: Model) -> Model:
-    """Compile the training forward of every block, in place."""
+    """Compile the forward pass of every block, in place; the model."""
     for block in model.blocks:
         block.compile()
     return model
 
 
 def _step_seconds(experiment: Experiment, model: Model, device: torch.device) -> float:
-    """Least wall seconds of one training step, after a first one that may compile."""
+    """Wall seconds of the fastest of REPEATS training steps, after a first one that may compile."""
     inputs = to_torch(experiment.task, experiment.model, batch_for_step(experiment)(0), device)
     optimizer, best = build(model.train(), experiment.train), float("inf")
     for repeat in range(REPEATS + 1):
@@ -68,7 +79,7 @@ def _step_seconds(experiment: Experiment, model: Model, device: torch.device) ->
         for part in inputs.parts(experiment.train.grad_accum):
             with precision(experiment.train.precision, device):
                 loss, _ = teacher_forced(model, part)
-            loss.backward()
+            torch.autograd.backward(loss)
         optimizer.step()
         if device.type == "cuda":
             torch.cuda.synchronize()

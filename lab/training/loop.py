@@ -1,8 +1,8 @@
-"""The only training loop: fresh or fixed rows in, one Step a time out.
+"""The training loop: fresh or fixed rows go in, a Step comes out after every update.
 
-Step s sees rows s x batch to (s + 1) x batch of a length drawn by s alone, so training can start
-at any step and sees what an unbroken run would have seen. Logits are made only where a token is
-supervised: where the next one is THOUGHT or ANSWER.
+Step s trains on rows s x batch to (s + 1) x batch, of a length that depends on seed and s alone. So
+training can start at any step, and trains on what an unbroken run would have. Logits are computed
+only where a token is supervised: where the next token is THOUGHT or ANSWER.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from lab.training.schedules import learning_rate
 
 @dataclass(frozen=True)
 class Step:
-    """What one step did: its number from 1, mean loss per supervised token (nats), share of rows
-    with every supervised token right before the update, tokens read, learning rate."""
+    """One step. number: from 1. loss: mean per supervised token, nats. exact: fraction of rows with
+    every supervised token right, before the update. tokens: read, with padding. lr: the rate."""
 
     number: int
     loss: float
@@ -45,8 +45,8 @@ def train(
     device: torch.device,
     budget: int | None = None,
 ) -> Generator[Step, None, None]:
-    """Steps start + 1 to the last, each yielded after its update. budget: that of a branch, which
-    ends after so many steps; none for the run itself."""
+    """Steps start + 1 to the last, each yielded after its update of model and optimizer, which must
+    be those of step `start`. budget: the steps of a branch of wsd; None for the run itself."""
     config = experiment.train
     stop = budget or config.steps
     for number, batch in enumerate(prefetch(batch_for_step(experiment), start, stop), start):
@@ -66,7 +66,7 @@ def train(
                     loss, exact = teacher_forced(model, part)
                 # by supervised tokens, so that the parts add up to the loss of the whole batch
                 share = float(part.supervised.sum() / inputs.supervised.sum())
-                (loss * share).backward()
+                torch.autograd.backward(loss * share)
                 total, right = total + share * loss.item(), right + exact.sum().item()
         if config.grad_clip:
             torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
@@ -79,8 +79,8 @@ def train(
 def add_noise(model: nn.Module, config: TrainConfig, step: int, device: torch.device) -> None:
     """Add normal noise of variance grad_noise / (1 + step)^0.55 to every gradient (1511.06807).
 
-    It comes after clipping, so that its variance is as said however large gradients are (our
-    choice), from a stream of the seed and the step.
+    It comes after clipping, so that its variance does not depend on the size of the gradients (our
+    choice), and from a random stream of seed and step.
     """
     seed = stream(config.seed, "grad_noise", step).generate_state(1, np.uint64)[0]
     generator = torch.Generator(device).manual_seed(int(seed))
@@ -93,7 +93,7 @@ def add_noise(model: nn.Module, config: TrainConfig, step: int, device: torch.de
 
 @contextlib.contextmanager
 def dropout_stream(experiment: Experiment, step: int, device: torch.device) -> Iterator[None]:
-    """torch's generator set by seed and step for one forward, and put back afterwards."""
+    """Seeds torch's generator from seed and step for one forward pass, and restores it after."""
     if not experiment.model.dropout:
         yield
         return

@@ -1,4 +1,4 @@
-"""Optimizers and learning-rate schedules by name."""
+"""The optimizer that a configuration names, and which parameters get which of its options."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from lab.training.optimizers import Adalayer, CombinedOptimizer, Lion, Signum
 
 Named = list[tuple[str, nn.Parameter]]
 
-
-TABLES = ("embed.", "place.", "head.", "next_place.")  # of words and places
+TABLES = ("embed.", "place.", "head.", "next_place.")  # parameters: a row a token or position
 
 
 def build(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
@@ -29,14 +28,14 @@ def build(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     signum    0.9
     lion      0.9, 0.99
     muon      momentum 0.95 (Nesterov, torch's own) for the matrices of the blocks; AdamW with 0.9
-              and 0.999 for the rest: embedding, places, heads, vectors, short convolutions and
-              A_log. An update is scaled to the size of AdamW's ("match_rms_adamw"), so that one
+              and 0.999 for the rest: tables of tokens and positions, vectors, short convolutions
+              and A_log. An update is scaled to the size of AdamW's ("match_rms_adamw"), so that one
               train.lr serves both (our choice)
     soap      0.95, 0.95, eigenbases renewed every 10 steps. Vectors are not rotated; a table of
-              words or places only along sides no longer than the width (our choice)
+              tokens or positions only along sides no longer than the width (our choice)
     adalayer  0.9, 0.999
 
-    ValueError when soap is asked for and its package is missing.
+    ValueError when the optimizer is soap and its package is not installed.
     """
     config.installed()
     named = [(name, p) for name, p in model.named_parameters()]
@@ -83,8 +82,8 @@ def _muon(model: nn.Module, named: Named, config: TrainConfig) -> torch.optim.Op
         if name.startswith("blocks.") and p.ndim == 2
         if not name.endswith("A_log") and id(p) not in filters
     ]
-    chosen = {name for name, _ in hidden}
-    rest = _groups([x for x in named if x[0] not in chosen], config)
+    by_muon = {name for name, _ in hidden}
+    rest = _groups([x for x in named if x[0] not in by_muon], config)
     adamw = torch.optim.AdamW(rest, lr=config.lr, fused=True)
     if not hidden:
         return adamw

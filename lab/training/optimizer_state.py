@@ -1,8 +1,8 @@
-"""What an optimizer keeps, as tensors and JSON, and back again to the last bit.
+"""The state of an optimizer as tensors and JSON, and back to the last bit.
 
-The state of torch's optimizers is tensors and numbers by parameter, that of soap lists of both, and
-its groups count steps. A matrix may lie in memory by columns, which the products that it enters
-depend on in the last bit, so the order of axes is kept too.
+torch's optimizers keep tensors and numbers for each parameter; soap keeps lists of both, and counts
+steps in its groups. The order of axes in memory is stored too: a matrix stored by columns gives
+products that differ in the last bit.
 """
 
 from __future__ import annotations
@@ -51,16 +51,17 @@ def tensors_to_optimizer(
     tensors: dict[str, torch.Tensor],
     rest: dict[str, Any],
 ) -> None:
-    """Put what `pack` gave into the optimizer of the same configuration, as copies."""
+    """Load what `optimizer_to_tensors` returned, as copies, into an optimizer of the same
+    configuration. KeyError or ValueError when it is from another one."""
     parameters = dict(model.named_parameters())
 
-    def with_tensors(value: Any, key: str, name: str, place: torch.device) -> Any:
+    def with_tensors(value: Any, key: str, name: str, device: torch.device) -> Any:
         if isinstance(value, list):
-            return [with_tensors(part, f"{key}.{i}", name, place) for i, part in enumerate(value)]
+            return [with_tensors(part, f"{key}.{i}", name, device) for i, part in enumerate(value)]
         if not isinstance(value, dict):
             return value
         back = [value["order"].index(axis) for axis in range(len(value["order"]))]
-        return tensors[f"{key}/{name}"].to(place, copy=True).permute(back)
+        return tensors[f"{key}/{name}"].to(device, copy=True).permute(back)
 
     fused = {
         p
@@ -72,8 +73,8 @@ def tensors_to_optimizer(
     for name, state in rest["states"].items():
         p = parameters[name]
         for key, value in state.items():
-            host = key == "step" and p not in fused  # where torch's own optimizers count
-            place = torch.device("cpu") if host else p.device
-            optimizer.state[p][key] = with_tensors(value, key, name, place)
+            on_cpu = key == "step" and p not in fused  # where torch's own optimizers count steps
+            device = torch.device("cpu") if on_cpu else p.device
+            optimizer.state[p][key] = with_tensors(value, key, name, device)
     for group, values in zip(optimizer.param_groups, rest["groups"], strict=True):
         group.update(values)

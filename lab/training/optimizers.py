@@ -36,16 +36,17 @@ class _Decoupled(torch.optim.Optimizer):
                     p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(u, alpha=group["lr"])
 
     def direction(self, g: Tensor, state: dict[str, Any], betas: tuple[float, ...]) -> Tensor:
-        """u for one parameter, whose averages in `state` are brought up to date."""
+        """u for one parameter, whose averages in `state` are updated."""
         raise NotImplementedError
 
 
 def _average(state: dict[str, Any], name: str, x: Tensor, beta: float) -> Tensor:
-    """Bring the average beta old + (1 - beta) x, 0 at first, up to date."""
+    """The average after beta old + (1 - beta) x, which starts at 0; stored in state[name]."""
     if name not in state:
         state[name] = torch.zeros_like(x)
     average: Tensor = state[name]
-    return average.lerp_(x, 1 - beta)
+    average.lerp_(x, 1 - beta)
+    return average
 
 
 class Signum(_Decoupled):
@@ -56,13 +57,13 @@ class Signum(_Decoupled):
 
 
 class Lion(_Decoupled):
-    """The sign of a shorter average than the one that is kept."""
+    """The sign of an average with a shorter memory than the stored one."""
 
     def direction(self, g: Tensor, state: dict[str, Any], betas: tuple[float, ...]) -> Tensor:
-        near, far = betas
+        short, long = betas
         m = state.get("m")
-        u = g.sign() if m is None else m.lerp(g, 1 - near).sign_()
-        _average(state, "m", g, far)
+        u = g.sign() if m is None else m.lerp(g, 1 - short).sign_()
+        _average(state, "m", g, long)
         return u
 
 
@@ -74,11 +75,12 @@ class Adalayer(_Decoupled):
         t = state["step"] = state.get("step", 0) + 1
         m = _average(state, "m", g, first)
         v = _average(state, "v", g.square().mean(), second)
-        return m / ((v.sqrt() / math.sqrt(1 - second**t) + EPS) * (1 - first**t))
+        u: Tensor = m / ((v.sqrt() / math.sqrt(1 - second**t) + EPS) * (1 - first**t))
+        return u
 
 
 class CombinedOptimizer(torch.optim.Optimizer):
-    """Several optimizers as one: it shows their groups, and they keep their state in it."""
+    """Several optimizers as one, with the groups of all of them and one shared state."""
 
     def __init__(self, *parts: torch.optim.Optimizer) -> None:
         super().__init__([group for part in parts for group in part.param_groups], {})

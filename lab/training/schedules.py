@@ -1,4 +1,4 @@
-"""Learning rate by step."""
+"""The learning rate of every step."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from lab.config import TrainConfig
 
 
 def learning_rate(config: TrainConfig, step: int, budget: int | None = None) -> float:
-    """The rate of step 0, 1, ..., steps - 1: a linear warm-up, then the schedule, down to 0.
+    """The learning rate of step 0, 1, ..., steps - 1: a linear warm-up, then the schedule.
 
-    wsd and wsd_s (warm-up, stable, decay: 2410.05192) keep the peak up to the last share `decay` of
-    the steps, then go down by a line (our choice). budget: the steps at whose end a branch of wsd
-    has come down. wsd_s comes down at each of `budgets` and goes on at the peak.
+    wsd and wsd_s (warm-up, stable, decay: 2410.05192) stay at the peak until the last fraction
+    `decay` of the steps, then decay linearly to 0 (our choice). budget: the steps of a branch of
+    wsd, at whose end the rate is 0. wsd_s decays to 0 at each of `budgets` and returns to the peak.
     """
     if step < config.warmup:
         return config.lr * (step + 1) / config.warmup

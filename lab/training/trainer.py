@@ -1,9 +1,9 @@
 """The trainer of one run: its steps, and the evaluations, checkpoints and branches between them.
 
-After a step, in this order: an evaluation (every eval_every steps; at each budget of wsd_s, then of
-all rows as at the end), a checkpoint, and the branches of wsd that start at this step. A branch is a
-copy of model and optimizer whose learning rate decays to 0 at its budget. It is scored and saved,
-and the run itself does not change.
+After a step, in this order: an evaluation (every eval_every steps; at each budget of wsd_s, then
+of all rows as at the end), a checkpoint, and the branches of wsd that start at this step. A branch
+is a copy of model and optimizer whose learning rate decays to 0 at its budget. It is scored and
+saved, and the run itself does not change.
 
 metrics.jsonl is the source of truth: on resume, evaluations and branches that are due but missing
 run first. So a run that is killed at any moment ends with the same numbers. The row of a branch has

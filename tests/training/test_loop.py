@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 import pytest
 import torch
@@ -22,7 +21,6 @@ from lab.nn.loss import teacher_forced
 from lab.nn.model import make_model
 from lab.training.loop import add_noise, train
 from lab.training.optim import build
-from lab.training.schedules import learning_rate
 from tasks import Role
 from tasks.compose_arithmetic import ComposeArithmetic
 from tasks.planted import Planted
@@ -101,39 +99,6 @@ def test_dropout_depends_on_seed_and_step_alone() -> None:
     assert all(torch.equal(a, b) for a, b in zip(one, trained(e), strict=True))
 
 
-def test_schedules() -> None:
-    def rates(schedule: str, **options: float) -> list[float]:
-        config = TrainConfig(steps=10, lr=1.0, schedule=schedule, **options)  # type: ignore[arg-type]
-        return [learning_rate(config, step) for step in range(10)]
-
-    assert rates("constant") == [1.0] * 10
-    assert rates("linear") == pytest.approx([1 - s / 10 for s in range(10)])
-    assert rates("linear", warmup=4) == pytest.approx(
-        [0.25, 0.5, 0.75, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
-    )
-    cosine = [(1 + math.cos(math.pi * s / 10)) / 2 for s in range(10)]
-    assert rates("cosine") == pytest.approx(cosine)
-
-
-def test_schedules_that_stay_and_decay() -> None:
-    def rates(budget: int | None = None, **options: Any) -> list[float]:
-        config = TrainConfig(**{"steps": 10, "lr": 1.0, "decay": 0.4, **options})
-        return [learning_rate(config, step, budget) for step in range(budget or 10)]
-
-    assert rates(schedule="wsd") == pytest.approx([1] * 6 + [1, 3 / 4, 2 / 4, 1 / 4])
-    assert rates(schedule="wsd", warmup=2) == pytest.approx(
-        [1 / 2] + [1] * 6 + [3 / 4, 2 / 4, 1 / 4]
-    )
-    whole = rates(schedule="wsd", decay=1.0)
-    assert whole == rates(schedule="linear", decay=0.1)
-    branches = {"schedule": "wsd", "budgets": (5,)}
-    assert rates(**branches) == rates(schedule="wsd")
-    assert rates(5, **branches) == pytest.approx([1, 1, 1, 1, 1 / 2])
-    assert rates(1, **{**branches, "budgets": (1,)}) == [1]  # no step is left to come down in
-    again = rates(schedule="wsd_s", budgets=(2, 5))
-    assert again == pytest.approx([1, 1, 1, 1, 1 / 2, 1, 1, 3 / 4, 2 / 4, 1 / 4])
-
-
 @given(
     lengths=st.lists(st.integers(1, 30), min_size=1, max_size=9).map(tuple),
     steps=st.integers(1, 60),
@@ -202,15 +167,3 @@ def test_gradient_noise_comes_after_clipping() -> None:
     moved = torch.cat([(a - b).flatten() for a, b in zip(before, trained(e), strict=True)])
     used = moved[moved != 0] / 0.1
     assert used.var().item() == pytest.approx(0.5, rel=0.1) and len(used) > 1000
-
-
-def test_weight_decay_spares_norms() -> None:
-    model = make_model(small())
-    optimizer = build(model, TrainConfig(weight_decay=0.1, lr=0.1))
-    before = {name: p.detach().clone() for name, p in model.named_parameters()}
-    for p in model.parameters():
-        p.grad = torch.zeros_like(p)
-    optimizer.step()
-    for name, p in model.named_parameters():
-        factor = 0.99 if p.ndim >= 2 else 1.0
-        assert torch.allclose(p, factor * before[name], rtol=1e-5), name

@@ -1,4 +1,4 @@
-"""What is due between two steps: evaluations, branches, kept weights. Kills change none of it."""
+"""The trainer: evaluations and branches between steps; a kill at any moment changes nothing."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ from lab.runs.run import run
 from lab.training import checkpoint, trainer
 from lab.training.loop import train
 from lab.training.optim import build
+from tests.profiles import NIGHTLY
+from tests.trained import log, tensors
 
 CPU = torch.device("cpu")
 
@@ -37,128 +39,143 @@ WSD: dict[str, Any] = {"schedule": "wsd", "decay": 0.5, "budgets": (4, 5, 10), "
 WSD_S: dict[str, Any] = {"schedule": "wsd_s", "decay": 0.4, "budgets": (4, 7), "lr": 0.01}
 
 
-def weights(out: Path, e: Experiment) -> dict[str, bytes]:
-    """All weights and optimizer tensors under checkpoint/, by folder."""
-    paths = Folder(out, e).checkpoints.glob("*/*.safetensors")
-    return {f"{path.parent.name}/{path.name}": path.read_bytes() for path in paths}
-
-
-def rows(out: Path, e: Experiment) -> list[dict[str, Any]]:
-    timed = ("seconds", "tokens_per_second")
-    return [
-        {key: value for key, value in row.items() if key not in timed}
-        for row in Folder(out, e).read_log()
-    ]
+LOGGED = ("branch", "budget", "scores", "loss")  # what tells the kinds of rows apart
 
 
 class Killed(BaseException):
-    """Not to be caught by anything."""
+    """Caught by nothing, as a signal that kills is."""
 
 
-def killing(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], Callable[[], int]]:
-    """arm(m): the m-th moment from now raises; returns a function that says how many there were.
-    Moments lie before and after whatever a run writes, and before each step and each score."""
-    left, seen = [-1], [0]
+class Moments:
+    """The moments at which a run may be killed: before and after whatever it writes, before each
+    step and each score. kinds: those since `arm`, in order."""
 
-    def moment() -> None:
-        seen[0] += 1
-        left[0] -= 1
-        if left[0] == 0:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.kinds: list[str] = []
+        self.fatal = 0
+        for owner, name in (
+            (Folder, "log"),
+            (Folder, "finish"),
+            (checkpoint, "save"),
+            (trainer, "score"),
+            (trainer, "score_teacher_forced"),
+        ):
+            monkeypatch.setattr(owner, name, self.around(name, getattr(owner, name)))
+        monkeypatch.setattr(trainer, "train", self.stepping)
+
+    def arm(self, number: int) -> None:
+        """Raise Killed at the number-th moment from now; 0 for never."""
+        self.kinds, self.fatal = [], number
+
+    def moment(self, kind: str) -> None:
+        self.kinds.append(kind)
+        if len(self.kinds) == self.fatal:
             raise Killed
 
-    def around(function: Callable[..., Any]) -> Callable[..., Any]:
+    def around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            moment()
-            found = function(*args, **kwargs)
-            moment()
-            return found
+            kind = f"{name} {kwargs.get('kind', '')}".strip()
+            if name == "log":
+                kind = "log " + next(key for key in LOGGED if key in args[1])
+            self.moment(f"before {kind}")
+            value = function(*args, **kwargs)
+            if not name.startswith("score"):  # scoring leaves nothing on disk
+                self.moment(f"after {kind}")
+            return value
 
         return wrapped
 
-    def stepping(*args: Any) -> Iterator[Any]:
+    def stepping(self, *args: Any) -> Iterator[Any]:
         for step in train(*args):
-            moment()
+            self.moment("step of a branch" if len(args) > 5 else "step")
             yield step
 
-    monkeypatch.setattr(Folder, "log", around(Folder.log))
-    monkeypatch.setattr(Folder, "finish", around(Folder.finish))
-    monkeypatch.setattr(checkpoint, "save", around(checkpoint.save))
-    monkeypatch.setattr(trainer, "score", around(trainer.score))
-    monkeypatch.setattr(trainer, "train", stepping)
-
-    def arm(number: int) -> Callable[[], int]:
-        left[0], seen[0] = number, 0
-        return lambda: seen[0]
-
-    return arm
+    def chosen(self) -> list[int]:
+        """One moment of every kind, the second one where there is one; all under nightly."""
+        everything = range(1, len(self.kinds) + 1)
+        if NIGHTLY:
+            return list(everything)
+        by_kind: dict[str, list[int]] = {}
+        for number in everything:
+            by_kind.setdefault(self.kinds[number - 1], []).append(number)
+        return [numbers[:2][-1] for numbers in by_kind.values()]
 
 
 @pytest.mark.parametrize(
-    "options",
+    ("options", "kinds"),
     [
-        {**WSD, "eval_every": 4, "eval_answers": False, "keep_steps": (3,)},
-        {**WSD_S, "eval_every": 3, "eval_rows": 4},
-        {"eval_every": 2, "threshold": 0.2, "early_stop": True, "eval_answers": False},
+        (
+            {**WSD, "budgets": (4, 10), "eval_every": 4, "eval_answers": False, "keep_steps": (3,)},
+            {"before save", "after save branch", "before log branch", "step of a branch", "step"},
+        ),
+        ({**WSD_S, "eval_every": 3, "eval_rows": 4}, {"before score", "after log budget"}),
+        (
+            {"eval_every": 2, "threshold": 0.2, "early_stop": True, "eval_answers": False},
+            {"before score_teacher_forced", "after finish"},
+        ),
     ],
     ids=["wsd", "wsd_s", "early stop"],
 )
 def test_killed_at_any_moment_ends_the_same(
-    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    options: dict[str, Any], kinds: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    e, arm = tiny(**options), killing(monkeypatch)
-    count = arm(-1)
+    e, moments = tiny(**options), Moments(monkeypatch)
+    moments.arm(0)
     whole = run(e, tmp_path / "whole", checkpoint_every=5)
-    kept, logged = weights(tmp_path / "whole", e), rows(tmp_path / "whole", e)
-    branches = [row["branch"] for row in logged if "branch" in row]
+    assert kinds <= set(moments.kinds)
+    folder = Folder(tmp_path / "whole", e)
+    branches = [row["branch"] for row in log(folder) if "branch" in row]
     assert branches == (sorted(options["budgets"]) if options.get("schedule") == "wsd" else [])
-    for number in range(1, count() + 1, 3):
+    for number in moments.chosen():
         out = tmp_path / str(number)
-        arm(number)
+        moments.arm(number)
         with pytest.raises(Killed):
             run(e, out, checkpoint_every=5)
-        arm(-1)
+        moments.arm(0)
         again = run(e, out, checkpoint_every=5)
-        assert weights(out, e) == kept, number
-        assert rows(out, e) == logged, number
+        assert tensors(Folder(out, e)) == tensors(folder), number
+        assert log(Folder(out, e)) == log(folder), number
         assert dataclasses.replace(again, run="", seconds=0) == dataclasses.replace(
             whole, run="", seconds=0
         ), number
         assert load(out / e.slug) == again
 
 
-def test_an_evaluation_that_the_log_lost_is_made_up_for(tmp_path: Path) -> None:
+def test_an_evaluation_that_the_log_lost_runs_on_resume(tmp_path: Path) -> None:
     """A power cut may take the last lines of the log, which is not synced, but no checkpoint."""
     e = tiny(**WSD, eval_every=5, eval_answers=False)
     run(e, tmp_path, checkpoint_every=5)
     folder = Folder(tmp_path, e)
-    logged = rows(tmp_path, e)
+    logged = log(Folder(tmp_path, e))
     for path in [folder.result, *folder.checkpoints.glob("step-00000012/*")]:
         path.unlink()
     lost = [line for line in folder.read_log() if not (line["step"] == 10 and "scores" in line)]
     folder.metrics.write_text("".join(json.dumps(line) + "\n" for line in lost))
     run(e, tmp_path)
-    assert rows(tmp_path, e) == logged
+    assert log(Folder(tmp_path, e)) == logged
 
 
 def test_branches_do_not_touch_the_run(tmp_path: Path) -> None:
     with_branches, without = tiny(**WSD), tiny(**{**WSD, "budgets": ()})
     one, two = run(with_branches, tmp_path), run(without, tmp_path)
     assert one.scores == two.scores
-    own, other = weights(tmp_path, with_branches), weights(tmp_path, without)
+    own, other = tensors(Folder(tmp_path, with_branches)), tensors(Folder(tmp_path, without))
     assert {name: own[name] for name in other} == other
     assert sum(name.startswith("branch") for name in own) == 2 * 3
-    losses = [[r for r in rows(tmp_path, e) if "loss" in r] for e in (with_branches, without)]
+    losses = [
+        [r for r in log(Folder(tmp_path, e)) if "loss" in r] for e in (with_branches, without)
+    ]
     assert losses[0] == losses[1]
 
 
 @pytest.mark.parametrize("budget", [4, 5, 10])
-def test_a_branch_is_the_run_that_was_asked_for_so_few_steps(budget: int, tmp_path: Path) -> None:
+def test_a_branch_equals_a_run_of_its_budget(budget: int, tmp_path: Path) -> None:
     """With a fresh stream the first steps do not depend on how many follow."""
     long, short = tiny(**WSD), tiny(**{**WSD, "budgets": (), "steps": budget})
     branch = f"branch-{budget:08d}/weights.safetensors"
     result, alone = run(long, tmp_path), run(short, tmp_path)
     last = f"step-{budget:08d}/weights.safetensors"
-    assert weights(tmp_path, long)[branch] == weights(tmp_path, short)[last]
+    assert tensors(Folder(tmp_path, long))[branch] == tensors(Folder(tmp_path, short))[last]
     (row,) = (row for row in result.curves if row.get("branch") == budget)
     assert (row["step"], row["rows"]) == ({4: 2, 5: 2, 10: 5}[budget], budget * 8)
     assert row["scores"] == [vars(score) for score in alone.scores]
@@ -179,36 +196,7 @@ def test_wsd_s_is_evaluated_in_full_where_it_has_come_down(tmp_path: Path) -> No
     alone = tiny(**{**WSD_S, "budgets": (), "steps": 4})
     run(alone, tmp_path)
     name = "step-00000004/weights.safetensors"
-    assert weights(tmp_path, e)[name] == weights(tmp_path, alone)[name]
-
-
-def test_kept_steps_outlive_the_others(tmp_path: Path) -> None:
-    e = tiny(keep_steps=(1, 6))
-    run(e, tmp_path, checkpoint_every=2)
-    folder = Folder(tmp_path, e).checkpoints
-    steps = [1, 6, 10, 12]
-    assert [path.name for path in checkpoint.list_checkpoints(folder)] == [
-        f"step-{s:08d}" for s in steps
-    ]
-    assert checkpoint.find_checkpoint(folder, "step-6") == folder / "step-00000006"
-    model = make_model(e)
-    checkpoint.load_weights(checkpoint.find_checkpoint(folder, "step-6"), model)
-    again = make_model(e)
-    for _ in itertools.islice(train(e, again, build(again, e.train), 0, CPU), 6):
-        pass
-    for (name, a), b in zip(model.named_parameters(), again.parameters(), strict=True):
-        assert torch.equal(a, b), name
-    with pytest.raises(ValueError, match="step-1, step-6, step-10, step-12"):
-        checkpoint.find_checkpoint(folder, "step-7")
-
-
-def test_branches_are_named_too(tmp_path: Path) -> None:
-    e = tiny(**WSD)
-    run(e, tmp_path)
-    folder = Folder(tmp_path, e).checkpoints
-    assert checkpoint.find_checkpoint(folder, "branch-10") == folder / "branch-00000010"
-    with pytest.raises(ValueError, match="branch-4, branch-5, branch-10"):
-        checkpoint.find_checkpoint(folder, "branch-0x4")
+    assert tensors(Folder(tmp_path, e))[name] == tensors(Folder(tmp_path, alone))[name]
 
 
 def test_a_branch_that_diverges_is_one_sentence(tmp_path: Path) -> None:

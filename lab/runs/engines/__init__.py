@@ -1,10 +1,10 @@
-"""Where the runs of a sweep are carried out: lab/runs/engines/local.py is `--engine local`.
+"""Engines: where the runs of a sweep execute. lab/runs/engines/local.py is `--engine local`.
 
-An engine is one generator function, `execute`. It yields, several times a second, the orders that
-have ended since; whoever closes it makes it stop what it started, each run saving first. Queueing,
-placing and starting again are the engine's own; that no run is made twice is the run folder's
-(lab.runs.run: a lock, checkpoints, result.json). Parameters by keyword are its options on the
-command line.
+An engine is one generator function, `execute`. Several times a second it yields the results of the
+jobs that have ended since. When it is closed, it stops what it started, and each run saves first.
+An engine queues, places and restarts jobs; the run folder sees to it that no run is made twice
+(lab.runs.run: a lock, checkpoints, result.json). Keyword-only parameters of `execute` are options
+of the command.
 """
 
 from __future__ import annotations
@@ -12,15 +12,20 @@ from __future__ import annotations
 import importlib.util
 import inspect
 from collections.abc import Generator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from lab import registry
 from tasks import refuse
 
-Job = dict[str, Any]  # what lab.runs.worker.attempt takes
+Job = dict[str, Any]  # JSON: an experiment and arguments of `run`, for lab.runs.worker.attempt
 
 
-JobResult = tuple[int, str | None]  # the number of an order; what went wrong, None when complete
+class JobResult(NamedTuple):
+    """A job that has ended. number: its index among the jobs. error: what went wrong, None when the
+    run is complete."""
+
+    number: int
+    error: str | None
 
 
 Events = Generator[list[JobResult], None, None]
@@ -28,15 +33,15 @@ Events = Generator[list[JobResult], None, None]
 
 class Engine(Protocol):
     def __call__(
-        self, orders: Sequence[Job], workers: int | None, retries: int, **own: Any
+        self, jobs: Sequence[Job], workers: int | None, retries: int, **own: Any
     ) -> Events:
-        """Carry out every order, at most `workers` at a time; one that crashes is tried again up to
+        """Execute every job, at most `workers` at a time. One that crashes is repeated up to
         `retries` times. An engine's own options are keyword-only parameters in its signature."""
         ...
 
 
 def own_options(name: str) -> dict[str, inspect.Parameter]:
-    """The options that only this engine has."""
+    """The options that only this engine has, by name."""
     parameters = inspect.signature(registry.load("engines", name)).parameters
     return {k: p for k, p in parameters.items() if p.kind is inspect.Parameter.KEYWORD_ONLY}
 

@@ -1,10 +1,10 @@
 """Runs as a SLURM job array, by submitit: one CPU each, and one GPU with --device cuda.
 
-SLURM queues them; a preempted or timed-out one is put back by submitit and goes on from its
-checkpoint, since the same order is right again. The folder --out must be on the file system that
-the nodes share. What sbatch reads from its environment holds too: SBATCH_ACCOUNT, SBATCH_QOS,
-SBATCH_MEM_PER_NODE. submitit moves orders and answers as its own pickles, in a folder that only the
-user may read and that is gone when all went well.
+SLURM queues them. submitit puts a preempted or timed-out job back into the queue, and it resumes
+from its checkpoint. The folder --out must be on a file system that all nodes share. sbatch
+reads its environment as always: SBATCH_ACCOUNT, SBATCH_QOS, SBATCH_MEM_PER_NODE. submitit passes
+jobs and results as pickles of its own, in a folder that only the user may read and that is deleted
+when no job has crashed.
 """
 
 from __future__ import annotations
@@ -25,86 +25,80 @@ from lab.runs.worker import attempt
 from tasks import refuse
 
 FOR_EVER = -1  # a run waits for a lock until the time of its job is over
-
-
-GRACE = 600  # seconds at most between SIGTERM and the end that SLURM makes
-
-
+GRACE = 600  # seconds at most between SIGTERM and the end by SLURM
 LOOK = 5  # seconds between two looks at the queue
-
-
-MISSING = 4  # looks without a job and its answer until it counts as crashed: files may come late
+MISSING = 4  # looks without a job and its result until it counts as crashed: files may come late
 
 
 class Run:
-    """What submitit calls in a job. When SLURM wants the node (SIGTERM), the run saves, and waits
-    for what SLURM does: a job that ended by itself would not be put back. SIGUSR2 is submitit's: it
-    puts the job back, with the order that `checkpoint` gives."""
+    """What submitit calls in a job. When SLURM wants the node (SIGTERM), the run saves and waits
+    until SLURM ends it: a job that ends by itself is not put back into the queue. SIGUSR2 is
+    submitit's: it puts back what `checkpoint` returns."""
 
-    def __call__(self, order: Job) -> str | None:
+    def __call__(self, job: Job) -> str | None:
         try:
-            return attempt(order)
+            return attempt(job)
         except (RunStopped, KeyboardInterrupt):
             time.sleep(GRACE)
             raise SystemExit(1) from None
 
-    def checkpoint(self, order: Job) -> Any:
+    def checkpoint(self, job: Job) -> Any:
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self, order)
+        return DelayedSubmission(self, job)
 
 
 def execute(
-    orders: Sequence[Job],
+    jobs: Sequence[Job],
     workers: int | None,
     retries: int,
     *,
     partition: str | None = None,
     minutes: int = 60,
 ) -> Events:
-    """Carry out the orders as an array; workers: array tasks at a time, by default all.
+    """Execute the jobs as an array; workers: array tasks at a time, by default all.
 
     partition: of SLURM, by default the cluster's own
-    minutes: of one run; one that needs more is put back, up to 3 times, and goes on
+    minutes: of one run; one that needs more is put back into the queue up to 3 times, and resumes
     """
     need("slurm", "submitit")
     if minutes < 1:
         raise refuse("--minutes", minutes, "at least 1")
     if shutil.which("sbatch") is None:
         raise RunFailed("--engine slurm: there is no sbatch here")
-    yield from drive("slurm", orders, workers, retries, partition, minutes)
+    yield from drive("slurm", jobs, workers, retries, partition, minutes)
 
 
 def drive(
     cluster: str,
-    orders: Sequence[Job],
+    jobs: Sequence[Job],
     workers: int | None,
     retries: int,
     partition: str | None = None,
     minutes: int = 60,
 ) -> Events:
-    """The same on any of submitit's clusters; its "local" one, processes of this machine, serves
-    where there is no SLURM to try this on."""
+    """The same on any of submitit's clusters. Its "local" one, processes of this machine, is for
+    tests where there is no SLURM."""
     import submitit
 
     logging.getLogger("submitit").setLevel(logging.ERROR)
-    out = Path(orders[0]["out"])
+    out = Path(jobs[0]["out"])
     out.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(prefix=".slurm-", dir=out))  # for this user alone
-    executor = submitit.AutoExecutor(folder=place, cluster=cluster)
+    folder = Path(tempfile.mkdtemp(prefix=".slurm-", dir=out))  # for this user alone
+    executor = submitit.AutoExecutor(folder=folder, cluster=cluster)
     options: dict[str, Any] = {"slurm_partition": partition} if partition else {}
-    if orders[0]["device"] == "cuda":
+    if jobs[0]["device"] == "cuda":
         options["gpus_per_node"] = 1
     executor.update_parameters(
         name="lab-sweep",
         timeout_min=minutes,
         cpus_per_task=1,
-        slurm_array_parallelism=workers or len(orders),
+        slurm_array_parallelism=workers or len(jobs),
         **options,
     )
-    patient = [{**order, "wait": FOR_EVER} for order in orders]
+    patient = [{**job, "wait": FOR_EVER} for job in jobs]
     running: dict[int, Any] = {}
-    tries = Counter(range(len(orders)))
+    tries = Counter(range(len(jobs)))
     crashed = False
     try:
         try:
@@ -113,32 +107,30 @@ def drive(
             raise RunFailed(f"--engine slurm: {' '.join(str(error).split())}") from None
         ends = _ends(cluster)
         while running:
-            ended: list[JobResult] = []
+            results: list[JobResult] = []
             for number in ends(running):
-                job = running.pop(number)
-                crash, says = _answer(job)
+                submitted = running.pop(number)
+                crash, message = _outcome(submitted)
                 if crash and tries[number] <= retries:
                     tries[number] += 1
                     running[number] = executor.submit(Run(), patient[number])
-                elif crash:
+                    continue
+                if crash:
                     crashed = True
-                    log = job.paths.stderr
-                    ended.append(
-                        (number, f"a run crashed ({tries[number]} tries): {says}; see {log}")
-                    )
-                else:
-                    ended.append((number, says))
-            yield ended
+                    log = f"see {submitted.paths.stderr}"
+                    message = f"a run crashed ({tries[number]} tries): {message}; {log}"
+                results.append(JobResult(number, message))
+            yield results
             time.sleep(0.5)
     finally:
-        for job in running.values():
-            job.cancel(check=False)
+        for submitted in running.values():
+            submitted.cancel(check=False)
         if not crashed:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
 
 
-def _answer(job: Any) -> tuple[bool, str | None]:
-    """Did the job crash, and what does it say?"""
+def _outcome(job: Any) -> tuple[bool, str | None]:
+    """Whether an ended job crashed, and its error sentence."""
     if job.paths.result_pickle.exists():
         error = job.exception()
         if error is None:
@@ -150,9 +142,9 @@ def _answer(job: Any) -> tuple[bool, str | None]:
 
 
 def _ends(cluster: str) -> Any:
-    """A function that tells which of the running jobs have ended.
+    """A function that returns the numbers of the running jobs that have ended.
 
-    submitit asks sacct, which many clusters do not have; the queue is there wherever SLURM is.
+    It reads the queue, which every SLURM has; submitit itself reads sacct, which many have not.
     """
     missing: Counter[str] = Counter()
     looked = 0.0

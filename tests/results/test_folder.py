@@ -1,0 +1,61 @@
+"""The run folder: its log survives a crash, its result is read whole or named as damaged."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from lab.results.files import read_json, write_json
+from lab.results.folder import Folder, load, load_all, read_configuration
+from tests.trained import copy_of, small, trained
+
+
+@pytest.mark.parametrize(
+    "line", ['{"step": 2, "lo', "3", "[]", "{}", '{"step": "2"}', "[" * 100_000, "\xff"]
+)
+def test_the_log_ends_at_the_first_damaged_line(tmp_path: Path, line: str) -> None:
+    folder = Folder(tmp_path, small())
+    folder.open()
+    folder.log({"step": 1})
+    with folder.metrics.open("ab") as file:
+        file.write(line.encode("latin-1") + b"\n")
+    folder.log({"step": 3})
+    assert folder.read_log() == [{"step": 1}]
+
+
+def test_a_log_is_cut_behind_a_step(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, small())
+    assert folder.read_log() == []
+    folder.open()
+    for step in (10, 20, 20, 30):
+        folder.log({"step": step, "é": 1})
+    folder.cut_log(20)
+    assert [row["step"] for row in folder.read_log()] == [10, 20, 20]
+
+
+def test_a_folder_keeps_its_configuration(tmp_path: Path) -> None:
+    folder = Folder(tmp_path, small())
+    folder.open()
+    folder.open()
+    assert read_configuration(folder.path) == small().to_json()
+    (folder.path / "config.json").write_text(json.dumps(small(seed=1).to_json()))
+    with pytest.raises(ValueError, match="belongs to another experiment"):
+        folder.open()
+
+
+def test_results_without_later_fields_are_read(tmp_path: Path) -> None:
+    data = read_json(trained().result)
+    del data["learned"], data["steps"]
+    write_json(tmp_path / "result.json", data)
+    assert (load(tmp_path).learned, load(tmp_path).steps) == ([], 60)
+
+
+def test_only_complete_runs_have_a_result(tmp_path: Path) -> None:
+    folder = copy_of(trained(), tmp_path)
+    assert [result.run for result in load_all(tmp_path)] == [str(folder.path)]
+    folder.result.unlink()
+    assert not list(load_all(tmp_path))
+    with pytest.raises(FileNotFoundError):
+        load(folder.path)
