@@ -69,7 +69,7 @@ def test_the_command(trained: list[Path], tmp_path: Path, monkeypatch: Any) -> N
     for args, code, says in [
         ([*paths, "--examples", "2"], 2, "only --html opens the models"),
         ([*paths, "--html", "--task", "x.py"], 2, "the task parity is the lab's own"),
-        (["nothing"], 2, "no run is named 'nothing'"),
+        (["nothing"], 2, "there is no run nothing"),
         ([*paths, "--html", "--examples", "0", "--out", "no/where.html"], 1, "cannot write"),
     ]:
         refused = lab(*args)
