@@ -68,9 +68,9 @@ def finished(
     way: dict[int, float] | None = None,
     whole: bool = False,
 ) -> Result:
-    """The result of a finished run, without training, its folder with metrics.jsonl, all that figures
-    read. way: answer and exact match of every probe at evaluations on the way, by step. whole: the
-    folder has config.json and result.json too, and the result is read from it."""
+    """The result of a finished run, without training, and its folder with metrics.jsonl, which
+    figures read. way: answer and exact match of every probe at evaluations on the way, by step.
+    whole: the folder has config.json and result.json too, and the result is read from it."""
     folder, seed, train = Folder(out, e), e.train.seed, e.train
     folder.path.mkdir(parents=True, exist_ok=True)
     log = []

@@ -38,9 +38,9 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("args", "says"),
     [
-        (["nothing"], "RUN = 'nothing' cannot be used: there is no such run"),
-        (["runs/x*"], "there is no such run here or under runs/"),
-        (["runs"], "it is no run folder; name some, such as 'runs/*'"),
+        (["nothing"], "no run is named 'nothing': there are begun, damaged, parity-"),
+        (["runs/x*"], "no run is named 'runs/x*': there are begun, damaged, parity-"),
+        (["runs"], "RUN = 'runs' cannot be used: it is no run folder; try 'runs/*'"),
         (["begun"], "this run is not complete"),
         (["damaged"], "RUN = 'runs/damaged' cannot be used: its result.json cannot be read"),
         (["parity-*", "--out", "x.jpg"], "--out = 'x.jpg' cannot be used"),

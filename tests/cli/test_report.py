@@ -44,6 +44,7 @@ def test_a_damaged_result_is_one_sentence(
     for key in before:
         part = part[key]
     part[last] = value
+    (folder / "config.json").write_text(json.dumps(data["experiment"]))
     (folder / "result.json").write_text(json.dumps(data))
     for args in ([], ["--html", "--out", str(tmp_path / "x.html")]):
         done = lab(str(folder), *args)
@@ -66,9 +67,9 @@ def test_the_command(trained: list[Path], tmp_path: Path, monkeypatch: Any) -> N
     text = (tmp_path / "parity-report.html").read_text()
     assert "Examples" not in text and "Verdict" in text
     for args, code, says in [
-        ([*paths, "--examples", "2"], 2, "only --html looks at the models"),
-        ([*paths, "--html", "--task", "x.py"], 2, "every task here is the lab's own"),
-        (["nothing"], 2, "there is no such run"),
+        ([*paths, "--examples", "2"], 2, "only --html opens the models"),
+        ([*paths, "--html", "--task", "x.py"], 2, "the task parity is the lab's own"),
+        (["nothing"], 2, "there is no run nothing"),
         ([*paths, "--html", "--examples", "0", "--out", "no/where.html"], 1, "cannot write"),
     ]:
         refused = lab(*args)
