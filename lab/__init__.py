@@ -164,26 +164,33 @@ def frame(results: Sequence[Result]) -> DataFrame:
     return frame(results)
 
 
-def model(run: str | Path, at: str | None = None, task: str | None = None) -> Model:
+def model(
+    run: str | Path,
+    at: str | None = None,
+    task: str | Path | None = None,
+    mixers: Sequence[str | Path] = (),
+) -> Model:
     """The torch module of a run with its trained weights, in evaluation mode.
 
     run: a run folder, or the name of one under runs/. at: a checkpoint such as "step-500"; without
-    it the last one. task: the file of your own task again, if the run was made with one: a run
-    folder is read as data, so code that it names is never executed. ValueError when there is no
-    such run or checkpoint, or when it is damaged.
+    it the last one. task, mixers: the files of your own task and mixers again, if the run was made
+    with some: a run folder is read as data, so code that it names is never executed. ValueError
+    when there is no such run or checkpoint, or when it is damaged.
 
     >>> trained = lab.model(lab.load("runs/parity-*")[0].run)
     >>> trained.training, trained.blocks[0].mixer.heads
     (False, 1)
     """
     from lab.analysis.subject import load_model
+    from lab.config.trust import Trusted
     from lab.results.find import folders
     from tasks import load_file, refuse
 
     paths = folders(run)
     if len(paths) != 1:
         raise refuse("run", str(run), f"one run is needed, this names {len(paths)}")
-    return load_model(paths[0], at, load_file(task) if task else None)[1]
+    own = frozenset(str(Path(file).resolve()) for file in mixers)
+    return load_model(paths[0], at, Trusted(load_file(task) if task else None, own))[1]
 
 
 def check_claim(

@@ -1,4 +1,4 @@
-"""Recurrent mixers for tests: made with large weights, their inputs, and formulas in plain loops."""
+"""Recurrent mixers for tests: large weights, inputs, and formulas in plain loops."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ def _median(work: Callable[[], object], device: torch.device, repeats: int) -> f
     times: list[float] = []
     for _ in range(repeats):
         if device.type == "cuda":
-            start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+            start, stop = (torch.cuda.Event(enable_timing=True) for _ in range(2))
             start.record()
             work()
             stop.record()

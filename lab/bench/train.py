@@ -66,7 +66,7 @@ def measure() -> Iterator[dict[str, Any]]:
                         loss = F.cross_entropy(logits.flatten(0, 1).float(), marked.flatten())
                     else:
                         loss, _ = teacher_forced(model, inputs)  # noqa: B023
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()  # noqa: B023
 
             times.append(best_seconds(step))

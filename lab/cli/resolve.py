@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import re
 import typing
 from collections.abc import Callable, Mapping, Sequence
@@ -94,13 +93,11 @@ def resolve_runs(text: str, out: Path = RUNS) -> list[Path]:
 
     UsageError with the nearest name where there is none.
     """
-    for place in (Path(text), out / text):
-        if (place / "config.json").is_file():
-            return [place]
-        matches = [Path(match) for match in sorted(glob.glob(str(place)))]
-        folders = [match for match in matches if (match / "config.json").is_file()]
-        if folders:
-            return folders
+    from lab.results.find import matching
+
+    folders = matching(text, out)
+    if folders:
+        return folders
     names = [path.parent.name for path in sorted(out.glob("*/config.json"))]
     if Path(text).is_dir():
         raise UsageError(f"RUN = {text!r} cannot be used: it is no run folder; try '{text}/*'")

@@ -10,23 +10,32 @@ from lab.results.result import Result
 from tasks import refuse
 
 
-def folders(runs: str | Path, out: str | Path = "runs") -> list[Path]:
-    """Run folders, by name: a run folder itself, those in a folder, or those that fit a pattern;
-    `runs` is looked up in the working directory, then under `out`.
-
-    A run folder has a config.json. ValueError when nothing is found; a folder without runs gives
-    an empty list.
-    """
+def matching(runs: str | Path, out: str | Path = "runs") -> list[Path]:
+    """The run folders of a path, of a name under `out`, or of a pattern ("parity-*") in the working
+    directory or under `out`, by name. Empty where there is none. A run folder has a config.json."""
     for path in (Path(runs), Path(out) / runs):
         if (path / "config.json").is_file():
             return [path]
-        if path.is_dir():
-            return sorted(config.parent for config in path.glob("*/config.json"))
         matches = [Path(match) for match in sorted(glob.glob(str(path)))]
         matches = [match for match in matches if (match / "config.json").is_file()]
         if matches:
             return matches
-    raise refuse("runs", str(runs), f"no run folder has this path, or fits it, here or under {out}")
+    return []
+
+
+def folders(runs: str | Path, out: str | Path = "runs") -> list[Path]:
+    """`matching`, or all run folders in a folder.
+
+    ValueError when nothing is found; a folder without runs gives an empty list.
+    """
+    paths = matching(runs, out)
+    for path in (Path(runs), Path(out) / runs):
+        if not paths and path.is_dir():
+            return sorted(config.parent for config in path.glob("*/config.json"))
+    if not paths:
+        allowed = f"no run folder has this path, or fits it, here or under {out}"
+        raise refuse("runs", str(runs), allowed)
+    return paths
 
 
 def results(runs: str | Path, out: str | Path = "runs") -> list[Result]:
