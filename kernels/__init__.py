@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 
 Impl = Literal["auto", "triton", "reference"]
 
+# Arguments of kernels that count tokens, rows or tiles. Triton compiles a kernel anew where such a
+# number is 1 or a multiple of 16, though addresses are aligned by widths, never by these: told not
+# to, it compiles half as often, and training on rows of many lengths does not stop for it.
+COUNTS = (
+    "T", "n_tiles", "n_chunks", "n_rows", "n_heads", "shared_rows", "slopes_stride", "window_stride"
+)  # fmt: skip
+
 _served: dict[str, str] = {}
 
 

@@ -23,6 +23,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from kernels import COUNTS
 from kernels._attention_triton import (
     LOG2E,
     _before_gate,
@@ -72,7 +73,7 @@ def _chunk(k, w, beta, C: tl.constexpr, PREC: tl.constexpr):
     return A, X, U
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def prepare(
     K,
     W,
@@ -121,7 +122,7 @@ def prepare(
     _store(KH + row, kh, s[:, None], cd[None, :], G * d, length, d, D, UPCAST)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def forward(
     Q,
     K,
@@ -364,7 +365,7 @@ def _reflections(
     return dk, dw, dbeta
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def backward_short(
     Q,
     K,
@@ -517,7 +518,7 @@ def backward_short(
             tl.store(DLOG + (token + r) * H + h, dlog, mask=r < T)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def backward_sweep(
     Q,
     K,
@@ -692,7 +693,7 @@ def backward_sweep(
             tl.debug_barrier()
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def backward_inside(
     Q,
     K,
@@ -791,7 +792,7 @@ def backward_inside(
     _store(DV + row_e, dv, s[:, None], ce[None, :], G * e, length, e, E, UPCAST)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def backward_chunks(
     K,
     W,
@@ -1166,7 +1167,6 @@ def _configuration(
     return {
         "kernel": kernel,
         "signature": {n: types[n] for n in kernel.arg_names if n not in constants},
-        "divisible": ("T",),
         "constexprs": constants,
     }
 
