@@ -876,7 +876,9 @@ def _plan(backward: bool, width: int, itemsize: int, T: int) -> _Plan:
     """Chosen by registers and shared memory, which the compiler tells; not yet by the clock."""
     if itemsize == 4:
         fused = width <= 32 and T <= 64
-        plan = _Plan(64 if fused or not backward else 32, 16, fused, 8 if width > 64 else 4, 1)
+        # 64 queries of 128 channels: Triton 3.6's binary for Hopper reads outside its memory.
+        BT = 32 if backward or width > 64 else 64
+        plan = _Plan(64 if fused else BT, 16, fused, 8 if width > 64 else 4, 1)
     elif width <= 32 and T <= 128:
         plan = _Plan(128, 16 if backward else 32, True, 8, 1)
     elif backward:
