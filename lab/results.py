@@ -7,6 +7,7 @@ and reports read runs through `load` and `load_all`; nothing here executes what 
 from __future__ import annotations
 
 import dataclasses
+import importlib.metadata
 import json
 import os
 import platform
@@ -212,6 +213,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "git": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "triton": _version("triton"),
         "numpy": numpy.__version__,
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else cpu_name(),
         "threads": threads,
@@ -229,6 +231,14 @@ def cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    """Of an installed package; None where it is not."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _commit() -> str | None:
