@@ -9,8 +9,9 @@ Every file has `definition` (the formula as a loop over time, any dtype, float64
 `reference` (the same in few torch calls: what a CPU runs and trains with), the Triton kernels, and
 the public operator, which asks `choose` once:
 
-    auto       CUDA tensors: triton, and an unsupported shape raises; other tensors: reference
-    triton     on the CPU only under TRITON_INTERPRET=1
+    auto       triton for CUDA tensors whose shape and type a kernel takes, else reference;
+               `served` says which it was, and so does the environment in every result
+    triton     or a ValueError; on the CPU only under TRITON_INTERPRET=1
     reference  anywhere
 """
 
@@ -25,6 +26,13 @@ if TYPE_CHECKING:
 
 Impl = Literal["auto", "triton", "reference"]
 
+# Arguments of kernels that count tokens, rows or tiles. Triton compiles a kernel anew where such a
+# number is 1 or a multiple of 16, though addresses are aligned by widths, never by these: told not
+# to, it compiles half as often, and training on rows of many lengths does not stop for it.
+COUNTS = (
+    "T", "n_tiles", "n_chunks", "n_rows", "n_heads", "shared_rows", "slopes_stride", "window_stride"
+)  # fmt: skip
+
 _served: dict[str, str] = {}
 
 
@@ -36,15 +44,16 @@ def has_triton() -> bool:
 def choose(operator: str, impl: Impl, device: torch.device, unsupported: str | None = None) -> bool:
     """True: run the Triton kernel; False: the reference. Notes the choice for `served`.
 
-    unsupported: why the kernel cannot take these inputs, in words, or None. Raises ValueError
-    rather than fall back in silence.
+    unsupported: why the kernel cannot take these inputs, in words, or None. With impl = "triton"
+    that raises ValueError. With "auto" the reference runs: published models have heads that are
+    wider than a kernel's tile (GPT-2 with one head: 720), and nobody can pass impl to a model.
     """
     if impl not in ("auto", "triton", "reference"):
         raise ValueError(f"impl = {impl!r} cannot be used: auto, triton or reference")
     interpreted = os.environ.get("TRITON_INTERPRET") == "1"
     if impl == "triton" and device.type != "cuda" and not interpreted:
         raise ValueError("impl = 'triton' needs CUDA tensors, or TRITON_INTERPRET=1 on the CPU")
-    triton = impl == "triton" or (impl == "auto" and device.type == "cuda")
+    triton = impl == "triton" or (impl == "auto" and device.type == "cuda" and not unsupported)
     if triton and not has_triton():
         raise ValueError(f"{operator}: triton is not installed; impl = 'reference' runs without it")
     if triton and unsupported:

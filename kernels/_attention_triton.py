@@ -23,6 +23,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from kernels import COUNTS
+
 LOG2E = tl.constexpr(1.4426950408889634)
 
 
@@ -103,7 +105,7 @@ def _place(TILES, T, n_tiles, N: tl.constexpr, BLOCK: tl.constexpr, PACKED: tl.c
     return (rest // N).to(tl.int64), rest % N, start, length, tile * BLOCK
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def forward(
     Q,
     K,
@@ -199,7 +201,7 @@ def forward(
     tl.store(LSE + (token + r) * H + h, m + tl.log2(tl.maximum(total, 1e-30)), mask=r < length)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def backward_rows(
     Q,
     K,
@@ -337,7 +339,7 @@ def _before_gate(
     return do.to(dy.dtype), delta
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def backward_keys(
     Q,
     K,
@@ -432,7 +434,7 @@ def backward_keys(
     _store(DV + row_e, dv, s[:, None], ce[None, :], G * e, length, e, E, UPCAST)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=COUNTS)
 def backward_short(
     Q,
     K,
@@ -794,7 +796,6 @@ def configurations() -> list[dict[str, Any]]:
                     "name": f"attention {name} {dtype} {width} {options}",
                     "kernel": kernel,
                     "signature": {n: types[n] for n in kernel.arg_names if n not in constants},
-                    "divisible": ("T",),
                     "constexprs": constants,
                     "num_warps": plan.num_warps,
                     "num_stages": plan.num_stages,

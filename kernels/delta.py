@@ -31,7 +31,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kernels import Impl, choose, has_triton
+from kernels import COUNTS, Impl, choose, has_triton
 from kernels.linear import after, between, check_shapes, to_chunks
 from kernels.scan import _fold
 
@@ -213,7 +213,7 @@ if has_triton():
         kk = tl.dot(k, tl.trans(k), input_precision=PREC) * beta[:, None]
         return tl.where(i > j, kk * tl.exp2(since), 0.0)
 
-    @triton.jit
+    @triton.jit(do_not_specialize=COUNTS)
     def _prepare_kernel(  # type: ignore[no-untyped-def]
         K,
         BETA,
@@ -249,7 +249,7 @@ if has_triton():
         tl.store(out + 512, (-M21).to(M.dtype.element_ty))
         tl.store(out + 528, M2.to(M.dtype.element_ty))
 
-    @triton.jit
+    @triton.jit(do_not_specialize=COUNTS)
     def _forward_kernel(  # type: ignore[no-untyped-def]
         Q,
         K,
@@ -322,7 +322,7 @@ if has_triton():
             S = S * tl.exp2(tl.sum(g, 0)) + tl.dot(tl.trans(k), r, input_precision=PREC)
         tl.store(LAST + bh * d * e + here, S, mask=state)
 
-    @triton.jit
+    @triton.jit(do_not_specialize=COUNTS)
     def _carry_kernel(  # type: ignore[no-untyped-def]
         Q,
         K,
@@ -387,7 +387,7 @@ if has_triton():
             dS -= tl.dot(tl.trans(k), dx, input_precision=PREC)
         tl.store(DS0 + bh * d * e + here, dS, mask=state)
 
-    @triton.jit
+    @triton.jit(do_not_specialize=COUNTS)
     def _gradient_kernel(  # type: ignore[no-untyped-def]
         Q,
         K,

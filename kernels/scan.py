@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kernels import Impl, choose, has_triton
+from kernels import COUNTS, Impl, choose, has_triton
 
 if has_triton():
     import triton
@@ -114,7 +114,7 @@ def _loop_back(a: Tensor, dh: Tensor, g: Tensor) -> None:
 
 if has_triton():
 
-    @triton.jit
+    @triton.jit(do_not_specialize=COUNTS)
     def _forward_kernel(  # type: ignore[no-untyped-def]
         A, X, H0, H, T, D, INITIAL: tl.constexpr, BD: tl.constexpr, U: tl.constexpr, S: tl.constexpr
     ):
@@ -134,7 +134,7 @@ if has_triton():
                 h = a * h + x
                 tl.store(H + here, h.to(H.dtype.element_ty), mask=inside)
 
-    @triton.jit
+    @triton.jit(do_not_specialize=COUNTS)
     def _backward_kernel(  # type: ignore[no-untyped-def]
         A,
         H,

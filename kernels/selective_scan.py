@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kernels import Impl, choose, has_triton
+from kernels import COUNTS, Impl, choose, has_triton
 from kernels.scan import _fold, _wide
 
 if has_triton():
@@ -204,7 +204,7 @@ if has_triton():
         u, delta, b, _ = _fetch(U, DELTA, B, C, t, T, d, D, n, N)
         return _token(h, A2, u, delta, b)
 
-    @triton.jit
+    @triton.jit(do_not_specialize=COUNTS)
     def _forward_kernel(  # type: ignore[no-untyped-def]
         U,
         DELTA,
@@ -288,7 +288,7 @@ if has_triton():
         tl.store(DU + t * D + d, du.to(DU.dtype.element_ty), mask=here)
         return g, dA + m * delta[None, :], dy * u
 
-    @triton.jit
+    @triton.jit(do_not_specialize=COUNTS)
     def _backward_kernel(  # type: ignore[no-untyped-def]
         U,
         DELTA,

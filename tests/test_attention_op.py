@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from kernels import choose, served
 from kernels.attention import attention, definition, example_inputs, reference
 
 OPTIONS = [
@@ -177,6 +178,14 @@ def test_vmap_is_a_loop(options):
     got = torch.func.vmap(slopes, 1)(inputs)
     want = [slopes(x) for x in each]
     assert max(gap(got[n], torch.stack([w[n] for w in want])) for n in got) < 1e-12
+
+
+def test_auto_takes_the_reference_where_no_kernel_fits():
+    cuda = torch.device("cuda")  # a name: no device is touched
+    assert choose("attention", "auto", cuda, "heads of width 720 exceed 128") is False
+    assert served()["attention"] == "reference"
+    with pytest.raises(ValueError, match="width 720"):
+        choose("attention", "triton", cuda, "heads of width 720 exceed 128")
 
 
 def test_wrong_inputs_are_named():

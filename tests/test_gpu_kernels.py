@@ -128,7 +128,16 @@ def test_an_unsupported_type_raises(name: str) -> None:
     file, make = OPERATORS[name]
     inputs = on_device(make(9, torch.float64, 16))
     with pytest.raises(ValueError, match="float64"):
-        getattr(file, name)(**inputs)
+        getattr(file, name)(**inputs, impl="triton")
+
+
+def test_heads_wider_than_the_kernels_run() -> None:
+    """The width of GPT-2's one head in the claim cot-parity, in the type that it trains in."""
+    inputs = on_device(attention.example_inputs(2, 33, 1, 720, dtype=torch.bfloat16))
+    got = results(attention.attention, inputs)
+    assert served()["attention"] == "reference"
+    want = results(attention.definition, {n: x.double() for n, x in inputs.items()})
+    assert all(gap(got[n], want[n]) < BOUND[torch.bfloat16] for n in want)
 
 
 SANITIZED = """
