@@ -1,23 +1,26 @@
-"""What attention and PaTH share around their kernels: gradient, vmap, and an eager call.
+"""Gradient, vmap and eager call of operators that are registered with torch.library.
 
-Both operators give y and the row sums lse; their backward operators take dy, y and lse besides the
-inputs, so an input has a place three further on there.
+`differentiable_attention` serves attention and PaTH, whose forward operators give y and the
+softmax's denominators lse; their backward operators take dy, y and lse before the inputs.
+`differentiable_recurrence` serves scan, selective_scan and delta.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 _Runs = Callable[[], tuple[Callable[..., Any], Callable[..., Any]]]
-_AHEAD = 3  # dy, y, lse
+_BEFORE_INPUTS = 3  # dy, y, lse
 
 
-def differentiable(
+def differentiable_attention(
     name: str,
     forward: Any,
     backward: Any,
@@ -31,7 +34,7 @@ def differentiable(
     """Register gradient and vmap of two custom operators; return the call for eager mode.
 
     runs imports what launches the kernels, forward and backward. setup(ctx, inputs, output) saves;
-    gradients(backward, ctx, dy) gives one for every input. offsets, per_head: see `fold`.
+    gradients(backward, ctx, dy) gives one for every input. offsets, per_head: see `fold_heads`.
     """
 
     def folded(call: Any, ahead: int = 0) -> Callable[..., Any]:
@@ -40,7 +43,7 @@ def differentiable(
 
         def rule(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
             n, last = info.batch_size, offsets + ahead
-            return fold(call, n, in_dims, inputs, per_head=heads, offsets=last)
+            return fold_heads(call, n, in_dims, inputs, per_head=heads, offsets=last)
 
         return rule
 
@@ -79,18 +82,18 @@ def differentiable(
 
         @staticmethod
         def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-            return folded(EagerBackward.apply, _AHEAD)(info, in_dims, *inputs)
+            return folded(EagerBackward.apply, _BEFORE_INPUTS)(info, in_dims, *inputs)
 
     def gradient(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         return gradients(backward, ctx, dy)
 
     forward.register_autograd(gradient, setup_context=setup)
     forward.register_vmap(folded(forward))
-    backward.register_vmap(folded(backward, _AHEAD))
+    backward.register_vmap(folded(backward, _BEFORE_INPUTS))
     return Eager.apply
 
 
-def fold(
+def fold_heads(
     operator: Any,
     n: int,
     in_dims: tuple[int | None, ...],
@@ -132,3 +135,51 @@ def fold(
         else:
             outputs.append(y[0].unflatten(0, (n, 1, T)) if packed else y.unflatten(0, (n, B)))
     return tuple(outputs), (0,) * len(outputs)
+
+
+def differentiable_recurrence(
+    forward: Any,
+    backward: Any,
+    setup: Callable[[Any, tuple[Any, ...], Any], None],
+    gradients: Callable[..., Any],
+) -> Callable[..., Any]:
+    """Register gradient and vmap of a recurrence's two operators; return the call for eager mode.
+
+    setup(ctx, inputs, output) saves; gradients(ctx, *dy) gives one gradient for every input. The
+    compiler takes the operator with its registered gradient; torch.func.grad does not, and takes
+    the call that is returned. Every tensor has rows as its first dimension.
+    """
+
+    run = forward
+
+    class Eager(torch.autograd.Function):
+        generate_vmap_rule = True
+        forward = staticmethod(lambda *inputs: run(*inputs))
+        setup_context = staticmethod(setup)  # type: ignore[assignment]
+        backward = staticmethod(once_differentiable(gradients))  # type: ignore[assignment]
+
+    forward.register_autograd(gradients, setup_context=setup)
+    for operator in (forward, backward):
+        operator.register_vmap(partial(_vmap_by_rows, operator))
+    return Eager.apply
+
+
+def _vmap_by_rows(
+    operator: Any, info: Any, in_dims: tuple[int | None, ...], *inputs: Any
+) -> tuple[Any, Any]:
+    """Run `operator` with the entries of a vmapped dimension as further rows."""
+    n = info.batch_size
+    folded = [
+        _fold_into_rows(x, dim, n) if isinstance(x, Tensor) else x
+        for x, dim in zip(inputs, in_dims, strict=True)
+    ]
+    outputs = operator(*folded)
+    if isinstance(outputs, Tensor):
+        return outputs.unflatten(0, (n, -1)), 0
+    return tuple(y.unflatten(0, (n, -1)) for y in outputs), (0,) * len(outputs)
+
+
+def _fold_into_rows(x: Tensor, dim: int | None, n: int) -> Tensor:
+    """The vmapped dimension of x (or n copies of x) folded into its rows."""
+    x = x.expand(n, *x.shape) if dim is None else x.movedim(dim, 0)
+    return x.reshape(-1, *x.shape[2:])

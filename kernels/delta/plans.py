@@ -1,0 +1,44 @@
+"""How the delta rule's kernels run heads of one shape: chunks, blocks and launch options."""
+
+from __future__ import annotations
+
+import os
+from typing import Any, NamedTuple
+
+import torch
+
+from kernels._launch import power_of_two
+
+
+class Plan(NamedTuple):
+    """How heads of one shape are run."""
+
+    C: int  # tokens of a chunk
+    prepared: bool  # the inverses are made beforehand, all chunks at once
+    columns: int  # of values, one program's share of the state
+    warps: int
+    tile: int  # channels and columns that the gradient kernel takes at a time
+
+
+def plan(d: int, e: int, dtype: torch.dtype) -> Plan:
+    """Narrow keys invert chunks of 16 on the way; wide ones prepare the inverses of 32."""
+    tile = min(32, width(d), width(e))
+    if dtype == torch.float32:  # three products for one: small tiles, or registers spill
+        return Plan(16, False, 16, max(1, width(d) // 16) if d > 32 else 1, 16)
+    if d <= 32:
+        return Plan(16, False, min(width(e), 32), 1, tile)
+    return Plan(32, True, min(width(e), 64), 4 if d <= 64 else 8, tile)
+
+
+def width(n: int) -> int:
+    """n rounded up to what a tile's side can be."""
+    return power_of_two(n, 16)
+
+
+def constants(dtype: torch.dtype) -> dict[str, Any]:
+    """The kernels' constants that depend on the type alone."""
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    return {
+        "UPCAST": interpreted and dtype == torch.bfloat16,
+        "PREC": "tf32x3" if dtype == torch.float32 else "tf32",
+    }
