@@ -11,10 +11,10 @@ probability below 2 exp(-lambda^2 / 2) = 7e-4). u is float32's unit 2^-24, as st
 float32 whatever the inputs are. 16-bit types round the operands of every product besides; eps is
 two units, because Triton's interpreter cuts bfloat16 off where a GPU rounds.
 
-`cancelled`: gradients that pass the softmax are sums of p_ij (do_i . v_j - mean_i), and a log f or
-a beta collects those of all later queries. Terms of the size |do_i| rms(v) are rounded, then cancel:
+`cancelled`: gradients that pass the softmax are sums of p_ij (do_i . v_j - mean_i). A log f, beta
+or w collects those of all later queries. Terms of the size |do_i| rms(v) are rounded, then cancel:
 the rounding stays while the sum shrinks. `cancelled` is the size of what is added over the size of
-the sum. For T = 100 and six options it is 62 for log f.
+the sum: 62 for the log f of 100 tokens with every option.
 
 On a GPU a float32 product is three of TensorFloat32 (unit 2^-22 with truncation), and a 16-bit
 kernel multiplies its float32 intermediates as TensorFloat32 (eps 2^-10).

@@ -8,6 +8,8 @@ import torch
 
 from kernels import choose, served
 from kernels.attention import attention, definition, example_inputs, reference
+from tests.kernels.rounding import CONSTANT, FLOAT32, allowed, gap, with_gradients
+from tests.profiles import NIGHTLY
 
 OPTIONS = [
     {},
@@ -16,26 +18,11 @@ OPTIONS = [
     {"forget": True, "gate": "elementwise"},
     {"alibi": True, "window": True, "forget": True, "gate": "headwise"},
 ]
-CONSTANT = ("slopes", "window")
 
 
 def doubles(T: int, options: dict, B: int = 2, **shape) -> dict:
     inputs = example_inputs(B, T, 4, 8, **{"G": 2, "e": 12, **options, **shape}, seed=T)
     return {n: x.double() if x.is_floating_point() else x for n, x in inputs.items()}
-
-
-def gap(got: torch.Tensor, want: torch.Tensor) -> float:
-    """Relative RMS difference; absolute where `want` is zero up to rounding."""
-    size = want.norm().item()
-    return (got - want).norm().item() / (size if size > 1e-9 else 1.0)
-
-
-def with_gradients(f, inputs: dict) -> dict[str, torch.Tensor]:
-    leaves = {n: x.detach().requires_grad_() for n, x in inputs.items() if n not in CONSTANT}
-    y = f(**inputs | leaves)
-    up = torch.sin(torch.arange(y.numel(), dtype=y.dtype)).view_as(y)
-    grads = torch.autograd.grad(y, list(leaves.values()), up)
-    return {"y": y} | dict(zip(leaves, grads, strict=True))
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -67,7 +54,7 @@ def test_definition_is_the_formula_summed_term_by_term(options):
             assert abs(y[b, i, h, c].item() - want) < 1e-12
 
 
-@pytest.mark.parametrize("T", [1, 2, 15, 16, 17, 33, 65, 130])
+@pytest.mark.parametrize("T", [1, 2, 17, 65] + [15, 16, 33, 130] * NIGHTLY)
 @pytest.mark.parametrize("options", OPTIONS)
 def test_reference_equals_definition_with_every_gradient(T, options):
     inputs = doubles(T, options)
@@ -105,7 +92,7 @@ def test_packed_rows_are_the_rows_alone(options):
     for a, b in itertools.pairwise(bounds):
         if a < b:
             alone = {n: x if n in CONSTANT else x[:, a:b] for n, x in inputs.items()}
-            assert gap(packed["y"][:, a:b], definition(**alone)) < 1e-10
+            assert gap(packed["output 0"][:, a:b], definition(**alone)) < 1e-10
 
 
 def test_scale_multiplies_the_product_and_not_the_biases():
@@ -131,10 +118,9 @@ def test_future_tokens_change_nothing():
     assert torch.equal(attention(**inputs)[:, :20], y[:, :20])
 
 
-@pytest.mark.parametrize(
-    ("dtype", "bound"), [(torch.float32, 3e-6), (torch.bfloat16, 1e-2), (torch.float16, 2e-3)]
-)
-def test_lower_precision_stays_within_its_bound(dtype, bound):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_lower_precision_stays_within_its_bound(dtype):
+    bound = allowed(dtype, stages=2, terms=200 + 8)
     for options in OPTIONS:
         inputs = doubles(200, options)
         low = {n: x.to(dtype) if n in "qkv" else x.float() for n, x in inputs.items()}
@@ -150,7 +136,9 @@ def test_hard_forgetting_blurs_float32_no_further_than_its_largest_sum():
     inputs["log_forget"] *= 20.0
     low = {n: x.float() for n, x in inputs.items()}
     exact = {n: x.double() for n, x in low.items()}
-    assert gap(attention(**low).double(), definition(**exact)) < 1e-4
+    largest = exact["log_forget"].sum(1).abs().max().item()
+    assert 1000 < largest < 1e4
+    assert gap(attention(**low).double(), definition(**exact)) < FLOAT32 * largest
 
 
 def test_autocast_asks_for_its_type():
@@ -158,7 +146,7 @@ def test_autocast_asks_for_its_type():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = attention(**inputs)
     assert y.dtype == torch.bfloat16
-    assert gap(y.float(), attention(**inputs)) < 1e-2
+    assert gap(y, attention(**inputs)) < allowed(torch.bfloat16, stages=2, terms=20 + 8)
 
 
 @pytest.mark.parametrize("options", [OPTIONS[0], OPTIONS[-1]])

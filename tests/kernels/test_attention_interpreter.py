@@ -18,6 +18,7 @@ from tests.kernels.rounding import (
     limits,
     with_gradients,
 )
+from tests.profiles import NIGHTLY
 
 # Rows alone or folded together by vmap: the same sums in tiles of other sizes.
 SAME = allowed(torch.float32, stages=4, terms=32)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import os
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from test_scan import check_equal, check_on_gpu, with_gradients
 
 import kernels
 from kernels import delta as file
 from kernels.delta import delta
+from tests.kernels.rounding import allowed, check_equal, with_gradients
+from tests.profiles import NIGHTLY
 
 LENGTHS = [1, 2, 5, 16, 31, 32, 33, 64, 100]
 
@@ -53,9 +53,12 @@ def test_definition_is_the_product_of_transitions(decay: bool, initial: bool) ->
     assert np.abs(got[1].numpy() - last).max() < 1e-12
 
 
-@pytest.mark.parametrize("initial", [True, False])
-@pytest.mark.parametrize("decay", [True, False])
-@pytest.mark.parametrize("distinct", [None, 3, 1])
+@pytest.mark.parametrize(
+    ("distinct", "decay", "initial"),
+    list(itertools.product([None, 3, 1], [True, False], [True, False]))
+    if NIGHTLY
+    else [(None, True, True), (3, False, True), (1, True, False), (None, False, False)],
+)
 @pytest.mark.parametrize("T", LENGTHS)
 def test_reference_equals_definition(
     T: int, distinct: int | None, decay: bool, initial: bool
@@ -91,7 +94,9 @@ def test_float32_survives_repeated_keys_and_resets(distinct: int | None) -> None
     pick = torch.rand(1, 257, 2, generator=torch.Generator().manual_seed(0))
     i["log_decay"] = torch.where(pick < 0.05, -torch.inf, i["log_decay"] / 100)
     got = with_gradients(delta, {n: x.float() for n, x in i.items()})
-    check_equal(got, with_gradients(file.definition, i), 2e-5)
+    # Eigenvalues of almost -1 keep every token's rounding: all 257 are one sum.
+    bound = allowed(torch.float32, stages=8, terms=257 * 2)
+    check_equal(got, with_gradients(file.definition, i), bound)
 
 
 def test_a_key_written_with_beta_one_is_read_back() -> None:
@@ -147,19 +152,3 @@ def test_bad_shapes_and_devices_are_named(monkeypatch: pytest.MonkeyPatch) -> No
         delta(**i, impl="triton")
     delta(**i, impl="reference")
     assert kernels.served()["delta"] == "reference"
-
-
-@pytest.mark.gpu
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
-@pytest.mark.parametrize(
-    ("d", "e"), [(16, 16), (24, 40), (32, 32), (64, 64), (64, 128), (128, 64), (72, 20)]
-)
-@pytest.mark.parametrize("T", [1, 2, 15, 16, 17, 31, 33, 62, 63, 64, 65, 100, 129, 257])
-def test_kernels_on_a_gpu(T: int, d: int, e: int, dtype: torch.dtype) -> None:
-    if not torch.cuda.is_available() or os.environ.get("TRITON_INTERPRET") == "1":
-        pytest.skip("needs a CUDA device and no interpreter")
-    bound = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}[dtype]
-    for distinct in (None, 3):
-        i: dict[str, Any] = file.example_inputs(2, T, 3, d, e, T, dtype, distinct)
-        i |= [{}, {"log_decay": None}, {"S0": None}][T % 3]
-        check_on_gpu(delta, file.definition, i, bound)

@@ -1,6 +1,7 @@
 """The Triton kernels on a CUDA device (pytest -m gpu): every operator against its definition.
 
-The same lengths and options as under the interpreter, in three types, and bit-for-bit repeatable.
+Every length and option in three types, bounds by tests/kernels/rounding.py, and the same bits in 20
+runs.
 """
 
 from __future__ import annotations
@@ -17,6 +18,13 @@ import pytest
 import torch
 
 from kernels import attention, delta, path, scan, selective_scan, served
+from tests.kernels.rounding import (
+    check_against_definition,
+    check_close,
+    doubled,
+    limits,
+    with_gradients,
+)
 
 DEVICE = "cuda"
 pytestmark = [
@@ -24,8 +32,7 @@ pytestmark = [
     pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
 ]
 LENGTHS = [1, 2, 15, 16, 17, 31, 33, 62, 63, 64, 65, 100, 129, 257]
-BOUND = {torch.float32: 1e-4, torch.float16: 5e-3, torch.bfloat16: 3e-2}  # tf32x3 and ieee dots
-CONSTANT = ("slopes", "window")
+DTYPES = [torch.float32, torch.float16, torch.bfloat16]
 Inputs = dict[str, Any]
 
 
@@ -61,59 +68,69 @@ OPERATORS: dict[str, tuple[Any, Callable[[int, torch.dtype, int], Inputs]]] = {
 operators = pytest.mark.parametrize("name", OPERATORS)
 
 
-def results(function: Any, inputs: Inputs, **options: Any) -> dict[str, torch.Tensor]:
-    """All outputs, and the gradient of every input for one fixed direction of the outputs."""
-    leaves = {
-        n: x if n in CONSTANT else x.detach().clone().requires_grad_() for n, x in inputs.items()
-    }
-    found = function(**leaves, **options)
-    outputs = found if isinstance(found, tuple) else (found,)
-    wanted = [x for n, x in leaves.items() if n not in CONSTANT]
-    ups = [
-        torch.sin(torch.arange(y.numel(), device=y.device)).view_as(y).to(y.dtype) for y in outputs
-    ]
-    grads = torch.autograd.grad(outputs, wanted, ups)
-    names = [n for n in leaves if n not in CONSTANT]
-    named = {f"output {i}": y.detach() for i, y in enumerate(outputs)}
-    return named | {f"d{n}": g for n, g in zip(names, grads, strict=True)}
-
-
-def gap(got: torch.Tensor, want: torch.Tensor) -> float:
-    """Relative RMS difference; absolute where `want` is zero up to rounding."""
-    want = want.double()
-    size = want.norm().item()
-    return (got.double() - want).norm().item() / (size if size > 1e-6 else 1.0)
-
-
 def on_device(inputs: Inputs) -> Inputs:
-    return {n: x.to(DEVICE) for n, x in inputs.items()}
+    return {n: x.to(DEVICE) if torch.is_tensor(x) else x for n, x in inputs.items()}
+
+
+def check(name: str, file: Any, inputs: Inputs, **options: Any) -> None:
+    """The kernels against the definition in float64: every output and gradient."""
+    operator = getattr(file, name)
+    check_against_definition(
+        name, operator, file.definition, on_device(inputs), gpu=True, **options
+    )
+
+
+def check_repeats(name: str, file: Any, inputs: Inputs) -> None:
+    """The same bits in 20 runs, by the kernels without being asked for."""
+    inputs = on_device(inputs)
+    first = with_gradients(getattr(file, name), inputs)
+    assert served()[name] == "triton"
+    for _ in range(20):
+        again = with_gradients(getattr(file, name), inputs)
+        assert all(torch.equal(first[n], again[n]) for n in first), "a run differs from the first"
 
 
 @operators
-@pytest.mark.parametrize("dtype", BOUND)
+@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("d", [16, 32, 64, 128])
 def test_against_the_definition(name: str, dtype: torch.dtype, d: int) -> None:
     file, make = OPERATORS[name]
-    operator = getattr(file, name)
     for T in LENGTHS:
-        inputs = on_device(make(T, dtype, d))
-        got = results(operator, inputs, impl="triton")
-        assert served()[name] == "triton"
-        exact = {n: x.double() if x.is_floating_point() else x for n, x in inputs.items()}
-        want = results(file.definition, exact)
-        gaps = {n: gap(got[n], want[n]) for n in want}
-        assert {n: g for n, g in gaps.items() if not g < BOUND[dtype]} == {}, f"T = {T}"
+        check(name, file, make(T, dtype, d))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("d", "e"), [(16, 16), (24, 40), (32, 32), (64, 64), (64, 128), (128, 64), (72, 20)]
+)
+@pytest.mark.parametrize("T", LENGTHS)
+def test_delta_of_every_width(T: int, d: int, e: int, dtype: torch.dtype) -> None:
+    for distinct in (None, 3):
+        inputs: Inputs = delta.example_inputs(2, T, 3, d, e, T, dtype, distinct)
+        inputs |= [{}, {"log_decay": None}, {"S0": None}][T % 3]
+        check("delta", delta, inputs)
+        check_repeats("delta", delta, inputs)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("T", LENGTHS)
+def test_scans_of_every_state(T: int, dtype: torch.dtype) -> None:
+    cases: list[tuple[str, Any, Inputs]]
+    cases = [("scan", scan, scan.example_inputs(3, T, 130, seed=T, dtype=dtype))]
+    for N in (4, 16, 33, 64):
+        inputs = selective_scan.example_inputs(3, T, 70, N, T, dtype)
+        cases.append(("selective_scan", selective_scan, inputs))
+    for name, file, inputs in cases:
+        absent = {} if T % 2 else dict.fromkeys({"h0", "Dskip"} & inputs.keys())
+        check(name, file, inputs | absent)
+        check_repeats(name, file, inputs | absent)
 
 
 @operators
 @pytest.mark.parametrize("d", [32, 64])
 def test_twenty_repetitions_are_the_same_bits(name: str, d: int) -> None:
     file, make = OPERATORS[name]
-    inputs = on_device(make(257, torch.bfloat16, d))
-    first = results(getattr(file, name), inputs)
-    for _ in range(20):
-        again = results(getattr(file, name), inputs)
-        assert all(torch.equal(first[n], again[n]) for n in first)
+    check_repeats(name, file, make(257, torch.bfloat16, d))
 
 
 @operators
@@ -134,17 +151,19 @@ def test_an_unsupported_type_raises(name: str) -> None:
 def test_heads_wider_than_the_kernels_run() -> None:
     """The width of GPT-2's one head in the claim cot-parity, in the type that it trains in."""
     inputs = on_device(attention.example_inputs(2, 33, 1, 720, dtype=torch.bfloat16))
-    got = results(attention.attention, inputs)
+    got = with_gradients(attention.attention, inputs)
     assert served()["attention"] == "reference"
-    want = results(attention.definition, {n: x.double() for n, x in inputs.items()})
-    assert all(gap(got[n], want[n]) < BOUND[torch.bfloat16] for n in want)
+    want = with_gradients(attention.definition, doubled(inputs))
+    check_close(got, want, limits("attention", inputs, want, torch.bfloat16, gpu=True))
 
 
 SANITIZED = """
-import torch, test_gpu_kernels as t
+import torch
+from tests.kernels import test_gpu as t
+from tests.kernels.rounding import with_gradients
 for name, (file, make) in t.OPERATORS.items():
     for T in (33, 65):
-        t.results(getattr(file, name), t.on_device(make(T, torch.bfloat16, {d})), impl="triton")
+        with_gradients(getattr(file, name), t.on_device(make(T, torch.bfloat16, {d})), impl="triton")
 torch.cuda.synchronize()
 """
 
@@ -153,13 +172,13 @@ torch.cuda.synchronize()
 @pytest.mark.parametrize("tool", ["memcheck", "racecheck"])
 @pytest.mark.parametrize("d", [32, 64])
 def test_no_stray_access_and_no_race(tool: str, d: int) -> None:
-    here = Path(__file__).resolve().parent
+    root = Path(__file__).resolve().parents[2]
     sanitizer = ["compute-sanitizer", "--tool", tool, "--error-exitcode", "9"]
     done = subprocess.run(
         [*sanitizer, sys.executable, "-c", SANITIZED.format(d=d)],
         capture_output=True,
         text=True,
-        cwd=here,
-        env={**os.environ, "PYTHONPATH": f"{here}{os.pathsep}{here.parent}"},
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
     )
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]

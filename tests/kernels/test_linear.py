@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from test_scan import check_equal, with_gradients
 
 from kernels import linear as file
 from kernels.linear import linear
+from tests.kernels.rounding import allowed, check_equal, with_gradients
 
 LENGTHS = [1, 2, 5, 16, 31, 32, 33, 64, 100]
 DECAYS = ["channel", "head", "none", "resets", "strong"]
@@ -85,8 +85,9 @@ def test_float32_survives_resets(decay: str) -> None:
         i["log_decay"] = i["log_decay"].masked_fill(i["log_decay"] < -0.3, -1000.0)
     wanted, state = file.definition(**i)
     o, last = linear(**{n: x.float() for n, x in i.items()})
-    assert (o.double() - wanted).norm() <= 1e-6 * wanted.norm()
-    assert (last.double() - state).norm() <= 1e-6 * state.norm()
+    bound = allowed(torch.float32, stages=4, terms=32)
+    assert (o.double() - wanted).norm() <= bound * wanted.norm()
+    assert (last.double() - state).norm() <= bound * state.norm()
 
 
 def test_autocast_changes_nothing() -> None:

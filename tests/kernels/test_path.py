@@ -15,6 +15,8 @@ from kernels.path import (
     path_step,
     reference,
 )
+from tests.kernels.rounding import allowed, gap, with_gradients
+from tests.profiles import NIGHTLY
 
 OPTIONS = [
     {},
@@ -27,20 +29,6 @@ OPTIONS = [
 def doubles(T: int, options: dict, B: int = 2, H: int = 4, d: int = 8, **shape) -> dict:
     inputs = example_inputs(B, T, H, d, **{"G": 2, "e": 12, **options, **shape}, seed=T)
     return {n: x.double() for n, x in inputs.items()}
-
-
-def gap(got: torch.Tensor, want: torch.Tensor) -> float:
-    """Relative RMS difference; absolute where `want` is zero up to rounding."""
-    size = want.norm().item()
-    return (got - want).norm().item() / (size if size > 1e-9 else 1.0)
-
-
-def with_gradients(f, inputs: dict) -> dict[str, torch.Tensor]:
-    leaves = {n: x.detach().requires_grad_() for n, x in inputs.items()}
-    y = f(**leaves)
-    up = torch.sin(torch.arange(y.numel(), dtype=y.dtype)).view_as(y)
-    grads = torch.autograd.grad(y, list(leaves.values()), up)
-    return {"y": y} | dict(zip(leaves, grads, strict=True))
 
 
 def by_products(q, k, v, w, beta, log_forget=None, gate=None) -> torch.Tensor:
@@ -86,7 +74,8 @@ def test_definition_is_the_one_shot_form():
     assert (got - s.softmax(-1) @ v).abs().max() < 1e-12
 
 
-@pytest.mark.parametrize("T", [1, 2, 15, 16, 17, 33, 65, 130, 300])
+# Chunks are of 16, 32 and 64 tokens, by length.
+@pytest.mark.parametrize("T", [1, 16, 17, 130, 300] + [2, 15, 33, 65, 257] * NIGHTLY)
 @pytest.mark.parametrize("options", OPTIONS)
 def test_reference_equals_definition_with_every_gradient(T, options):
     inputs = doubles(T, options, B=1 if T == 300 else 2)
@@ -149,7 +138,7 @@ def test_packed_rows_are_the_rows_alone():
     for a, b in itertools.pairwise(bounds):
         if a < b:
             alone = definition(**{n: x[:, a:b] for n, x in inputs.items()})
-            assert gap(packed["y"][:, a:b], alone) < 1e-10
+            assert gap(packed["output 0"][:, a:b], alone) < 1e-10
 
 
 def test_future_tokens_change_nothing():
@@ -160,9 +149,10 @@ def test_future_tokens_change_nothing():
     assert gap(path(**inputs)[:, :20], y[:, :20]) < 1e-14
 
 
-@pytest.mark.parametrize(("dtype", "bound"), [(torch.float32, 5e-6), (torch.bfloat16, 1e-2)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("repeat", [None, 2])
-def test_lower_precision_stays_within_its_bound(dtype, bound, repeat):
+def test_lower_precision_stays_within_its_bound(dtype, repeat):
+    bound = allowed(dtype, stages=4, terms=257 + 32)
     inputs = doubles(257, OPTIONS[1] | {"repeat": repeat}, d=32)
     low = {n: x.to(dtype) if n in "qkv" else x.float() for n, x in inputs.items()}
     y = path(**low)
@@ -215,7 +205,7 @@ def test_autocast_keeps_the_reflections_exact():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         y = path(**inputs)
     assert y.dtype == torch.bfloat16
-    assert gap(y.float(), path(**inputs)) < 1e-2
+    assert gap(y, path(**inputs)) < allowed(torch.bfloat16, stages=4, terms=100 + 16)
 
 
 def test_vmap_is_a_loop():
