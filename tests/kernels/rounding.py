@@ -63,13 +63,13 @@ def allowed(
 
 
 def longest_sum(operator: str, inputs: Inputs) -> int:
-    """Terms of the longest sum: a dot of width d, then one over tokens (delta: over a chunk)."""
+    """Terms of the longest sum: a dot of width d, then one over all tokens."""
     if operator == "scan":
         return inputs["x"].shape[1]
     if operator == "selective_scan":
         return inputs["u"].shape[1] + inputs["A"].shape[-1]
     T, d = inputs["k"].shape[1], inputs["k"].shape[3]
-    return d + (min(T, 32) if operator in ("delta", "linear") else T)
+    return d + T
 
 
 def cotangent(y: Tensor) -> Tensor:

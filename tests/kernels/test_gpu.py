@@ -72,12 +72,10 @@ def on_device(inputs: Inputs) -> Inputs:
     return {n: x.to(DEVICE) if torch.is_tensor(x) else x for n, x in inputs.items()}
 
 
-def check(name: str, file: Any, inputs: Inputs, **options: Any) -> None:
+def check(name: str, file: Any, inputs: Inputs) -> None:
     """The kernels against the definition in float64: every output and gradient."""
-    operator = getattr(file, name)
-    check_against_definition(
-        name, operator, file.definition, on_device(inputs), gpu=True, **options
-    )
+    inputs = on_device(inputs)
+    check_against_definition(name, getattr(file, name), file.definition, inputs, gpu=True)
 
 
 def check_repeats(name: str, file: Any, inputs: Inputs) -> None:
@@ -163,7 +161,8 @@ from tests.kernels import test_gpu as t
 from tests.kernels.rounding import with_gradients
 for name, (file, make) in t.OPERATORS.items():
     for T in (33, 65):
-        with_gradients(getattr(file, name), t.on_device(make(T, torch.bfloat16, {d})), impl="triton")
+        inputs = t.on_device(make(T, torch.bfloat16, {d}))
+        with_gradients(getattr(file, name), inputs, impl="triton")
 torch.cuda.synchronize()
 """
 
