@@ -1,13 +1,23 @@
-"""Operators with a Triton kernel and their definition in torch side by side, one operator a file.
+"""Sequence operators, one a folder: the definition, a torch reference and Triton kernels.
 
 Imports with neither a GPU nor triton. Legend, in this order in every shape:
 
     B rows   T tokens   H heads of queries   G heads of keys and values (G divides H)
     d width of a head's queries and keys     e width of its values      N chunks of C tokens
 
-Every file has `definition` (the formula as a loop over time, any dtype, float64 for tests),
-`reference` (the same in few torch calls: what a CPU runs and trains with), the Triton kernels, and
-the public operator, which asks `choose` once:
+Every folder has the same files; what an operator lacks is absent, and its `__init__` says why:
+
+    __init__      the public operator: formula, shapes, errors, source
+    definition    the formula as a loop over time in any dtype, and example inputs
+    reference     the same in few torch calls: what a CPU runs and trains with
+    forward, backward   Triton kernels and their launches, imported when a kernel first runs
+    chunks        what both kernels do with one chunk of tokens (delta, path)
+    plans         tile sizes and launch options; needs no triton
+    operator      registration with torch.library: shapes, gradient, vmap
+    shipped       the configurations that are compiled ahead of time
+    decode        one token at a time (path)
+
+The public operator calls `choose`, which picks one implementation:
 
     auto       triton for CUDA tensors whose shape and type a kernel takes, else reference;
                `served` says which it was, and so does the environment in every result
@@ -26,9 +36,9 @@ if TYPE_CHECKING:
 
 Impl = Literal["auto", "triton", "reference"]
 
-# Arguments of kernels that count tokens, rows or tiles. Triton compiles a kernel anew where such a
-# number is 1 or a multiple of 16, though addresses are aligned by widths, never by these: told not
-# to, it compiles half as often, and training on rows of many lengths does not stop for it.
+# Arguments of kernels that count tokens, rows or tiles. By default Triton compiles a kernel again
+# where such a number is 1 or a multiple of 16. Alignment depends on widths, never on these counts,
+# so the kernels opt out: half the compilations, and fewer pauses on rows of many lengths.
 COUNTS = (
     "T", "n_tiles", "n_chunks", "n_rows", "n_heads", "shared_rows", "slopes_stride", "window_stride"
 )  # fmt: skip

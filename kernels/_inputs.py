@@ -1,4 +1,4 @@
-"""Checks of inputs before an operator runs, and the types and layouts that it takes."""
+"""Checks and conversions of inputs, before an operator runs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def check_states(name: str, q: Tensor, k: Tensor, v: Tensor, S0: Tensor | None) 
 
 
 def unsupported_heads(q: Tensor, k: Tensor, v: Tensor) -> str | None:
-    """Why the kernels cannot take these, in words."""
+    """Why the kernels cannot take these inputs, or None: types, widths, sizes."""
     d, e = q.shape[-1], v.shape[-1]
     if not q.dtype == k.dtype == v.dtype:
         return f"q, k and v differ in type: {q.dtype}, {k.dtype}, {v.dtype}"
@@ -76,7 +76,7 @@ def ragged(offsets: Tensor, T: int) -> tuple[Map, Map]:
         raise ValueError(f"offsets must rise from 0 to T = {T}: {offsets.tolist()}")
     rows, longest = len(lengths), int(lengths.max())
     place = torch.arange(longest, device=offsets.device)
-    # Places behind a row's end read some other row's token: causality keeps it from mattering.
+    # Padding after a row's end holds tokens of another row; causal rows never read it.
     source = (offsets[:-1, None] + place).clamp(max=T - 1).flatten()
     target = (place < lengths[:, None]).flatten().nonzero()[:, 0]
 

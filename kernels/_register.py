@@ -38,7 +38,7 @@ def differentiable_attention(
     """
 
     def folded(call: Any, ahead: int = 0) -> Callable[..., Any]:
-        """The vmap of a call, whose inputs have places `ahead` further on."""
+        """The vmap of a call, whose inputs come `ahead` places later."""
         heads = tuple(i + ahead for i in per_head)
 
         def rule(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
@@ -48,7 +48,7 @@ def differentiable_attention(
         return rule
 
     class Eager(torch.autograd.Function):
-        """Less to do per call than in the operator, and torch.func.grad sees it."""
+        """Cheaper per call than the operator, and torch.func.grad accepts it."""
 
         @staticmethod
         def forward(*inputs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""What the tiles of attention and PaTH share: loads, stores, biases, places of packed rows.
+"""What the tiles of attention and PaTH share: loads, stores, biases and positions in packed rows.
 
 A tile is a block of BM or BT queries by BN or C keys. Rows of a tile are tokens; rows beyond the
 end of a sequence read as zeros and are never written. Kernels import this file only where triton
@@ -31,7 +31,7 @@ def load_rows(P, rows, cols, stride, T, W: tl.constexpr, WP: tl.constexpr, UPCAS
 
 @triton.jit
 def rounded(x):
-    """To the nearest bfloat16: the interpreter cuts off where a GPU rounds."""
+    """To the nearest bfloat16: the interpreter truncates where a GPU rounds."""
     bits = x.to(tl.float32).to(tl.uint32, bitcast=True)
     bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
     return bits.to(tl.float32, bitcast=True)
@@ -51,7 +51,7 @@ def store_rows(
 
 @triton.jit
 def log2_sums(SUMS, rows, stride, T, reference):
-    """Sums of log f relative to one of them, in units of log 2: exact where the weight is not 0."""
+    """Sums of log f relative to one of them, in units of log 2: exact where weights are large."""
     sums = tl.load(SUMS + rows * stride, mask=rows < T, other=reference)
     return ((sums - reference) * LOG2E).to(tl.float32)
 

@@ -46,7 +46,11 @@ def attention(
     offsets: Tensor | None = None,
     impl: Impl = "auto",
 ) -> Tensor:
-    """y [B,T,H,e] of the formula above; `scale` is d**-0.5 unless given."""
+    """y [B,T,H,e] of the formula above; `scale` is d**-0.5 unless given.
+
+    Raises ValueError, naming the input, where shapes do not fit, or where impl is "triton" and
+    there is no kernel: float64, mixed types, heads wider than 128.
+    """
     check_heads("attention", q, k, v, log_forget, gate, offsets)
     H = q.shape[2]
     for name, x in (("slopes", slopes), ("window", window)):

@@ -127,8 +127,8 @@ def backward_rows(
     store_rows(
         DQ + (token * H + h) * d, dq * scale, r[:, None], cd[None, :], H * d, length, d, D, UPCAST
     )
-    # Rows of dS must add up to 0. What they do add up to is the rounding of y in delta, and a sum
-    # over tokens, as the forget gate takes, would gather it.
+    # Rows of dS add up to 0 exactly. The sum found here is the rounding error of y in delta; it is
+    # moved into delta, because the forget gate's gradient sums dS over tokens.
     tl.store(DELTA + (token + r) * H + h, delta + drows, mask=r < length)
 
 
@@ -204,7 +204,7 @@ def backward_keys(
                 r = r0 + tl.arange(0, BM)
                 q = load_rows(q_h, r[:, None], cd[None, :], H * d, length, d, D, UPCAST)
                 do = load_rows(do_h, r[:, None], ce[None, :], H * e, length, e, E, UPCAST)
-                # Queries behind the end: the weight is exp2(-inf).
+                # Queries after the end get the weight exp2(-inf) = 0.
                 lse = tl.load(LSE + (token + r) * H + h, mask=r < length, other=float("inf"))
                 delta = tl.load(DELTA + (token + r) * H + h, mask=r < length, other=0.0)
                 S = tl.dot(k, tl.trans(q), input_precision=PREC) * scale2

@@ -38,7 +38,7 @@ def biased(
     HAS_FORGET: tl.constexpr,
     MASKED: tl.constexpr,
 ):
-    """Logits with their biases; r, s broadcast to the tile, whichever way it lies."""
+    """Logits with their biases; r, s broadcast to the tile or its transpose."""
     if HAS_SLOPES:
         S -= slope * (r - s).to(tl.float32)
     if HAS_FORGET:
@@ -132,7 +132,7 @@ def forward(
             acc = acc * shrink[:, None]
             acc += tl.dot(p.to(v.dtype), v, input_precision=PREC)
             m = top
-    # Rows behind the end may see no key at all.
+    # Rows after the end may see no key at all.
     acc = acc / tl.maximum(total, 1e-30)[:, None]
     if GATE_KIND == 1:
         logit = tl.load(GATE + (token + r) * H + h, mask=r < length, other=0.0)

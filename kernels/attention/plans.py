@@ -20,7 +20,7 @@ class Plan(NamedTuple):
 
 
 def plan(kernel: str, width: int, itemsize: int, T: int) -> Plan:
-    """Chosen by registers and shared memory, which the compiler tells; not yet by the clock."""
+    """Chosen by the compiler's registers and shared memory; not yet by measured time."""
     wide = width > 64
     if itemsize == 4:
         chosen = {

@@ -58,7 +58,7 @@ def reference(
             bias = bias - log_forget.double().cumsum(1)
         bias = (bias / scale).expand(q.shape[0], T, H)
         columns = []
-        # Three halves of a number in bfloat16 hold what one float32 holds.
+        # Three bfloat16 numbers together hold the digits of one float32.
         for _ in range(1 if q.dtype.itemsize > 2 else 3):
             columns.append(bias.to(q.dtype))
             bias = bias - columns[-1].double()

@@ -24,7 +24,8 @@ _SHIPPED = {
 }
 
 
-# Float32 products want three copies of their operands; ALiBi, window and FoX at once are rare.
+# Spills are accepted where float32 products keep three copies of operands, and for ALiBi, window
+# and FoX together, which are rare.
 _SPILL = {
     *((name, "fp32", 128, o) for name in ("forward", "rows", "keys") for o in _OPTIONS),
     *(("keys", "fp32", 32, o) for o in _OPTIONS),

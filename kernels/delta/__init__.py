@@ -8,7 +8,7 @@ S0 [B,H,d,e] or None -> o [B,T,H,e] and S_last [B,H,d,e]; the paper writes the t
 are used as they come: the caller normalises them, or the state can grow. scale is 1 unless given.
 
 Chunks of C tokens: with L_ij = beta_i (k_i . k_j) exp(sum of log_decay_r over j < r <= i) below the
-diagonal, R = (I + L)^-1 diag(beta) (V - decayed K S) are the values that are really written, so
+diagonal, R = (I + L)^-1 diag(beta) (V - decayed K S) are the values written to the state, so
 that o = decayed Q S + (decayed causal QK^T) R. Tasks repeat tokens and so keys; the powers of L
 then explode, hence the inverse by substitution (reference) or by doubling blocks (kernel), never
 by a series.
@@ -48,7 +48,11 @@ def delta(
     scale: float | None = None,
     impl: Impl = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """o [B,T,H,e] and S_last [B,H,d,e]; the shapes are in the module's docstring."""
+    """o [B,T,H,e] and S_last [B,H,d,e]; the shapes are in the module's docstring.
+
+    Raises ValueError, naming the input, where shapes do not fit, or where impl is "triton" and
+    there is no kernel: float64, heads wider than 128.
+    """
     check_states("delta", q, k, v, S0)
     for name, x in (("beta", beta), ("log_decay", log_decay)):
         if x is not None and x.shape != k.shape[:3]:

@@ -21,9 +21,9 @@ class Plan(NamedTuple):
 
 
 def plan(d: int, e: int, dtype: torch.dtype) -> Plan:
-    """Narrow keys invert chunks of 16 on the way; wide ones prepare the inverses of 32."""
+    """Narrow keys: chunks of 16, inverted in the forward kernel. Wide keys: 32, prepared."""
     tile = min(32, width(d), width(e))
-    if dtype == torch.float32:  # three products for one: small tiles, or registers spill
+    if dtype == torch.float32:  # three products instead of one: large tiles would spill registers
         return Plan(16, False, 16, max(1, width(d) // 16) if d > 32 else 1, 16)
     if d <= 32:
         return Plan(16, False, min(width(e), 32), 1, tile)
@@ -31,7 +31,7 @@ def plan(d: int, e: int, dtype: torch.dtype) -> Plan:
 
 
 def width(n: int) -> int:
-    """n rounded up to what a tile's side can be."""
+    """n rounded up to the side of a tile."""
     return power_of_two(n, 16)
 
 

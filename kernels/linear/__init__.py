@@ -7,9 +7,11 @@ q, k [B,T,H,d], v [B,T,H,e], log_decay <= 0 as [B,T,H,d] (a decay per channel), 
 head) or None (no decay), S0 [B,H,d,e] or None -> o [B,T,H,e] and S_last [B,H,d,e]. scale is 1
 unless given: q is used as it comes. log_decay = -inf empties the state.
 
-A torch operator on every device: there is no Triton kernel, hence no `impl`. Sums and the state are
-float32 whatever the inputs are (float64 for float64 inputs), autocast or not; o has the type of v,
-S_last is float32. Only sums of log decays over a stretch of tokens are ever exponentiated, each
+A torch operator on every device: there is no Triton kernel, hence no `impl`, and no files
+`forward`, `backward`, `plans`, `operator` and `shipped` as in the other folders.
+
+Sums and the state are float32 whatever the inputs are (float64 for float64 inputs), autocast or
+not; o has the type of v, S_last is float32. Only sums of log decays over a stretch of tokens are ever exponentiated, each
 summed on its own and so <= 0: no division by a small product, no difference of large sums.
 """
 
@@ -33,7 +35,10 @@ def linear(
     *,
     scale: float | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """o [B,T,H,e] and S_last [B,H,d,e]; the shapes are in the module's docstring."""
+    """o [B,T,H,e] and S_last [B,H,d,e]; the shapes are in the module's docstring.
+
+    Raises ValueError, naming the input, where shapes do not fit.
+    """
     check_states("linear", q, k, v, S0)
     if log_decay is not None and log_decay.shape not in (k.shape, k.shape[:3]):
         either = f"{list(k.shape)} or {list(k.shape[:3])}"

@@ -8,7 +8,7 @@ PaTH (2505.16381, section 2); with log_forget, PaTH-FoX (section 3.3). The sum o
 it is: `scale` multiplies the product alone. fla's PaTH scales both. The gate is that of
 kernels/attention, as are `offsets`.
 
-    w [B,T,G,d]    directions, of norm 1 (the caller's business)
+    w [B,T,G,d]    directions, of norm 1 (the caller normalises them)
     beta [B,T,G]   in (0, 2): M_t has the eigenvalue 1 - beta_t
 
 Shapes: q [B,T,H,d], k [B,T,G,d], v [B,T,G,e], log_forget [B,T,H], gate [B,T,H] or [B,T,H,e]
@@ -21,7 +21,7 @@ Within a chunk of C tokens (rows of Q, K, W), L = stril(diag(beta) W W^T), A = (
     S = Q K^^T, Q <- Q P              for each chunk further left
 
 Everything of a chunk is float32 at least: A loses a digit per doubling of C in bfloat16, and tokens
-that repeat make L large. (Powers of L are never formed; they overflow where w repeats.)
+that repeat make L large. Powers of L are never formed: they overflow where w repeats.
 """
 
 from __future__ import annotations
@@ -64,7 +64,11 @@ def path(
     offsets: Tensor | None = None,
     impl: Impl = "auto",
 ) -> Tensor:
-    """y [B,T,H,e] of the formula above; `scale` is d**-0.5 unless given."""
+    """y [B,T,H,e] of the formula above; `scale` is d**-0.5 unless given.
+
+    Raises ValueError, naming the input, where shapes do not fit, or where impl is "triton" and
+    there is no kernel: float64, mixed types, heads wider than 128.
+    """
     check_heads("path", q, k, v, log_forget, gate, offsets)
     if w.shape != k.shape or beta.shape != k.shape[:3]:
         raise ValueError(

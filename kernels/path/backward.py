@@ -1,8 +1,8 @@
 """Triton kernels of PaTH's backward pass for long rows, and the launch of either.
 
 `backward_sweep` passes the chunks left of the queries' own, `backward_inside` the queries' own
-chunk, and `backward_chunks` takes the gradients of K^, Z, X and U on to k, w and beta. Short rows
-go through `backward_short` instead, in one launch. No atomics: gradients repeat bit for bit.
+chunk, and `backward_chunks` turns the gradients of K^, Z, X and U into those of k, w and beta.
+Short rows go through `backward_short` instead, in one launch. No atomics: gradients repeat bit for bit.
 """
 # mypy: disable-error-code="no-untyped-def,index"
 
@@ -347,7 +347,7 @@ def backward_chunks(
     UPCAST: tl.constexpr,
     PREC: tl.constexpr,
 ):
-    """The gradients of K^, Z, X and U of a chunk carried on to k, w and beta."""
+    """From the gradients of a chunk's K^, Z, X and U to those of k, w and beta."""
     slot = tl.program_id(0) % n_tiles
     b, g_head, start, length, s0 = place(TILES, T, n_tiles, G, C, PACKED)
     if s0 >= length:

@@ -53,8 +53,8 @@ def backward_short(
     """Everything for rows of T <= BT tokens with G = H, one row and head after the other.
 
     The chunks are prepared and the queries pass them from the end to the start, once; then back,
-    the gradient of the queries growing on the way. What has to be kept in between lies in scratch
-    memory of the program, small enough for the cache.
+    the gradient of the queries growing on the way. Intermediate results stay in
+    the program's scratch memory, which fits the cache.
     """
     N: tl.constexpr = BT // C
     pid = tl.program_id(0)
@@ -100,8 +100,8 @@ def backward_short(
             qw = tl.where(ok, tl.dot(asked, tl.trans(w), input_precision=PREC), 0.0)
             qw = qw.to(loaded.dtype)
             if HAS_FORGET:
-                # Rows of dS must add up to 0; see kernels/attention/backward.py. Here delta is made
-                # of the products themselves.
+                # Rows of dS add up to 0 (see kernels/attention/backward.py), so delta is the sum of
+                # the same products.
                 S = tl.dot(asked, tl.trans(k), input_precision=PREC)
                 S -= tl.dot(qw, X.to(loaded.dtype), input_precision=PREC)
                 near_s = log2_sums(sums, s, H, T, origin)

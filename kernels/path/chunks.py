@@ -77,7 +77,7 @@ def prepare(
     UPCAST: tl.constexpr,
     PREC: tl.constexpr,
 ):
-    """X [B,T,G,C], U, K^ [B,T,G,d], Z [B,chunks,G,D,D], and A [B,T,G,C] if asked."""
+    """X [B,T,G,C], U, K^ [B,T,G,d], Z [B,chunks,G,D,D], and A [B,T,G,C] unless AS is None."""
     slot = tl.program_id(0) % n_tiles
     b, g, start, length, s0 = place(TILES, T, n_tiles, G, C, PACKED)
     if s0 >= length:
@@ -98,7 +98,7 @@ def prepare(
     z = -tl.dot(tl.trans(w).to(tl.float32), U, input_precision=PREC)
     z_at = ZS + ((b * n_tiles + slot) * G + g) * D * D
     store_rows(z_at, z, cd[:, None], cd[None, :], D, D, D, D, UPCAST)
-    # X comes back transposed through memory: no computed tile is ever transposed.
+    # X is transposed through memory: a computed tile is never transposed.
     tl.debug_barrier()
     x_t = load_rows(XS + square, s[None, :], c[:, None], G * C, length, C, C, True)
     kh = k.to(tl.float32) - tl.dot(x_t, w.to(tl.float32), input_precision=PREC)
@@ -107,7 +107,7 @@ def prepare(
 
 @triton.jit
 def keep(P, x, rows, cols, stride, UPCAST: tl.constexpr):
-    """To scratch memory of the program's own; a barrier must follow before it is read."""
+    """Write to the program's own scratch memory; a barrier must come before the read."""
     if UPCAST:
         x = rounded(x)
     tl.store(P + rows * stride + cols, x.to(P.dtype.element_ty))
@@ -202,11 +202,11 @@ def gradient_reflections(
     C: tl.constexpr,
     PREC: tl.constexpr,
 ):
-    """What X and U say of k, w and beta: dk, dw, dbeta. A_t: the inverse, transposed.
+    """dk, dw and dbeta from the gradients of X and U; A_t is the transposed inverse.
 
     dN = A^T dX and dM = A^T dU belong to stril(diag(beta) W K^T) and diag(beta) W, and
     dL = -stril(dN X^T + dM U^T) to L. Rows s below `limit` of AS, where the inverse was, serve to
-    turn dL and dN round.
+    transpose dL and dN.
     """
     c = tl.arange(0, C)
     k, w, U = k.to(tl.float32), w.to(tl.float32), U.to(tl.float32)

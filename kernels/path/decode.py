@@ -15,7 +15,7 @@ FOLD = 32
 
 @dataclass
 class PathCache:
-    """What decoding keeps. Keys are turned lazily: those before `folded` wait for `turn`.
+    """State of decoding. Keys are updated lazily: those before `folded` still need `turn`.
 
     k [B,G,room,d]     keys 0 .. folded - 1 hold M_folded-1 ... M_j+1 k_j, later ones are up to date
     v [B,G,room,e]
@@ -35,7 +35,7 @@ class PathCache:
     t: int
 
     def select(self, rows: Tensor) -> PathCache:
-        """The cache of some of the rows, to stop paying for those that ended."""
+        """The cache of some rows, so that finished rows cost nothing more."""
         total = None if self.total is None else self.total[rows]
         return PathCache(self.k[rows], self.v[rows], self.turn[rows], total, self.folded, self.t)
 

@@ -65,7 +65,7 @@ def example_inputs(
     seed: int = 0,
     dtype: torch.dtype = torch.float32,
 ) -> dict[str, Tensor]:
-    """Random inputs by name; repeat: only so many different directions, and beta near 2."""
+    """Random inputs by name; repeat: number of different directions, with beta near 2."""
     G = G or H
     inputs = attention_inputs(
         B, T, H, d, G=G, e=e, forget=forget, gate=gate, seed=seed, dtype=dtype

@@ -1,14 +1,15 @@
 """Triton kernel of PaTH's forward pass, and its launch.
 
-Letters of that file: in a chunk of C tokens X = A stril(diag(beta) W K^T), U = A diag(beta) W,
-K^ = K - X^T W, and here Z = P - I = -W^T U, so that a query that passes a chunk changes by what is
-small: Q <- Q + Q Z, kept in float32.
+Letters of kernels/path/__init__.py: in a chunk of C tokens
+X = A stril(diag(beta) W K^T), U = A diag(beta) W,
+K^ = K - X^T W, and here Z = P - I = -W^T U, so that a query that passes a chunk changes little:
+Q <- Q + Q Z, kept in float32.
 
 `prepare` makes X, U, K^, Z once per chunk and head of keys. `forward` owns BT queries and walks the
 chunks from their end to the first. Chunks inside the tile take the masked form
     QW = tril(Q W^T)     S = Q K^T - QW X     Q <- Q - QW U
-which also holds for chunks further left, where K^ and Z take over. FUSED makes X and U on the spot
-and keeps to the masked form: one launch, for short rows.
+which also holds for chunks further left, where K^ and Z take over. FUSED makes X and U in the
+same kernel and uses the masked form only: one launch, for short rows.
 """
 # mypy: disable-error-code="no-untyped-def,index"
 

@@ -10,7 +10,7 @@ from kernels._launch import power_of_two
 
 
 class Plan(NamedTuple):
-    """Tile of queries, chunk, whether chunks are prepared on the spot, and launch options."""
+    """Tile of queries, chunk, whether one kernel does all (fused), and launch options."""
 
     BT: int
     C: int
@@ -20,7 +20,7 @@ class Plan(NamedTuple):
 
 
 def plan(backward: bool, width: int, itemsize: int, T: int) -> Plan:
-    """Chosen by registers and shared memory, which the compiler tells; not yet by the clock."""
+    """Chosen by the compiler's registers and shared memory; not yet by measured time."""
     if itemsize == 4:
         fused = width <= 32 and T <= 64
         # 64 queries of 128 channels: Triton 3.6's binary for Hopper reads outside its memory.
@@ -38,12 +38,12 @@ def plan(backward: bool, width: int, itemsize: int, T: int) -> Plan:
 
 
 def chunk_warps(C: int, D: int) -> int:
-    """Of the kernels that own one chunk."""
+    """Warps of the kernels that run one program per chunk."""
     return 8 if C == 64 or D == 128 else 4
 
 
 def precision(dtype: torch.dtype) -> str:
-    """Of products of float32 operands: as exact as the inputs are."""
+    """Precision of products of float32 operands: as exact as the inputs."""
     return "tf32x3" if dtype == torch.float32 else "tf32"
 
 
@@ -55,7 +55,7 @@ def processors(device: torch.device) -> int:
 
 
 def shares(heads: int, n_tiles: int, device: torch.device) -> int:
-    """Into how many programs a head's tiles are divided: each costs sums as long as the row."""
+    """Programs that share the tiles of one head; each needs sums as long as the row."""
     count = 2
     while device.type == "cuda" and count < 8 and count * heads < 2 * processors(device):
         count *= 2

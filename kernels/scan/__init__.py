@@ -27,7 +27,11 @@ __all__ = ["configurations", "definition", "example_inputs", "reference", "scan"
 
 
 def scan(a: Tensor, x: Tensor, h0: Tensor | None = None, *, impl: Impl = "auto") -> Tensor:
-    """h [B,T,D] with h_t = a_t * h_{t-1} + x_t, for a [B,T,D], x [B,T,D], h0 [B,D] or None."""
+    """h [B,T,D] with h_t = a_t * h_{t-1} + x_t, for a [B,T,D], x [B,T,D], h0 [B,D] or None.
+
+    Raises ValueError where shapes do not fit, or where impl is "triton" and there is no kernel:
+    float64, T * D of 2^31 or more.
+    """
     if a.shape != x.shape or x.ndim != 3 or 0 in x.shape:
         raise ValueError(f"scan: a {list(a.shape)} and x {list(x.shape)} must be one [B,T,D]")
     if h0 is not None and h0.shape != (x.shape[0], x.shape[2]):

@@ -41,7 +41,11 @@ def selective_scan(
     *,
     impl: Impl = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """y [B,T,D] and h_last [B,D,N]; the shapes are in the module's docstring."""
+    """y [B,T,D] and h_last [B,D,N]; the shapes are in the module's docstring.
+
+    Raises ValueError, naming the input, where shapes do not fit, or where impl is "triton" and
+    there is no kernel: float64, N over 64.
+    """
     if u.ndim != 3 or A.ndim != 2 or 0 in u.shape:
         raise ValueError(
             f"selective_scan: u {list(u.shape)}, A {list(A.shape)} are not [B,T,D], [D,N]"

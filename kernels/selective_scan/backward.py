@@ -22,7 +22,7 @@ def recompute(h, A2, U, DELTA, B, C, t, T, d, D, n, N):
 
 @triton.jit
 def retreat(g, dA, before, h, A2, skip, U, DELTA, B, C, DY, DU, DDT, DB, DC, t, T, d, D, n, N):
-    """Store token t's gradients; g, the gradient of the state, goes on to the token before."""
+    """Store token t's gradients; returns g, the gradient of the state before it."""
     here, there = (t < T) & (d < D), (t < T) & (n < N)
     u, delta, b, c = fetch(U, DELTA, B, C, t, T, d, D, n, N)
     dy = tl.load(DY + t * D + d, mask=here, other=0.0).to(tl.float32)

@@ -15,7 +15,7 @@ from kernels.selective_scan.plans import CHANNELS, CHUNK, options, tile
 
 @triton.jit
 def fetch(U, DELTA, B, C, t, T, d, D, n, N):
-    """Inputs of token t; behind the last token a step of size 0, which changes nothing."""
+    """Inputs of token t; after the last token a step of size 0, which changes nothing."""
     here, there = (t < T) & (d < D), (t < T) & (n < N)
     u = tl.load(U + t * D + d, mask=here, other=0.0).to(tl.float32)
     delta = tl.load(DELTA + t * D + d, mask=here, other=0.0).to(tl.float32)

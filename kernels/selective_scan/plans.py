@@ -15,6 +15,6 @@ def tile(N: int) -> dict[str, int]:
 
 
 def options(N: int, back: bool) -> dict[str, int]:
-    """A warp for every 8 numbers of a channel's state; forward 16 of them fit into one."""
+    """One warp for every 8 numbers of a channel's state; for 16 in the forward pass."""
     alone = N <= 8 or (N <= 16 and not back)
     return {"num_warps": 1 if alone else power_of_two(N) // 8, "num_stages": 1}

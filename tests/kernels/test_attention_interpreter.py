@@ -6,18 +6,7 @@ import torch
 from kernels.attention import attention, definition, example_inputs
 from tests.kernels.interpreter import LENGTHS
 from tests.kernels.interpreter import poison as poison
-from tests.kernels.rounding import (
-    CONSTANT,
-    FLOAT32,
-    LAMBDA,
-    allowed,
-    check_against_definition,
-    check_close,
-    doubled,
-    gap,
-    limits,
-    with_gradients,
-)
+from tests.kernels.rounding import CONSTANT, FLOAT32, allowed, check_against_definition, gap
 from tests.profiles import NIGHTLY
 
 # Rows alone or folded together by vmap: the same sums in tiles of other sizes.
@@ -65,17 +54,12 @@ def test_packed_rows():
     check(inputs, offsets)
 
 
-def test_hard_forgetting_stays_exact_where_it_matters():
+def test_sums_of_hard_forgetting_do_not_blur_the_tokens_after_it():
     inputs = example_inputs(1, 257, 1, 16, forget=True)
-    inputs["log_forget"] *= 50.0
-    want = with_gradients(definition, doubled(inputs))
-    bounds = limits("attention", inputs, want, torch.float32)
-    # Sums of log f reach 2,000, whose float32 neighbours are 1e-4 apart: 10 times the bound.
-    assert FLOAT32 * inputs["log_forget"].sum().abs() > 10 * bounds["output 0"]
-    # A logit holds the sum inside one tile of 64 queries only, and its rounding as an exponent.
-    inside = inputs["log_forget"].abs().mean().item() * 64
-    bounds |= {n: x + LAMBDA * FLOAT32 * inside for n, x in bounds.items() if n != "output 0"}
-    check_close(with_gradients(attention, inputs, impl="triton"), want, bounds)
+    inputs["log_forget"][:, :128] *= 50.0
+    # The sums reach 1,000, whose float32 neighbours are 6e-5 apart: 5 times the output's bound.
+    assert FLOAT32 * inputs["log_forget"].sum().abs() > 5 * allowed(torch.float32, 4, 257 + 16)
+    check(inputs)
 
 
 def test_gradients_repeat_bit_for_bit():

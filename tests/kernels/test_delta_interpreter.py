@@ -42,8 +42,9 @@ def make(T: int, d: int, e: int, dtype: torch.dtype, distinct: int | None = None
     return without(inputs, *{1: ["log_decay"], 2: ["S0"], 3: []}[T % 3 or 3])
 
 
-@pytest.mark.parametrize("T", LENGTHS)
+@pytest.mark.parametrize("T", LENGTHS if NIGHTLY else [1, 16, 17, 31, 33, 65])
 def test_float32(T: int, prepared: bool) -> None:
+    """Chunks are of 16 tokens, or of 32 where the inverses are prepared."""
     check(make(T, 24, 40, torch.float32), scale=0.7)
 
 
@@ -97,7 +98,7 @@ def test_vmap(bare: bool) -> None:
     i = make(17, 8, 8, torch.float32)
     i = without(i, "log_decay", "S0") if bare else i
     names = [n for n, x in i.items() if x is not None and n != "v"]
-    many = [i[n] * torch.tensor([1.0, 0.5, 0.9]).view(3, *[1] * i[n].ndim) for n in names]
+    many = [i[n] * torch.tensor([1.0, 0.5]).view(2, *[1] * i[n].ndim) for n in names]
 
     def loss(*tensors: torch.Tensor) -> torch.Tensor:
         o, last = delta(**i | dict(zip(names, tensors, strict=True)), impl="triton")
@@ -105,7 +106,7 @@ def test_vmap(bare: bool) -> None:
 
     which = tuple(range(len(names)))
     got = torch.func.vmap(torch.func.grad(loss, which))(*many)
-    for n in range(3):
+    for n in range(2):
         single = torch.func.grad(loss, which)(*(x[n] for x in many))
         check_equal(
             {name: g[n] for name, g in zip(names, got, strict=True)},
