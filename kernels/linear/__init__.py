@@ -11,8 +11,9 @@ A torch operator on every device: there is no Triton kernel, hence no `impl`, an
 `forward`, `backward`, `plans`, `operator` and `shipped` as in the other folders.
 
 Sums and the state are float32 whatever the inputs are (float64 for float64 inputs), autocast or
-not; o has the type of v, S_last is float32. Only sums of log decays over a stretch of tokens are ever exponentiated, each
-summed on its own and so <= 0: no division by a small product, no difference of large sums.
+not; o has the type of v, S_last is float32. Only sums of log decays over a stretch
+of tokens are ever exponentiated, each summed on its own and so <= 0: no division by a small
+product, no difference of large sums.
 """
 
 from __future__ import annotations

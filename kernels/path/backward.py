@@ -2,7 +2,8 @@
 
 `backward_sweep` passes the chunks left of the queries' own, `backward_inside` the queries' own
 chunk, and `backward_chunks` turns the gradients of K^, Z, X and U into those of k, w and beta.
-Short rows go through `backward_short` instead, in one launch. No atomics: gradients repeat bit for bit.
+Short rows go through `backward_short` instead, in one launch. No atomics: gradients repeat bit
+for bit.
 """
 # mypy: disable-error-code="no-untyped-def,index"
 
