@@ -1,8 +1,8 @@
-"""Compile the shipped configurations for a GPU that need not be there, and read the binary.
+"""Compile the shipped configurations for a GPU that may be absent, and read the binary.
 
     python -m kernels._aot attention path --arch 90        one JSON object a line
 
-An operator file lists what it ships in `configurations()`: dicts with
+An operator lists what it ships in `configurations()`: dicts with
 
     name, kernel          the jitted function
     signature             run-time arguments: {"Q": "*bf16", "T": "i32", ...}
@@ -32,7 +32,7 @@ import kernels
 
 
 def operators() -> list[str]:
-    """Every operator file with `configurations()`, in alphabetical order."""
+    """Every operator with `configurations()`, in alphabetical order."""
     names = sorted(m.name for m in pkgutil.iter_modules(kernels.__path__) if m.name[0] != "_")
     return [n for n in names if hasattr(importlib.import_module(f"kernels.{n}"), "configurations")]
 

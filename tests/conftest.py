@@ -4,7 +4,7 @@ HYPOTHESIS_PROFILE chooses the Hypothesis profile: `default` tries 50 random exa
 `nightly` 10,000; a failing example is printed with the blob that repeats it. Examples differ from
 run to run, so the health checks that depend on time or chance are off. Tests use one thread.
 Without a CUDA device Triton's kernels run in its interpreter, which must be chosen before triton is
-imported anywhere; with one, tests/test_gpu_kernels.py runs the compiled kernels.
+imported anywhere; with one, tests/kernels/test_gpu.py runs the compiled kernels.
 """
 
 import os

@@ -79,14 +79,19 @@ def test_the_readmes_verdicts_are_those_of_the_records() -> None:
 
 
 def test_a_record_becomes_a_table() -> None:
-    row = {"operator": "PaTH", "shape": "A", "implementation": "lab"}
-    rows = [
-        {**row, "pass": "forward", "microseconds": 300.4, "over_floor": 1.07},
-        {**row, "pass": "backward", "microseconds": 900.0, "over_floor": 1.19},
-        {**row, "implementation": "fla", "error": "RuntimeError: no"},
-    ]
-    table = markdown({"environment": {"device": "H200"}, "rows": rows})
-    assert table.splitlines()[-1] == "| PaTH | A | lab | 300 (1.1x) | 900 (1.2x) |"
+    def rows(name: str, forward: float, backward: float) -> list[dict[str, Any]]:
+        base = {"operator": "PaTH", "shape": "A", "implementation": name, "microseconds": 1e6}
+        return [
+            {**base, "pass": "forward", "microseconds_graph": forward, "over_floor": forward / 281},
+            {**base, "pass": "backward", "microseconds_graph": backward, "over_floor": 1.19},
+        ]
+
+    failed = {"operator": "PaTH", "shape": "A", "implementation": "fla", "error": "RuntimeError"}
+    made = [*rows("lab", 300.4, 900), failed, *rows("slow", 900, 900), *rows("fast", 400, 800)]
+    made += rows("fastest alone", 1, 1)
+    table = markdown({"environment": {"device": "H200"}, "rows": made}).splitlines()
+    assert table[-1] == "| PaTH | 300 / 900 (1.1 / 1.2) | fast: 400 / 800 |"
+    assert table[2].count("|") == table[3].count("|") == table[4].count("|")
 
 
 def test_the_readmes_figure_is_there() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import importlib.metadata
 import platform
 import subprocess
 from pathlib import Path
@@ -23,6 +24,7 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "git": _commit(),
         "python": platform.python_version(),
         "torch": torch.__version__,
+        "triton": _version("triton"),
         "numpy": numpy.__version__,
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else cpu_name(),
         "threads": threads,
@@ -40,6 +42,14 @@ def cpu_name() -> str:
     except OSError:
         pass
     return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str | None:
+    """Of an installed package; None where it is not."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 @functools.cache  # the code that this process has imported does not change

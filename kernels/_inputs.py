@@ -1,0 +1,100 @@
+"""Checks and conversions of inputs, before an operator runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+Map = Callable[[Tensor], Tensor]
+
+
+def check_heads(
+    operator: str,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_forget: Tensor | None,
+    gate: Tensor | None,
+    offsets: Tensor | None,
+) -> None:
+    """Raise ValueError, naming the input, unless the shapes fit together."""
+    shapes = [list(x.shape) for x in (q, k, v)]
+    if any(len(s) != 4 for s in shapes) or q.shape[1] == 0:
+        raise ValueError(f"{operator}: q, k, v must be [B,T,heads,width] with T >= 1: {shapes}")
+    B, T, H, d = q.shape
+    G, e = v.shape[2:]
+    if k.shape != (B, T, G, d) or v.shape[:2] != (B, T) or H % G:
+        raise ValueError(f"{operator}: q, k, v must agree in B, T and d, and G divide H: {shapes}")
+    if log_forget is not None and log_forget.shape != (B, T, H):
+        raise ValueError(f"{operator}: log_forget must be {[B, T, H]}: {list(log_forget.shape)}")
+    if gate is not None and gate.shape not in ((B, T, H), (B, T, H, e)):
+        raise ValueError(f"{operator}: gate must be {[B, T, H]} or {[B, T, H, e]}: {gate.shape}")
+    if offsets is not None and (offsets.dtype != torch.int32 or offsets.ndim != 1 or B != 1):
+        raise ValueError(f"{operator}: offsets must be int32 [rows + 1], and B = 1 with them")
+
+
+def check_states(name: str, q: Tensor, k: Tensor, v: Tensor, S0: Tensor | None) -> None:
+    """Raise ValueError unless q, k [B,T,H,d], v [B,T,H,e], S0 [B,H,d,e] or None belong together."""
+    if k.ndim != 4 or q.shape != k.shape or 0 in k.shape:
+        raise ValueError(f"{name}: q {list(q.shape)} and k {list(k.shape)} must be one [B,T,H,d]")
+    if v.ndim != 4 or v.shape[:3] != k.shape[:3] or 0 in v.shape:
+        raise ValueError(f"{name}: v {list(v.shape)} does not go with k {list(k.shape)}")
+    B, _, H, d = k.shape
+    if S0 is not None and S0.shape != (B, H, d, v.shape[3]):
+        raise ValueError(f"{name}: S0 {list(S0.shape)} must be {[B, H, d, v.shape[3]]}")
+
+
+def unsupported_heads(q: Tensor, k: Tensor, v: Tensor) -> str | None:
+    """Why the kernels cannot take these inputs, or None: types, widths, sizes."""
+    d, e = q.shape[-1], v.shape[-1]
+    if not q.dtype == k.dtype == v.dtype:
+        return f"q, k and v differ in type: {q.dtype}, {k.dtype}, {v.dtype}"
+    if q.dtype not in (torch.float32, torch.float16, torch.bfloat16):
+        return f"there is no kernel for {q.dtype}"
+    if max(d, e) > 128:
+        return f"heads of width {max(d, e)} exceed 128"
+    if q.shape[1] * q.shape[2] * max(d, e) >= 2**31:
+        return "T H d reaches 2^31"
+    return None
+
+
+def autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors in the type that an enclosing torch.autocast asks for, else as they are."""
+    device = tensors[0].device.type
+    if not torch.is_autocast_enabled(device):
+        return tensors
+    dtype = torch.get_autocast_dtype(device)
+    return tuple(x.to(dtype) if x.is_floating_point() else x for x in tensors)
+
+
+def ragged(offsets: Tensor, T: int) -> tuple[Map, Map]:
+    """Two functions: packed [1,T,...] -> padded [rows,longest,...], and back again."""
+    lengths = offsets.diff().long()
+    if offsets[0] != 0 or offsets[-1] != T or (lengths < 0).any():
+        raise ValueError(f"offsets must rise from 0 to T = {T}: {offsets.tolist()}")
+    rows, longest = len(lengths), int(lengths.max())
+    place = torch.arange(longest, device=offsets.device)
+    # Padding after a row's end holds tokens of another row; causal rows never read it.
+    source = (offsets[:-1, None] + place).clamp(max=T - 1).flatten()
+    target = (place < lengths[:, None]).flatten().nonzero()[:, 0]
+
+    def pad(x: Tensor) -> Tensor:
+        return x[0].index_select(0, source).unflatten(0, (rows, longest))
+
+    def unpad(y: Tensor) -> Tensor:
+        return y.flatten(0, 1).index_select(0, target)[None]
+
+    return pad, unpad
+
+
+def open_gate(gate: Tensor) -> Tensor:
+    """sigmoid(gate) [B,T,H,1 or e], float32 at least."""
+    share = gate.to(torch.promote_types(gate.dtype, torch.float32)).sigmoid()
+    return share if gate.ndim == 4 else share[..., None]
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """x in float32, or as it is where it is float64."""
+    return x if x.dtype == torch.float64 else x.float()

@@ -1,0 +1,81 @@
+"""Causal softmax attention with positional biases, a forget gate and an output gate.
+
+    s_ij = scale q_i . k_j - slope_h (i - j) + sum_{l=j+1..i} log f_l    j <= i, i - j < window_h
+    y_i  = sigmoid(gate_i) * sum_j softmax_j(s_ij) v_j
+
+    slopes [H]              ALiBi (2108.12409), constants: they take no gradient
+    window [H] int          Hard-ALiBi (2402.01032): head h sees offsets 0..window_h - 1; 0 sees all
+    log_forget [B,T,H]      log f_i of FoX (2503.02130, eq. 4). The sum is added as it is: `scale`
+                            multiplies q . k alone, as in the paper and unlike fla's PaTH
+    gate [B,T,H] or [B,T,H,e]   logits of the output gate G1 of 2505.06708 (headwise, elementwise):
+                            the sigmoid is taken here, and is fused with the rest
+    offsets [rows+1] int32  rows of different lengths packed along T with B = 1: row r holds the
+                            tokens offsets[r] .. offsets[r+1] - 1 and sees no other
+
+Shapes: q [B,T,H,d], k [B,T,G,d], v [B,T,G,e] -> y [B,T,H,e]; head h reads keys and values h G // H.
+Softmax, biases, the gate's sigmoid and all sums are float32 whatever the inputs; the sums of log f
+are float64 and rounded after a difference is taken, so far tokens do not blur near ones.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from kernels import Impl, choose
+from kernels._inputs import autocast, check_heads, unsupported_heads
+from kernels.attention.definition import definition, example_inputs
+from kernels.attention.operator import eager, operator
+from kernels.attention.reference import reference
+
+__all__ = ["attention", "configurations", "definition", "example_inputs", "reference"]
+
+
+def attention(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    *,
+    scale: float | None = None,
+    slopes: Tensor | None = None,
+    window: Tensor | None = None,
+    log_forget: Tensor | None = None,
+    gate: Tensor | None = None,
+    offsets: Tensor | None = None,
+    impl: Impl = "auto",
+) -> Tensor:
+    """y [B,T,H,e] of the formula above; `scale` is d**-0.5 unless given.
+
+    Raises ValueError, naming the input, where shapes do not fit, or where impl is "triton" and
+    there is no kernel: float64, mixed types, heads wider than 128.
+    """
+    check_heads("attention", q, k, v, log_forget, gate, offsets)
+    H = q.shape[2]
+    for name, x in (("slopes", slopes), ("window", window)):
+        if x is not None and (x.shape != (H,) or x.requires_grad):
+            raise ValueError(f"attention: {name} must be [{H}] and not learned: {list(x.shape)}")
+    q, k, v = autocast(q, k, v)
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    if choose("attention", impl, q.device, unsupported_heads(q, k, v)):
+        call = operator if torch.compiler.is_compiling() else eager
+        return call(q, k, v, scale, slopes, window, log_forget, gate, offsets)[0]
+    return reference(
+        q,
+        k,
+        v,
+        scale=scale,
+        slopes=slopes,
+        window=window,
+        log_forget=log_forget,
+        gate=gate,
+        offsets=offsets,
+    )
+
+
+def configurations() -> list[dict[str, Any]]:
+    """Every kernel as it is shipped, for compilation ahead of time; needs triton."""
+    from kernels.attention import shipped
+
+    return shipped.configurations()

@@ -1,0 +1,164 @@
+"""Triton kernel of PaTH's whole backward pass for short rows."""
+# mypy: disable-error-code="no-untyped-def,index"
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from kernels import COUNTS
+from kernels._tiles import LOG2E, before_gate, load_rows, log2_sums, rounded, store_rows
+from kernels.path.chunks import gradient_inside, gradient_reflections, keep, recall, solve_chunk
+
+
+@triton.jit(do_not_specialize=COUNTS)
+def backward_short(
+    Q,
+    K,
+    V,
+    W,
+    BETA,
+    GATE,
+    SUMS,
+    Y,
+    LSE,
+    DY,
+    DQ,
+    DK,
+    DV,
+    DW,
+    DBETA,
+    DGATE,
+    DLOG,
+    QS,
+    GS,
+    XS,
+    US,
+    AS,
+    scale,
+    T,
+    n_heads,
+    H: tl.constexpr,
+    d: tl.constexpr,
+    e: tl.constexpr,
+    D: tl.constexpr,
+    E: tl.constexpr,
+    BT: tl.constexpr,
+    C: tl.constexpr,
+    GATE_KIND: tl.constexpr,
+    HAS_FORGET: tl.constexpr,
+    UPCAST: tl.constexpr,
+    PREC: tl.constexpr,
+):
+    """Everything for rows of T <= BT tokens with G = H, one row and head after the other.
+
+    The chunks are prepared and the queries pass them from the end to the start, once; then back,
+    the gradient of the queries growing on the way. Intermediate results stay in
+    the program's scratch memory, which fits the cache.
+    """
+    N: tl.constexpr = BT // C
+    pid = tl.program_id(0)
+    QS += pid * N * BT * D
+    GS += pid * BT * D
+    XS += pid * N * C * C
+    US += pid * N * C * D
+    AS += pid * N * C * C
+    r, c = tl.arange(0, BT), tl.arange(0, C)
+    cd, ce = tl.arange(0, D), tl.arange(0, E)
+    long_T = tl.full([], T, tl.int64)
+    for bh in range(pid, n_heads, tl.num_programs(0)):
+        b, h = bh // H, bh % H
+        token = b * long_T
+        row_d, row_e = (token * H + h) * d, (token * H + h) * e
+        loaded = load_rows(Q + row_d, r[:, None], cd[None, :], H * d, T, d, D, UPCAST)
+        dy = load_rows(DY + row_e, r[:, None], ce[None, :], H * e, T, e, E, UPCAST)
+        do, delta = before_gate(
+            dy, GATE, Y, DGATE, token, h, row_e, r, ce, T, H, e, E, GATE_KIND, UPCAST
+        )
+        lse = tl.load(LSE + (token + r) * H + h, mask=r < T, other=float("inf"))
+        near_r, sums, origin = 0.0, SUMS, 0.0
+        if HAS_FORGET:
+            sums = SUMS + token * H + h
+            origin = tl.load(sums)
+            near_r = log2_sums(sums, r, H, T, origin)
+        count = tl.cdiv(T, C)
+        exact = tl.zeros([BT], tl.float32)
+        q = loaded.to(tl.float32)
+        for t in range(0, count):
+            n = count - 1 - t
+            s = n * C + c
+            k = load_rows(K + row_d, s[:, None], cd[None, :], H * d, T, d, D, UPCAST)
+            w = load_rows(W + row_d, s[:, None], cd[None, :], H * d, T, d, D, UPCAST)
+            beta = tl.load(BETA + (token + s) * H + h, mask=s < T, other=0.0).to(tl.float32)
+            A, X, U = solve_chunk(k, w, beta, C, PREC)
+            keep(AS + n * C * C, A, c[:, None], c[None, :], C, False)
+            keep(XS + n * C * C, X, c[:, None], c[None, :], C, UPCAST)
+            keep(US + n * C * D, U, c[:, None], cd[None, :], D, UPCAST)
+            keep(QS + n * BT * D, q, r[:, None], cd[None, :], D, UPCAST)
+            asked = q.to(loaded.dtype)
+            ok = (r[:, None] >= s[None, :]) & (s[None, :] < T)
+            qw = tl.where(ok, tl.dot(asked, tl.trans(w), input_precision=PREC), 0.0)
+            qw = qw.to(loaded.dtype)
+            if HAS_FORGET:
+                # Rows of dS add up to 0 (see kernels/attention/backward.py), so delta is the sum of
+                # the same products.
+                S = tl.dot(asked, tl.trans(k), input_precision=PREC)
+                S -= tl.dot(qw, X.to(loaded.dtype), input_precision=PREC)
+                near_s = log2_sums(sums, s, H, T, origin)
+                S = S * (scale * LOG2E) + near_r[:, None] - near_s[None, :]
+                p = tl.exp2(tl.where(ok, S, float("-inf")) - lse[:, None])
+                v = load_rows(V + row_e, s[:, None], ce[None, :], H * e, T, e, E, UPCAST)
+                exact += tl.sum(p * tl.dot(do, tl.trans(v), input_precision=PREC), 1)
+            q -= tl.dot(qw, U.to(loaded.dtype), input_precision=PREC)
+        if HAS_FORGET:
+            delta = exact
+        do_t = load_rows(DY + row_e, r[None, :], ce[:, None], H * e, T, e, E, UPCAST)
+        if GATE_KIND == 1:
+            logit = tl.load(GATE + (token + r) * H + h, mask=r < T, other=0.0)
+            share = tl.sigmoid(logit.to(tl.float32))[None, :]
+            do_t = (do_t.to(tl.float32) * share).to(dy.dtype)
+        if GATE_KIND == 2:
+            logit = load_rows(GATE + row_e, r[None, :], ce[:, None], H * e, T, e, E, False)
+            do_t = (do_t.to(tl.float32) * tl.sigmoid(logit.to(tl.float32))).to(dy.dtype)
+        if UPCAST:
+            do_t = rounded(do_t)
+        g = tl.zeros([BT, D], tl.float32)
+        for n in range(0, count):
+            keep(GS, g, r[:, None], cd[None, :], D, UPCAST)
+            tl.debug_barrier()
+            s = n * C + c
+            k = load_rows(K + row_d, s[:, None], cd[None, :], H * d, T, d, D, UPCAST)
+            v = load_rows(V + row_e, s[:, None], ce[None, :], H * e, T, e, E, UPCAST)
+            w = load_rows(W + row_d, s[:, None], cd[None, :], H * d, T, d, D, UPCAST)
+            beta = tl.load(BETA + (token + s) * H + h, mask=s < T, other=0.0).to(tl.float32)
+            q_n = recall(QS + n * BT * D, r[:, None], cd[None, :], D, UPCAST)
+            g_t = recall(GS, r[None, :], cd[:, None], D, UPCAST)
+            X = recall(XS + n * C * C, c[:, None], c[None, :], C, UPCAST)
+            X_t = recall(XS + n * C * C, c[None, :], c[:, None], C, UPCAST)
+            U = recall(US + n * C * D, c[:, None], cd[None, :], D, UPCAST)
+            near_s = 0.0
+            if HAS_FORGET:
+                near_s = log2_sums(sums, s, H, T, origin)
+            ok = (r[:, None] >= s[None, :]) & (s[None, :] < T)
+            ok_t = (r[None, :] >= s[:, None]) & (s[:, None] < T)
+            g, dk, dv, dw, dX, dU, columns = gradient_inside(
+                q_n, tl.trans(q_n), k, v, w, X, X_t, U, do, do_t, g, g_t, lse, delta,
+                near_r, near_s, ok, ok_t, scale, HAS_FORGET, PREC,
+            )  # fmt: skip
+            store_rows(DV + row_e, dv, s[:, None], ce[None, :], H * e, T, e, E, UPCAST)
+            if HAS_FORGET:
+                tl.store(DLOG + (token + s) * H + h, -columns, mask=s < T)
+            A_t = recall(AS + n * C * C, c[None, :], c[:, None], C, False)
+            dk2, dw2, dbeta = gradient_reflections(
+                dX, dU, k, w, beta, A_t, X_t, U, AS + n * C * C, c, C, C, C, PREC
+            )
+            store_rows(DK + row_d, dk + dk2, s[:, None], cd[None, :], H * d, T, d, D, UPCAST)
+            store_rows(DW + row_d, dw + dw2, s[:, None], cd[None, :], H * d, T, d, D, UPCAST)
+            tl.store(DBETA + (token + s) * H + h, dbeta, mask=s < T)
+        store_rows(DQ + row_d, g, r[:, None], cd[None, :], H * d, T, d, D, UPCAST)
+        tl.debug_barrier()
+        if HAS_FORGET:
+            own = tl.load(DLOG + (token + r) * H + h, mask=r < T, other=0.0)
+            dlog = tl.cumsum(own, 0, reverse=True)
+            tl.debug_barrier()
+            tl.store(DLOG + (token + r) * H + h, dlog, mask=r < T)

@@ -1,0 +1,260 @@
+"""What PaTH's kernels do with one chunk of C tokens: inverse, X and U, and their gradients.
+
+The inverse A joins blocks of 1, 2, 4, ... rows: two products a level, as stable as substitution.
+Letters are those of kernels/path/__init__.py.
+"""
+# mypy: disable-error-code="no-untyped-def,index"
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from kernels import COUNTS
+from kernels._launch import launch
+from kernels._tiles import LOG2E, load_rows, place, rounded, store_rows, tiles
+from kernels.path import plans
+
+
+@triton.jit
+def join(A, L, size: tl.constexpr, C: tl.constexpr, PREC: tl.constexpr):
+    """From inverses of the diagonal blocks of `size` rows to those of twice the size."""
+    c = tl.arange(0, C)
+    i, j = c[:, None] // size, c[None, :] // size
+    pair = (i // 2 == j // 2) & (i > j)
+    half = tl.dot(A, tl.where(pair, L, 0.0), input_precision=PREC)
+    return A - tl.dot(half, A, input_precision=PREC)
+
+
+@triton.jit
+def _inverse(L, C: tl.constexpr, PREC: tl.constexpr):
+    """(I + L)^-1 of strictly lower L [C,C], float32."""
+    c = tl.arange(0, C)
+    i, j = c[:, None], c[None, :]
+    A = tl.where(i == j, 1.0, 0.0) - tl.where((i == j + 1) & (i % 2 == 1), L, 0.0)
+    for level in tl.static_range(1, 7):
+        if (1 << level) < C:
+            A = join(A, L, 1 << level, C, PREC)
+    return A
+
+
+@triton.jit
+def solve_chunk(k, w, beta, C: tl.constexpr, PREC: tl.constexpr):
+    """A, X and U [C,*] of one chunk, float32; k, w as loaded.
+
+    Products of float32 operands are as exact as the type of k needs. One tf32 product, which tensor
+    cores truncate instead of rounding, quadruples the error of float16 gradients where tokens
+    repeat.
+    """
+    EXACT: tl.constexpr = "tf32x3" if w.dtype == tl.float16 else PREC
+    c = tl.arange(0, C)
+    low = c[:, None] > c[None, :]
+    overlap = tl.dot(w, tl.trans(w), input_precision=PREC)
+    A = _inverse(tl.where(low, overlap * beta[:, None], 0.0), C, EXACT)
+    scaled = A * beta[None, :]
+    U = tl.dot(scaled, w.to(tl.float32), input_precision=EXACT)
+    overlap = tl.dot(w, tl.trans(k), input_precision=PREC)
+    X = tl.dot(scaled, tl.where(low, overlap, 0.0), input_precision=EXACT)
+    return A, X, U
+
+
+@triton.jit(do_not_specialize=COUNTS)
+def prepare(
+    K,
+    W,
+    BETA,
+    TILES,
+    XS,
+    US,
+    KH,
+    ZS,
+    AS,
+    T,
+    n_tiles,
+    G: tl.constexpr,
+    d: tl.constexpr,
+    D: tl.constexpr,
+    C: tl.constexpr,
+    PACKED: tl.constexpr,
+    UPCAST: tl.constexpr,
+    PREC: tl.constexpr,
+):
+    """X [B,T,G,C], U, K^ [B,T,G,d], Z [B,chunks,G,D,D], and A [B,T,G,C] unless AS is None."""
+    slot = tl.program_id(0) % n_tiles
+    b, g, start, length, s0 = place(TILES, T, n_tiles, G, C, PACKED)
+    if s0 >= length:
+        return
+    token = b * T + start
+    c, cd = tl.arange(0, C), tl.arange(0, D)
+    s = s0 + c
+    row = (token * G + g) * d
+    k = load_rows(K + row, s[:, None], cd[None, :], G * d, length, d, D, UPCAST)
+    w = load_rows(W + row, s[:, None], cd[None, :], G * d, length, d, D, UPCAST)
+    beta = tl.load(BETA + (token + s) * G + g, mask=s < length, other=0.0).to(tl.float32)
+    A, X, U = solve_chunk(k, w, beta, C, PREC)
+    square = (token * G + g) * C
+    store_rows(XS + square, X, s[:, None], c[None, :], G * C, length, C, C, UPCAST)
+    store_rows(US + row, U, s[:, None], cd[None, :], G * d, length, d, D, UPCAST)
+    if AS is not None:
+        store_rows(AS + square, A, s[:, None], c[None, :], G * C, length, C, C, False)
+    z = -tl.dot(tl.trans(w).to(tl.float32), U, input_precision=PREC)
+    z_at = ZS + ((b * n_tiles + slot) * G + g) * D * D
+    store_rows(z_at, z, cd[:, None], cd[None, :], D, D, D, D, UPCAST)
+    # X is transposed through memory: a computed tile is never transposed.
+    tl.debug_barrier()
+    x_t = load_rows(XS + square, s[None, :], c[:, None], G * C, length, C, C, True)
+    kh = k.to(tl.float32) - tl.dot(x_t, w.to(tl.float32), input_precision=PREC)
+    store_rows(KH + row, kh, s[:, None], cd[None, :], G * d, length, d, D, UPCAST)
+
+
+@triton.jit
+def keep(P, x, rows, cols, stride, UPCAST: tl.constexpr):
+    """Write to the program's own scratch memory; a barrier must come before the read."""
+    if UPCAST:
+        x = rounded(x)
+    tl.store(P + rows * stride + cols, x.to(P.dtype.element_ty))
+
+
+@triton.jit
+def recall(P, rows, cols, stride, UPCAST: tl.constexpr):
+    x = tl.load(P + rows * stride + cols)
+    if UPCAST:
+        x = x.to(tl.float32)
+    return x
+
+
+@triton.jit
+def gradient_inside(
+    q,
+    q_t,
+    k,
+    v,
+    w,
+    X,
+    X_t,
+    U,
+    do,
+    do_t,
+    g,
+    g_t,
+    lse,
+    delta,
+    near_r,
+    near_s,
+    ok,
+    ok_t,
+    scale,
+    HAS_FORGET: tl.constexpr,
+    PREC: tl.constexpr,
+):
+    """Backward of one chunk in the masked form, for queries q that enter it.
+
+    g: gradient of the queries that leave it. Returns the gradient of those that enter, and of k, v,
+    w, X, U as this step uses them, and the column sums of dS. Whatever multiplies transposed comes
+    transposed from memory or is made again: computed tiles are never transposed.
+    """
+    dtype = q.dtype
+    scale2 = scale * LOG2E
+    qw = tl.where(ok, tl.dot(q, tl.trans(w), input_precision=PREC), 0.0).to(dtype)
+    S = tl.dot(q, tl.trans(k), input_precision=PREC) - tl.dot(qw, X, input_precision=PREC)
+    S *= scale2
+    if HAS_FORGET:
+        S += near_r[:, None] - near_s[None, :]
+    p = tl.exp2(tl.where(ok, S, float("-inf")) - lse[:, None])
+    ds = p * (tl.dot(do, tl.trans(v), input_precision=PREC) - delta[:, None])
+    ds = (ds * scale).to(dtype)
+    g_low = g.to(dtype)
+    dqw = tl.dot(ds, tl.trans(X), input_precision=PREC)
+    dqw += tl.dot(g_low, tl.trans(U), input_precision=PREC)
+    dqw = tl.where(ok, -dqw, 0.0).to(dtype)
+    g += tl.dot(ds, k, input_precision=PREC) + tl.dot(dqw, w, input_precision=PREC)
+    qw_t = tl.where(ok_t, tl.dot(w, q_t, input_precision=PREC), 0.0).to(dtype)
+    dX = -tl.dot(qw_t, ds, input_precision=PREC)
+    dU = -tl.dot(qw_t, g_low, input_precision=PREC)
+    S = tl.dot(k, q_t, input_precision=PREC) - tl.dot(X_t, qw_t, input_precision=PREC)
+    S *= scale2
+    if HAS_FORGET:
+        S += near_r[None, :] - near_s[:, None]
+    p = tl.exp2(tl.where(ok_t, S, float("-inf")) - lse[None, :])
+    dv = tl.dot(p.to(do.dtype), do, input_precision=PREC)
+    ds = p * (tl.dot(v, do_t, input_precision=PREC) - delta[None, :])
+    columns = tl.sum(ds, 1)
+    ds = (ds * scale).to(dtype)
+    dk = tl.dot(ds, q, input_precision=PREC)
+    dqw = tl.dot(X, ds, input_precision=PREC) + tl.dot(U, g_t, input_precision=PREC)
+    dqw = tl.where(ok_t, -dqw, 0.0).to(dtype)
+    dw = tl.dot(dqw, q, input_precision=PREC)
+    return g, dk, dv, dw, dX, dU, columns
+
+
+@triton.jit
+def gradient_reflections(
+    dX,
+    dU,
+    k,
+    w,
+    beta,
+    A_t,
+    X_t,
+    U,
+    AS,
+    s,
+    stride,
+    limit,
+    C: tl.constexpr,
+    PREC: tl.constexpr,
+):
+    """dk, dw and dbeta from the gradients of X and U; A_t is the transposed inverse.
+
+    dN = A^T dX and dM = A^T dU belong to stril(diag(beta) W K^T) and diag(beta) W, and
+    dL = -stril(dN X^T + dM U^T) to L. Rows s below `limit` of AS, where the inverse was, serve to
+    transpose dL and dN.
+    """
+    c = tl.arange(0, C)
+    k, w, U = k.to(tl.float32), w.to(tl.float32), U.to(tl.float32)
+    low = c[:, None] > c[None, :]
+    dN = tl.dot(A_t, dX, input_precision=PREC)
+    dM = tl.dot(A_t, dU, input_precision=PREC)
+    dL = tl.dot(dN, X_t.to(tl.float32), input_precision=PREC)
+    dL += tl.dot(dM, tl.trans(U), input_precision=PREC)
+    dL = tl.where(low, -dL, 0.0)
+    dN = tl.where(low, dN, 0.0)
+    dbeta = tl.sum(dL * tl.dot(w, tl.trans(w), input_precision=PREC), 1)
+    dbeta += tl.sum(dN * tl.dot(w, tl.trans(k), input_precision=PREC), 1)
+    dbeta += tl.sum(dM * w, 1)
+    dw = dM + tl.dot(dL, w, input_precision=PREC) + tl.dot(dN, k, input_precision=PREC)
+    dw *= beta[:, None]
+    tl.debug_barrier()
+    store_rows(AS, dL * beta[:, None], s[:, None], c[None, :], stride, limit, C, C, False)
+    tl.debug_barrier()
+    dL = load_rows(AS, s[None, :], c[:, None], stride, limit, C, C, False)
+    dw += tl.dot(dL, w, input_precision=PREC)
+    tl.debug_barrier()
+    store_rows(AS, dN * beta[:, None], s[:, None], c[None, :], stride, limit, C, C, False)
+    tl.debug_barrier()
+    dN = load_rows(AS, s[None, :], c[:, None], stride, limit, C, C, False)
+    dk = tl.dot(dN, w, input_precision=PREC)
+    return dk, dw, dbeta
+
+
+def prepared(
+    given: dict[str, Any], C: int, offsets: Tensor | None, inverse: bool
+) -> dict[str, Any]:
+    """X, U, K^, Z of every chunk (and A), by argument name."""
+    k, T, G, D = given["K"], given["T"], given["G"], given["D"]
+    table, n = tiles(offsets, T, C, C)
+    B = k.shape[0]
+    made = {
+        "XS": k.new_empty(B, T, G, C),
+        "US": torch.empty_like(k),
+        "KH": torch.empty_like(k),
+        "ZS": k.new_empty(B, n, G, D, D),
+        "AS": k.new_empty(B, T, G, C, dtype=torch.float32) if inverse else None,
+    }
+    own = given | made | {"TILES": table, "n_tiles": n, "C": C}
+    launch(prepare, (n * B * G,), own, plans.chunk_warps("prepare", k.dtype.itemsize, C, D), 1)
+    return made | {"n_chunks": n, "C": C}

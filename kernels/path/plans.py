@@ -1,0 +1,73 @@
+"""Tile sizes and launch options of PaTH's kernels."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+
+from kernels._launch import power_of_two
+
+
+class Plan(NamedTuple):
+    """Tile of queries, chunk, whether one kernel does all (fused), and launch options."""
+
+    BT: int
+    C: int
+    fused: bool
+    num_warps: int
+    num_stages: int
+
+
+def plan(backward: bool, width: int, itemsize: int, T: int) -> Plan:
+    """Measured on an H200 for bfloat16 with heads of 32 and 64; elsewhere chosen by registers and
+    shared memory.
+
+    No chunks of 64 with heads of 32 or less: there Triton 3.6's binary for Hopper reads outside its
+    memory.
+    """
+    if itemsize == 4:
+        fused = width <= 32 and T <= 64
+        chosen = Plan(64 if fused or not backward else 32, 16, fused, 4, 1)
+    elif width <= 32:
+        chosen = Plan(64, 32, False, 2, 1) if backward else Plan(64, 32, False, 4, 2)
+    elif width <= 64:
+        chosen = Plan(64, 64, False, 4, 1) if backward else Plan(64, 32, False, 4, 3)
+    else:
+        chosen = Plan(64, 32, False, 8, 1) if backward else Plan(64, 64, False, 8, 2)
+    BT = min(chosen.BT, power_of_two(T, 16))
+    warps = max(1, chosen.num_warps * BT // chosen.BT)
+    return Plan(BT, min(chosen.C, BT), chosen.fused, warps, chosen.num_stages)
+
+
+def chunk_warps(kernel: str, itemsize: int, C: int, D: int) -> int:
+    """Warps of a kernel that runs one program per chunk; measured as in `plan`."""
+    if D == 128:
+        return 8
+    if itemsize == 4 or C == 64:
+        return 4
+    if kernel == "prepare":
+        return 1
+    return 4 if kernel == "backward_chunks" and D == 64 else 2
+
+
+def precision(dtype: torch.dtype) -> str:
+    """Precision of products of float32 operands: as exact as the inputs."""
+    return "tf32x3" if dtype == torch.float32 else "tf32"
+
+
+def processors(device: torch.device) -> int:
+    """Streaming multiprocessors of a GPU; 1 for a CPU."""
+    if device.type != "cuda":
+        return 1
+    return torch.cuda.get_device_properties(device).multi_processor_count
+
+
+def shares(heads: int, n_tiles: int, device: torch.device) -> int:
+    """Programs that share the tiles of one head; each needs sums as long as the row."""
+    count = 2
+    while device.type == "cuda" and count < 8 and count * heads < 2 * processors(device):
+        count *= 2
+    if device.type == "cuda" and heads >= 2 * processors(device):
+        count = 1
+    return min(count, n_tiles)

@@ -1,0 +1,78 @@
+"""Triton kernel of the scan's backward pass, and its launch."""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from kernels import COUNTS
+from kernels._launch import blocks, launch
+from kernels.scan.plans import BACKWARD, LAUNCH
+
+
+@triton.jit(do_not_specialize=COUNTS)
+def backward_kernel(
+    A,
+    H,
+    H0,
+    DH,
+    DA,
+    DX,
+    DH0,
+    T,
+    D,
+    INITIAL: tl.constexpr,
+    BD: tl.constexpr,
+    U: tl.constexpr,
+    S: tl.constexpr,
+):
+    """The same from the last token to the first; kept is a_{t+1} g_{t+1}."""
+    row, d = tl.program_id(0).to(tl.int64), tl.program_id(1) * BD + tl.arange(0, BD)
+    A, H, DH = A + row * T * D, H + row * T * D, DH + row * T * D
+    DA, DX = DA + row * T * D, DX + row * T * D
+    h0 = tl.zeros([BD], tl.float32)
+    if INITIAL:
+        h0 = tl.load(H0 + row * D + d, mask=d < D, other=0.0).to(tl.float32)
+    kept = tl.zeros([BD], tl.float32)
+    for first in tl.range(0, T, U, num_stages=S):
+        for j in tl.static_range(U):
+            t = T - 1 - first - j
+            here = t * D + d
+            inside = (t >= 0) & (d < D)
+            a = tl.load(A + here, mask=inside, other=0.0).to(tl.float32)
+            dh = tl.load(DH + here, mask=inside, other=0.0).to(tl.float32)
+            before = tl.load(H + here - D, mask=(t > 0) & (d < D), other=0.0).to(tl.float32)
+            before = tl.where(t == 0, h0, before)
+            g = dh + kept
+            kept = tl.where(t >= 0, a * g, kept)
+            tl.store(DX + here, g.to(DX.dtype.element_ty), mask=inside)
+            tl.store(DA + here, (g * before).to(DA.dtype.element_ty), mask=inside)
+    if INITIAL:
+        tl.store(DH0 + row * D + d, kept.to(DH0.dtype.element_ty), mask=d < D)
+
+
+def run_backward(
+    a: Tensor, h: Tensor, h0: Tensor | None, dh: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """da, dx and dh0 (empty where there is no h0)."""
+    B, T, D = h.shape
+    a = a.contiguous()
+    da, dx = torch.empty_like(a), torch.empty_like(h)
+    dh0 = a.new_empty(len(a), 0) if h0 is None else h0.new_empty(h0.shape)
+    given = {
+        "A": a,
+        "H": h,
+        "H0": h if h0 is None else h0.contiguous(),
+        "DH": dh.contiguous(),
+        "DA": da,
+        "DX": dx,
+        "DH0": dh0,
+        "T": T,
+        "D": D,
+        "INITIAL": h0 is not None,
+    }
+    launch(backward_kernel, (B, blocks(D, BACKWARD["BD"])), given | BACKWARD, **LAUNCH)
+    return da, dx, dh0

@@ -1,0 +1,52 @@
+"""Triton kernel of the scan's forward pass, and its launch."""
+# mypy: disable-error-code="no-untyped-def"
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from kernels import COUNTS
+from kernels._launch import blocks, launch
+from kernels.scan.plans import FORWARD, LAUNCH
+
+
+@triton.jit(do_not_specialize=COUNTS)
+def forward_kernel(
+    A, X, H0, H, T, D, INITIAL: tl.constexpr, BD: tl.constexpr, U: tl.constexpr, S: tl.constexpr
+):
+    """One row's block of BD channels, token by token; U tokens are fetched S stages ahead."""
+    row, d = tl.program_id(0).to(tl.int64), tl.program_id(1) * BD + tl.arange(0, BD)
+    A, X, H = A + row * T * D, X + row * T * D, H + row * T * D
+    h = tl.zeros([BD], tl.float32)
+    if INITIAL:
+        h = tl.load(H0 + row * D + d, mask=d < D, other=0.0).to(tl.float32)
+    for first in tl.range(0, T, U, num_stages=S):
+        for j in tl.static_range(U):
+            t = first + j
+            here = t * D + d
+            inside = (t < T) & (d < D)
+            a = tl.load(A + here, mask=inside, other=0.0).to(tl.float32)
+            x = tl.load(X + here, mask=inside, other=0.0).to(tl.float32)
+            h = a * h + x
+            tl.store(H + here, h.to(H.dtype.element_ty), mask=inside)
+
+
+def run_forward(a: Tensor, x: Tensor, h0: Tensor | None) -> Tensor:
+    """h [B,T,D] in the type of x."""
+    B, T, D = x.shape
+    a, x = a.contiguous(), x.contiguous()
+    h = torch.empty_like(x)
+    given = {
+        "A": a,
+        "X": x,
+        "H0": h if h0 is None else h0.contiguous(),
+        "H": h,
+        "T": T,
+        "D": D,
+        "INITIAL": h0 is not None,
+    }
+    launch(forward_kernel, (B, blocks(D, FORWARD["BD"])), given | FORWARD, **LAUNCH)
+    return h

@@ -1,0 +1,20 @@
+"""Blocks and launch options of the selective scan's kernels."""
+
+from __future__ import annotations
+
+from kernels._launch import power_of_two
+
+# One state in CHUNK tokens is kept for the backward pass, by the reference and by the kernels.
+CHUNK = 16
+CHANNELS = 32  # of one program
+
+
+def tile(N: int) -> dict[str, int]:
+    """The kernels' constants for N numbers of state per channel."""
+    return {"CHUNK": CHUNK, "BD": CHANNELS, "BN": power_of_two(N)}
+
+
+def options(N: int, back: bool) -> dict[str, int]:
+    """One warp for every 8 numbers of a channel's state; for 16 in the forward pass."""
+    alone = N <= 8 or (N <= 16 and not back)
+    return {"num_warps": 1 if alone else power_of_two(N) // 8, "num_stages": 1}

@@ -1,0 +1,151 @@
+"""The kernels of PaTH under Triton's interpreter: forward and every gradient."""
+
+import pytest
+import torch
+
+from kernels.path import definition, example_inputs, path, plans
+from tests.kernels.interpreter import LENGTHS
+from tests.kernels.interpreter import poison as poison
+from tests.kernels.rounding import allowed, check_against_definition, doubled, gap
+from tests.profiles import NIGHTLY
+
+# Rows alone or folded together by vmap: the same sums in tiles of other sizes.
+SAME = allowed(torch.float32, stages=8, terms=32)
+BOTH = {"forget": True, "repeat": 2}
+OPTIONS = [
+    {},
+    {"G": 1, "e": 48, "gate": "headwise", "forget": True},
+    {"repeat": 3, "d": 40, "gate": "elementwise"},
+    BOTH | {"gate": "headwise"},
+    BOTH | {"gate": "elementwise", "G": 1, "d": 64},
+]
+
+
+@pytest.fixture
+def large(monkeypatch):
+    """Tiles as large as half precision has them, for speed: the interpreter counts tiles."""
+    own = plans.plan
+    monkeypatch.setattr(plans, "plan", lambda backward, width, itemsize, T: own(False, width, 2, T))
+
+
+def made(T: int, options: dict, B: int = 1, dtype: torch.dtype = torch.float32) -> dict:
+    options = {"d": 32, **options}
+    return example_inputs(B, T, 2, options.pop("d"), **options, seed=T, dtype=dtype)
+
+
+def check(inputs: dict, offsets: torch.Tensor | None = None) -> None:
+    """The kernels against the definition in float64: output and every gradient."""
+    check_against_definition("path", path, definition, inputs, offsets=offsets)
+
+
+@pytest.mark.parametrize("T", LENGTHS)
+@pytest.mark.parametrize("which", [0, 1])
+def test_float32_at_every_length(T, which, large):
+    options = OPTIONS[(2 * LENGTHS.index(T) + which) % len(OPTIONS)]
+    check(made(T, options))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize(
+    ("T", "which"),
+    [(1, 0), (33, 3), (65, 2), (129, 4), (128, 3), (200, 1)][: None if NIGHTLY else 4],
+)
+def test_half_precision(T, which, dtype):
+    check(made(T, OPTIONS[which], dtype=dtype))
+
+
+@pytest.mark.parametrize("T", [33, 66])
+@pytest.mark.parametrize("which", [1, 4])
+def test_float32_in_its_own_tiles(T, which):
+    check(made(T, OPTIONS[which]))
+
+
+@pytest.mark.parametrize(("d", "e"), [(5, 3), (24, 64), (60, 40), (24, 128), (128, 40)])
+def test_widths_that_are_no_power_of_two(d, e, large):
+    dtype = torch.float32 if max(d, e) <= 64 else torch.float16
+    check(example_inputs(1, 70, 1, d, e=e, gate="elementwise", forget=True, dtype=dtype))
+
+
+@pytest.mark.parametrize("d", [16, 64])
+def test_packed_rows(d, large):
+    inputs = example_inputs(1, 150, 2, d, G=1, **BOTH, gate="headwise")
+    offsets = torch.tensor([0, 70, 70, 71, 150], dtype=torch.int32)
+    check(inputs, offsets)
+
+
+@pytest.mark.parametrize("d", [16, 40])
+def test_many_rows_share_programs_without_mixing(d, large):
+    check(made(40, {"d": d, "forget": True, "gate": "elementwise"}, B=3))
+
+
+@pytest.mark.parametrize("d", [16, 40])
+def test_gradients_repeat_bit_for_bit(d, large):
+    leaves = {n: x.requires_grad_() for n, x in made(65, {"d": d, "forget": True}).items()}
+    first, second = (
+        torch.autograd.grad(path(**leaves, impl="triton").sum(), list(leaves.values()))
+        for _ in range(2)
+    )
+    assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+def test_directions_in_float32_keep_their_eigenvalue_in_bfloat16():
+    """One token over and over with beta = 2: the reflection of a rounded w must not grow."""
+    inputs = made(257, {"repeat": 1})
+    inputs["beta"] = torch.full_like(inputs["beta"], 2.0)
+    low = {n: x.bfloat16() if n in "qkv" else x for n, x in inputs.items()}
+    y = path(**low, impl="triton")
+    bound = allowed(torch.bfloat16, stages=8, terms=257 + 32)
+    assert gap(y, definition(**doubled(low))) < bound
+
+
+def test_autocast_runs_in_its_type():
+    inputs = {n: x.requires_grad_() for n, x in made(33, OPTIONS[3]).items()}
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = path(**inputs, impl="triton")
+    assert y.dtype == torch.bfloat16
+    y.float().sum().backward()
+    assert all(x.grad.dtype == torch.float32 for x in inputs.values())
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_vmap_folds_into_the_rows(packed, large):
+    inputs = made(20, OPTIONS[3] | {"d": 16})
+    offsets = torch.tensor([0, 6, 20], dtype=torch.int32) if packed else None
+    inputs = {n: torch.stack([x, x.flip(1)], 1) for n, x in inputs.items()}
+
+    def run(x: dict[str, torch.Tensor]) -> torch.Tensor:
+        return path(**x, offsets=offsets, impl="triton")
+
+    slopes = torch.func.grad(lambda x: run(x).square().sum())
+    each = [{n: x[:, i] for n, x in inputs.items()} for i in range(2)]
+    assert gap(torch.func.vmap(run, 1)(inputs), torch.stack([run(x) for x in each])) < SAME
+    got = torch.func.vmap(slopes, 1)(inputs)
+    want = [slopes(x) for x in each]
+    assert all(gap(got[n], torch.stack([w[n] for w in want])) < SAME for n in got)
+
+
+def test_the_operator_is_registered_whole(monkeypatch):
+    monkeypatch.undo()
+    x = {n: t.requires_grad_() for n, t in made(17, OPTIONS[3]).items()}
+    first = (x[n] for n in ("q", "k", "v", "w", "beta"))
+    arguments = (*first, 0.25, x["log_forget"], x["gate"], None)
+    torch.library.opcheck(torch.ops.kernels.path.default, arguments)
+
+
+def test_compiled_whole_it_gives_the_same():
+    leaves = {n: x.requires_grad_() for n, x in made(33, OPTIONS[3]).items()}
+    run = torch.compile(
+        lambda **x: path(**x, impl="triton").sum(), fullgraph=True, backend="aot_eager"
+    )
+    got = torch.autograd.grad(run(**leaves), list(leaves.values()))
+    want = torch.autograd.grad(path(**leaves, impl="triton").sum(), list(leaves.values()))
+    assert all(torch.equal(a, b) for a, b in zip(got, want, strict=True))
+
+
+def test_what_has_no_kernel_is_refused_in_words():
+    with pytest.raises(ValueError, match="width 130 exceed 128"):
+        path(**example_inputs(1, 4, 1, 130, dtype=torch.float16), impl="triton")
+    with pytest.raises(ValueError, match="width 65 in float32 exceed 64"):
+        path(**example_inputs(1, 4, 1, 65), impl="triton")
+    with pytest.raises(ValueError, match=r"no kernel for torch\.float64"):
+        path(**example_inputs(1, 4, 1, 8, dtype=torch.float64), impl="triton")
