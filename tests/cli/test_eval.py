@@ -230,7 +230,10 @@ REFUSED: list[tuple[list[str], str]] = [
     (["--interpolate", "step-4:2"], "from 0 to 1"),
     (["--interpolate", "step-4:x"], "from 0 to 1"),
     (["--probe", "kk=3"], "label, length, n, k, secret"),
-    (["--probe", "length"], "KEY=VALUE"),
+    (
+        ["--probe", "length"],
+        "PATH=VALUE, such as length=40, with a key of label, length, n, k, secret",
+    ),
     (["--probe", "length=far"], "--probe length = 'far'"),
     (["--probe", "n=0"], "n = 0"),
     (["--probe", "split=tset"], "split = 'tset'"),
