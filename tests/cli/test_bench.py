@@ -1,0 +1,68 @@
+"""`lab bench`: tables, JSON and records of what was measured; no speed is asserted."""
+
+from __future__ import annotations
+
+import json
+import timeit
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tasks
+from tests.commands import invoke, sentence
+
+
+def test_bench_tasks_covers_every_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    once = lambda draw: timeit.timeit(draw, number=1)  # noqa: E731
+    monkeypatch.setattr(
+        "lab.bench.tasks.best_seconds", once
+    )  # each task once: no speed is asserted
+    file = tmp_path / "r.json"
+    done = invoke("bench", "tasks", "--batch", "8", "--record", str(file), "--json")
+    assert done.exit_code == 0, done.stderr
+    rows = json.loads(done.stdout)
+    assert {row["task"] for row in rows} == set(tasks.names())
+    for row in rows:
+        assert row["rows_per_second"] > 0 and row["tokens_per_second"] > 0
+    record = json.loads(file.read_text())
+    assert record["rows"] == rows and "torch" in record["environment"]
+    assert record["command"] == "lab bench tasks --batch 8"
+
+
+def measured(batch: int) -> list[dict[str, Any]]:
+    """Two rows as `lab.bench.tasks.measure` makes them."""
+    speed = {"rows_per_second": 1234567.8, "tokens_per_second": 45.6e6}
+    size = {"length": 20, "tokens_per_row": 27.0, "bytes_per_row": 54}
+    one = {"task": "parity", "changed": {"k": 3}, **speed, **size}
+    return [one, {**one, "task": "istree", "changed": {}}]
+
+
+def test_a_table_of_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.bench.tasks.measure", measured)
+    headings, *rows = invoke("bench", "tasks").stdout.splitlines()
+    assert headings.split() == ["task", "length", "rows/s", "Mtokens/s", "tokens/row", "bytes/row"]
+    assert rows[0].split() == ["parity", "k=3", "20", "1,234,568", "45.6", "27", "54"]
+    assert rows[1].split() == ["istree", "20", "1,234,568", "45.6", "27", "54"]
+
+
+def test_a_table_of_any_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"model": "lstm", "step_milliseconds": 12.345}, {"model": "attention", "spills": None}]
+    monkeypatch.setattr("lab.bench.train.measure", lambda: rows)
+    lines = [line.split() for line in invoke("bench", "train").stdout.splitlines()]
+    assert lines[0] == ["model", "step", "ms", "spills"]
+    assert lines[1:] == [["lstm", "12.3", "-"], ["attention", "-", "-"]]
+
+
+def test_a_record_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("lab.bench.tasks.measure", measured)
+    (tmp_path / "file").write_text("")
+    done = invoke("bench", "tasks", "--record", str(tmp_path / "file" / "r.json"))
+    assert "--record" in sentence(done, 2) and "Not a directory" in sentence(done, 2)
+
+
+def test_what_this_machine_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "needs a CUDA device" in sentence(invoke("bench", "kernels"), 1)
+    monkeypatch.setattr("kernels.has_triton", lambda: False)
+    assert "needs triton" in sentence(invoke("bench", "compile"), 1)
