@@ -3,31 +3,12 @@
 from __future__ import annotations
 
 import json
-import timeit
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-import tasks
 from tests.commands import invoke, sentence
-
-
-def test_bench_tasks_covers_every_task(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    once = lambda draw: timeit.timeit(draw, number=1)  # noqa: E731
-    monkeypatch.setattr(
-        "lab.bench.tasks.best_seconds", once
-    )  # each task once: no speed is asserted
-    file = tmp_path / "r.json"
-    done = invoke("bench", "tasks", "--batch", "8", "--record", str(file), "--json")
-    assert done.exit_code == 0, done.stderr
-    rows = json.loads(done.stdout)
-    assert {row["task"] for row in rows} == set(tasks.names())
-    for row in rows:
-        assert row["rows_per_second"] > 0 and row["tokens_per_second"] > 0
-    record = json.loads(file.read_text())
-    assert record["rows"] == rows and "torch" in record["environment"]
-    assert record["command"] == "lab bench tasks --batch 8"
 
 
 def measured(batch: int) -> list[dict[str, Any]]:
@@ -36,6 +17,28 @@ def measured(batch: int) -> list[dict[str, Any]]:
     size = {"length": 20, "tokens_per_row": 27.0, "bytes_per_row": 54}
     one = {"task": "parity", "changed": {"k": 3}, **speed, **size}
     return [one, {**one, "task": "istree", "changed": {}}]
+
+
+def test_json_and_the_record_hold_the_rows_and_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+
+    def measure(batch: int) -> list[dict[str, Any]]:
+        batches.append(batch)
+        return measured(batch)
+
+    monkeypatch.setattr("lab.bench.tasks.measure", measure)
+    file = tmp_path / "r.json"
+    for options in ([], ["--batch", "8"]):
+        done = invoke("bench", "tasks", *options, "--record", str(file), "--json")
+        record = json.loads(file.read_text())
+        assert json.loads(done.stdout) == record["rows"] == measured(0)
+        assert (
+            record["command"] == " ".join(["lab bench tasks", *options])
+            and "torch" in record["environment"]
+        )
+    assert batches == [1024, 8]
 
 
 def test_a_table_of_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
