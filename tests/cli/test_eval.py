@@ -89,14 +89,11 @@ def test_a_complete_run_is_scored_as_it_was(folder: Path) -> None:
         for path in folder.rglob("*")
         if path.is_file()
     }
-    evaluation = document(folder, "--device", "cpu")
+    scored = document(folder, "--device", "cpu")
     result = json.loads((folder / "result.json").read_text())
-    assert (
-        evaluation["scores"] == result["scores"]
-        and evaluation["experiment"] == result["experiment"]
-    )
-    assert evaluation["run"] == str(folder) and evaluation["checkpoint"] == LAST
-    assert evaluation["interpolate"] is None and evaluation["samples"] == []
+    assert scored["scores"] == result["scores"] and scored["experiment"] == result["experiment"]
+    assert scored["run"] == str(folder) and scored["checkpoint"] == LAST
+    assert scored["interpolate"] is None and scored["samples"] == []
     assert document(folder.name, "--out", folder.parent)["scores"] == result["scores"]
     lab_eval(folder, "--samples", "2", "--interpolate", f"{STEP}:0.5")
     after = {path for path in folder.rglob("*") if path.is_file()}
@@ -115,15 +112,15 @@ def test_an_interrupted_run(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_by_name(folder: Path) -> None:
-    evaluation = document(folder, "--checkpoint", STEP)
+    scored = document(folder, "--checkpoint", STEP)
     base = experiment_of(folder)
     model = make_model(base)
     kept = {name: torch.from_numpy(value) for name, value in weights(folder, 4).items()}
     with torch.no_grad():
         for name, p in model.named_parameters():
             p.copy_(kept[name])
-    assert evaluation["scores"][0] == vars(score(model, base, base.probes[0]))
-    assert evaluation["checkpoint"] == STEP
+    assert scored["scores"][0] == vars(score(model, base, base.probes[0]))
+    assert scored["checkpoint"] == STEP
 
 
 def test_the_ends_of_an_average_are_the_checkpoints(folder: Path) -> None:
@@ -154,9 +151,9 @@ def test_the_ends_of_an_average_are_the_checkpoints(folder: Path) -> None:
 def test_an_average_is_what_is_scored(folder: Path) -> None:
     alone = {name: document(folder, "--checkpoint", name)["scores"] for name in (STEP, LAST)}
     for share, name in ((0, STEP), (1, LAST)):
-        evaluation = document(folder, "--interpolate", f"{STEP}:{share}")
-        assert evaluation["scores"] == alone[name] and evaluation["checkpoint"] == LAST
-        assert evaluation["interpolate"] == {"checkpoint": STEP, "share": share}
+        scored = document(folder, "--interpolate", f"{STEP}:{share}")
+        assert scored["scores"] == alone[name] and scored["checkpoint"] == LAST
+        assert scored["interpolate"] == {"checkpoint": STEP, "share": share}
     half = document(folder, "--interpolate", "step-10:0.5", "--checkpoint", "step-4")
     assert half["checkpoint"] == STEP and half["interpolate"]["checkpoint"] == "step-10"
     model, other = (loaded_at(folder, step) for step in (4, 10))
@@ -167,8 +164,8 @@ def test_an_average_is_what_is_scored(folder: Path) -> None:
 
 def test_other_probes(folder: Path) -> None:
     asked = ["length=10,n=64", "split=train,k=2,n=32", "length=6,n=16,label=short", "n=100"]
-    evaluation = document(folder, *(arg for text in asked for arg in ("--probe", text)))
-    rows = [(s["probe"], s["length"], s["n"]) for s in evaluation["scores"]]
+    scored = document(folder, *(arg for text in asked for arg in ("--probe", text)))
+    rows = [(s["probe"], s["length"], s["n"]) for s in scored["scores"]]
     assert rows == [
         ("held out", 10, 64),
         ("split=train,k=2", 8, 32),
@@ -180,7 +177,7 @@ def test_other_probes(folder: Path) -> None:
         Probe("held out", 10, {"split": "test"}, 64),
         Probe("split=train,k=2", 8, {"split": "train", "k": 2}, 32),
     ]
-    assert [vars(score(model, base, probe)) for probe in probes] == evaluation["scores"][:2]
+    assert [vars(score(model, base, probe)) for probe in probes] == scored["scores"][:2]
 
 
 def test_an_option_with_a_comma_in_it() -> None:
@@ -197,23 +194,21 @@ def test_what_the_prompt_says(folder: Path) -> None:
         (["--reveal", "1"], "train.reveal", "1"),
         (["--prompt-repeats", "2"], "prompt_repeats", "2"),
     ):
-        evaluation = document(folder, *args)
+        scored = document(folder, *args)
         other = change(base, path, value)
-        assert (
-            evaluation["scores"] == [vars(score(model, other, base.probes[0]))] != plain["scores"]
-        )
+        assert scored["scores"] == [vars(score(model, other, base.probes[0]))] != plain["scores"]
     assert document(folder, "--reveal", "1")["scores"][0]["valid_thought"] is None
 
 
 def test_samples(folder: Path) -> None:
-    evaluation = document(folder, "--samples", "5", "--temperature", "1.5", "--probe", "n=70")
-    (row,) = evaluation["samples"]
+    scored = document(folder, "--samples", "5", "--temperature", "1.5", "--probe", "n=70")
+    (row,) = scored["samples"]
     base, model = experiment_of(folder), loaded_at(folder, 12)
     probe = dataclasses.replace(base.probes[0], n=70)
     assert row == json.loads(json.dumps(dataclasses.asdict(sample(model, base, probe, 5, 1.5))))
     assert list(row["passes"]) == ["1", "2", "4"] and row["temperature"] == 1.5
     shares = [row["passes"][k]["value"] for k in row["passes"]]
-    assert shares == sorted(shares) and evaluation["scores"][0]["n"] == 70
+    assert shares == sorted(shares) and scored["scores"][0]["n"] == 70
     one = document(folder, "--samples", "1", "--probe", "n=70")["samples"][0]
     assert one["temperature"] == 1.0 and list(one["passes"]) == ["1"]
     assert one["passes"]["1"]["value"] == one["vote"]["value"]
@@ -235,10 +230,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["--interpolate", "step-4:2"], "from 0 to 1"),
     (["--interpolate", "step-4:x"], "from 0 to 1"),
     (["--probe", "kk=3"], "label, length, n, k, secret"),
-    (
-        ["--probe", "length"],
-        "PATH=VALUE, such as length=40, with a key of label, length, n, k, secret",
-    ),
+    (["--probe", "length"], "such as length=40, with a key of label, length, n, k, secret"),
     (["--probe", "length=far"], "--probe length = 'far'"),
     (["--probe", "n=0"], "n = 0"),
     (["--probe", "split=tset"], "split = 'tset'"),
