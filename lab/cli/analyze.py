@@ -63,7 +63,8 @@ def analyze(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Analyze the model of a RUN (a folder, or a name under --out): heads, activations, gates.
+    """Analyze heads, activations and gates of a trained model. RUN is a folder, or a name under
+    --out.
 
     For each head: entropy (0: one token alone, 1: uniform) and sink, the weight on the first token.
     Where the next token is computed from known tokens (its dependencies): their weight, their

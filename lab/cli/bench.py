@@ -17,7 +17,7 @@ RECORD = click.option("--record", type=click.Path(path_type=Path), help="file fo
 
 @click.group()
 def bench() -> None:
-    """Measure speed on this machine; --record writes the figures with their environment."""
+    """Measure speed on this machine. --record writes the figures with their environment."""
 
 
 @bench.command("tasks")
@@ -31,7 +31,7 @@ def bench() -> None:
 @RECORD
 @JSON
 def bench_tasks(batch: int, record: Path | None, as_json: bool) -> None:
-    """Rows and tokens a second of every generator, with its thought, on one thread."""
+    """Rows and tokens a second of every task generator. Rows have their thought; one thread."""
     from rich.console import Console
 
     from lab.bench.tasks import measure
@@ -61,7 +61,7 @@ def bench_tasks(batch: int, record: Path | None, as_json: bool) -> None:
 @RECORD
 @JSON
 def bench_train(record: Path | None, as_json: bool) -> None:
-    """Milliseconds of a training step, and of the same step with logits at every position."""
+    """Milliseconds of a training step. Measured also with logits at every position."""
     from lab.bench.train import measure
 
     _report(measure(), "lab bench train", record, as_json)
@@ -71,7 +71,9 @@ def bench_train(record: Path | None, as_json: bool) -> None:
 @RECORD
 @JSON
 def bench_decode(record: Path | None, as_json: bool) -> None:
-    """Seconds to decode 256 istree traces, with a state and by re-reading the prefix each time."""
+    """Seconds to decode 256 istree traces, with a state and without. Without a state the prefix is
+    read again for every token.
+    """
     from lab.bench.decode import measure
 
     _report(measure(), "lab bench decode", record, as_json)
@@ -81,7 +83,7 @@ def bench_decode(record: Path | None, as_json: bool) -> None:
 @RECORD
 @JSON
 def bench_compile(record: Path | None, as_json: bool) -> None:
-    """Registers, spills and tensor-core instructions of every kernel, compiled without a GPU."""
+    """Registers, spills and tensor-core instructions of the kernels. No GPU is needed."""
     from kernels import has_triton
     from lab.bench.compile import measure
 
@@ -97,7 +99,7 @@ def bench_compile(record: Path | None, as_json: bool) -> None:
 @RECORD
 @JSON
 def bench_kernels(record: Path | None, as_json: bool) -> None:
-    """Time of every operator on this GPU, forward and backward, against floors and peers."""
+    """Time of every operator on this GPU, against floors and peers. Forward and backward."""
     import torch
 
     from lab.bench.kernels import goals, measure

@@ -58,8 +58,9 @@ def claim(
     figure: Path | None,
     as_json: bool,
 ) -> None:
-    """Check a published claim NAME (or your own claim's FILE.py): run its arms, then decide by a
-    threshold that was fixed before.
+    """Check a published claim. Its arms are run, then a threshold that was fixed before decides.
+
+    NAME is a claim of the lab, or your own FILE.py, which is executed.
 
     The verdict is holds, fails or inconclusive. The same command resumes an interrupted claim;
     every finished run is kept under --out.

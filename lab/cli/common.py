@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import click
+from click.shell_completion import CompletionItem
 
 from lab.errors import RunFailed, RunStopped, UsageError
 
@@ -57,25 +58,37 @@ def unknown(kind: str, name: str, allowed: list[str]) -> UsageError:
     return UsageError(f"no {kind} is named {name!r}: {hint}")
 
 
-def complete(*kinds: Names) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """Shell completion with the names of some kinds; runs are those under --out."""
+def complete(
+    *kinds: Names,
+) -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """Shell completion with the names of some kinds, and with paths once a path is typed.
 
-    def names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:
-        import tasks
-        from lab import registry
+    Without a kind every value is a path.
+    """
 
-        found: list[str] = []
-        for kind in kinds:
-            if kind == "tasks":
-                found += tasks.names()
-            elif kind == "runs":
-                out = ctx.params.get("out") or "runs"
-                found += [path.parent.name for path in sorted(Path(out).glob("*/config.json"))]
-            else:
-                found += registry.names(kind)
-        return sorted({name for name in found if name.startswith(incomplete)})
+    def items(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        if not kinds or incomplete.startswith((".", "~")) or "/" in incomplete:
+            return [CompletionItem(incomplete, type="dir" if "runs" in kinds else "file")]
+        names = {name for kind in kinds for name in _names(kind, ctx)}
+        return [CompletionItem(name) for name in sorted(names) if name.startswith(incomplete)]
 
-    return names
+    return items
+
+
+def _names(kind: Names, ctx: click.Context) -> list[str]:
+    """Every name of a kind. Runs are those under --out, or under runs/ where --out is a file."""
+    import tasks
+    from lab import registry
+
+    if kind == "tasks":
+        return tasks.names()
+    if kind != "runs":
+        return registry.names(kind)
+    is_folder = any(
+        p.name == "out" and getattr(p.type, "dir_okay", True) for p in ctx.command.params
+    )
+    out = ctx.params.get("out") if is_folder else None
+    return [path.parent.name for path in Path(out or "runs").glob("*/config.json")]
 
 
 JSON = click.option("--json", "as_json", is_flag=True, help="print one JSON document, nothing else")
@@ -97,6 +110,7 @@ TASK_FILE = click.option(
     "--task",
     "task_file",
     metavar="FILE.py",
+    shell_complete=complete(),
     help="your own task file that the run was made with; it is executed",
 )
 MIXER_FILES = click.option(
@@ -104,5 +118,6 @@ MIXER_FILES = click.option(
     "mixer_files",
     multiple=True,
     metavar="FILE.py",
+    shell_complete=complete(),
     help="your own mixer file that the run was made with; it is executed",
 )

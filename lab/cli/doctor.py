@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import os
 import platform
@@ -18,12 +17,12 @@ from lab.cli.common import JSON
 @JSON
 def doctor(as_json: bool) -> None:
     """Say what this machine can do: torch, triton, GPU, bf16, threads."""
-    found = examine()
+    facts = examine()
     if as_json:
-        click.echo(json.dumps(found))
+        click.echo(json.dumps(facts))
         return
-    width = max(map(len, found))
-    for name, value in found.items():
+    width = max(map(len, facts))
+    for name, value in facts.items():
         click.echo(f"{name.ljust(width)}  {value}")
 
 
@@ -54,6 +53,8 @@ def examine() -> dict[str, Any]:
 
 
 def _version(name: str) -> str | None:
+    import importlib.metadata  # here, so that `lab --help` does not pay for it
+
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -65,7 +65,8 @@ def eval_(
     threads: int,
     as_json: bool,
 ) -> None:
-    """Evaluate the model of a RUN (a folder, or a name under --out), complete or interrupted.
+    """Evaluate the model of a run on any probe. RUN is a folder, or a name under --out; it may be
+    complete or interrupted.
 
     With --samples K, answers are also drawn K times: Pass@k for k = 1, 2, 4, ... and the
     majority vote. --interpolate STEP:SHARE averages weights: (1 - SHARE) of STEP, SHARE of the

@@ -33,7 +33,8 @@ KINDS = ["auto", "length", "curve", "heatmap", "samples"]
 def plot(
     runs: tuple[str, ...], kind: str, metric: str | None, out: Path | None, as_json: bool
 ) -> None:
-    """Draw finished runs: folders, their names under runs/, or patterns such as "parity-*".
+    """Draw a figure of finished runs. RUN is a folder, a name under runs/, or a pattern such as
+    "parity-*".
 
     Runs that differ only in their seed are one line with a band, labelled with the settings in
     which it differs from the others.

@@ -1,4 +1,4 @@
-"""Live progress of one run or of several, on stderr, so that stdout carries only the result."""
+"""Live progress of one run or of several, on stderr, so that stdout holds only the result."""
 
 from __future__ import annotations
 

@@ -31,7 +31,8 @@ def report(
     task_file: str | None,
     mixer_files: tuple[str, ...],
 ) -> None:
-    """Report finished runs (folders, names or patterns): question, verdict, scores.
+    """Report finished runs: question, verdict, scores. RUN is a folder, a name under runs/, or a
+    pattern such as "parity-*".
 
     Without --html the report is Markdown on stdout. With it the report is a page that also has
     curves, rows that the model wrote with the first wrong token marked, maps of attention, and the

@@ -174,19 +174,20 @@ def parse_probe(text: str, experiment: Experiment) -> Probe:
     import numpy as np
 
     from lab.config import Probe
-    from lab.config.fields import parse
+    from lab.config.fields import parse, split_assignment
     from tasks import refuse
 
     task, first = experiment.task, experiment.probes[0]
     hints = typing.get_type_hints(type(task))
     fields = {f.name: hints[f.name] for f in dataclasses.fields(task)}  # type: ignore[arg-type]
     own: dict[str, Any] = {"label": None, "length": first.length, "n": first.n}
+    keys = ", ".join([*own, *fields])
+    example = f"length=40, with a key of {keys}"
     change: dict[str, Any] = {}
     named = []
     for part in re.split(r",(?![^()]*\))", text):  # not inside drop_pair=(0,1)
-        key, equals, value = (piece.strip() for piece in part.partition("="))
-        if not equals or key not in {*own, *fields}:
-            keys = ", ".join([*own, *fields])
+        key, value = split_assignment(part, "--probe", example)
+        if key not in {*own, *fields}:
             raise refuse("--probe", part, f"it needs KEY=VALUE with a key of {keys}")
         if key in own:
             own[key] = value if key == "label" else parse(value, int, f"--probe {key}")

@@ -35,9 +35,9 @@ COT = "with or without the thought"
 @click.option(
     "-n", "n", type=click.IntRange(1), default=5, show_default=True, help="number of rows"
 )
-@click.option("--length", type=int, help="size of the problem [default: that of lab run]")
+@click.option("--length", type=int, help="size of the problem  [default: that of lab run]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help=SEED)
-@click.option("--split", help="train, test, seen, unseen, ... [default: the training split]")
+@click.option("--split", help="train, test, seen, unseen, ...  [default: the training split]")
 @click.option("--cot/--no-cot", default=True, show_default=True, help=COT)
 @SET
 @JSON
@@ -51,7 +51,7 @@ def show(
     sets: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Print rows of a task (a name, or your own FILE.py) with their roles."""
+    """Print rows of a task with their roles. NAME is an experiment, a task or your own FILE.py."""
     import dataclasses
 
     from rich.console import Console
@@ -78,14 +78,18 @@ def show(
 @click.command()
 @click.argument("name", shell_complete=complete("tasks"))
 @click.option(
-    "--examples", type=click.IntRange(1), default=200, show_default=True, help="cases a property"
+    "--examples",
+    type=click.IntRange(1),
+    default=200,
+    show_default=True,
+    help="cases for each property",
 )
 @SET
 @JSON
 def check(name: str, examples: int, sets: tuple[str, ...], as_json: bool) -> None:
-    """Property-test a generator (a name, or your own FILE.py); exit code 1 when a property fails.
+    """Property-test a task generator. NAME is a task or your own FILE.py.
 
-    A property that fails is shown with its smallest case.
+    A property that fails is shown with its smallest case, and the exit code is 1.
     """
     with as_cli_errors():
         task = with_options(load_task(name)(), sets, None)
@@ -136,7 +140,7 @@ def _findings(task: Task, examples: int) -> Iterator[Finding]:
     help="file to write, .jsonl or .parquet",
 )
 @click.option("--split", default="train", show_default=True, help="train: the training split")
-@click.option("--length", type=int, help="size of the problem [default: that of lab run]")
+@click.option("--length", type=int, help="size of the problem  [default: that of lab run]")
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help=SEED)
 @click.option("--cot/--no-cot", default=True, show_default=True, help=COT)
 @SET
@@ -150,7 +154,7 @@ def export(
     cot: bool,
     sets: tuple[str, ...],
 ) -> None:
-    """Write rows of a task to FILE.jsonl or FILE.parquet; the same command again resumes."""
+    """Write rows of a task to FILE.jsonl or FILE.parquet. The same command again resumes."""
     from rich.console import Console
     from rich.progress import Progress
 

@@ -76,10 +76,10 @@ def weights(folder: Path, step: int) -> dict[str, np.ndarray]:
 
 def loaded_at(folder: Path, step: int) -> Any:
     model = make_model(experiment_of(folder))
-    found = weights(folder, step)
+    arrays = weights(folder, step)
     with torch.no_grad():
         for name, p in model.named_parameters():
-            p.copy_(torch.from_numpy(found[name]))
+            p.copy_(torch.from_numpy(arrays[name]))
     return model
 
 
@@ -89,11 +89,11 @@ def test_a_complete_run_is_scored_as_it_was(folder: Path) -> None:
         for path in folder.rglob("*")
         if path.is_file()
     }
-    found = document(folder, "--device", "cpu")
+    scored = document(folder, "--device", "cpu")
     result = json.loads((folder / "result.json").read_text())
-    assert found["scores"] == result["scores"] and found["experiment"] == result["experiment"]
-    assert found["run"] == str(folder) and found["checkpoint"] == LAST
-    assert found["interpolate"] is None and found["samples"] == []
+    assert scored["scores"] == result["scores"] and scored["experiment"] == result["experiment"]
+    assert scored["run"] == str(folder) and scored["checkpoint"] == LAST
+    assert scored["interpolate"] is None and scored["samples"] == []
     assert document(folder.name, "--out", folder.parent)["scores"] == result["scores"]
     lab_eval(folder, "--samples", "2", "--interpolate", f"{STEP}:0.5")
     after = {path for path in folder.rglob("*") if path.is_file()}
@@ -112,26 +112,26 @@ def test_an_interrupted_run(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_by_name(folder: Path) -> None:
-    found = document(folder, "--checkpoint", STEP)
+    scored = document(folder, "--checkpoint", STEP)
     base = experiment_of(folder)
     model = make_model(base)
     kept = {name: torch.from_numpy(value) for name, value in weights(folder, 4).items()}
     with torch.no_grad():
         for name, p in model.named_parameters():
             p.copy_(kept[name])
-    assert found["scores"][0] == vars(score(model, base, base.probes[0]))
-    assert found["checkpoint"] == STEP
+    assert scored["scores"][0] == vars(score(model, base, base.probes[0]))
+    assert scored["checkpoint"] == STEP
 
 
 def test_the_ends_of_an_average_are_the_checkpoints(folder: Path) -> None:
     early, late = weights(folder, 4), weights(folder, 12)
     base = experiment_of(folder)
 
-    def loaded(found: dict[str, np.ndarray]) -> torch.nn.Module:
+    def loaded(arrays: dict[str, np.ndarray]) -> torch.nn.Module:
         model = make_model(base)
         with torch.no_grad():
             for name, p in model.named_parameters():
-                p.copy_(torch.from_numpy(found[name]))
+                p.copy_(torch.from_numpy(arrays[name]))
         return model
 
     early["head.weight"][0, 0], late["head.weight"][0, 0] = -0.0, 1.0
@@ -151,9 +151,9 @@ def test_the_ends_of_an_average_are_the_checkpoints(folder: Path) -> None:
 def test_an_average_is_what_is_scored(folder: Path) -> None:
     alone = {name: document(folder, "--checkpoint", name)["scores"] for name in (STEP, LAST)}
     for share, name in ((0, STEP), (1, LAST)):
-        found = document(folder, "--interpolate", f"{STEP}:{share}")
-        assert found["scores"] == alone[name] and found["checkpoint"] == LAST
-        assert found["interpolate"] == {"checkpoint": STEP, "share": share}
+        scored = document(folder, "--interpolate", f"{STEP}:{share}")
+        assert scored["scores"] == alone[name] and scored["checkpoint"] == LAST
+        assert scored["interpolate"] == {"checkpoint": STEP, "share": share}
     half = document(folder, "--interpolate", "step-10:0.5", "--checkpoint", "step-4")
     assert half["checkpoint"] == STEP and half["interpolate"]["checkpoint"] == "step-10"
     model, other = (loaded_at(folder, step) for step in (4, 10))
@@ -164,8 +164,8 @@ def test_an_average_is_what_is_scored(folder: Path) -> None:
 
 def test_other_probes(folder: Path) -> None:
     asked = ["length=10,n=64", "split=train,k=2,n=32", "length=6,n=16,label=short", "n=100"]
-    found = document(folder, *(arg for text in asked for arg in ("--probe", text)))
-    rows = [(s["probe"], s["length"], s["n"]) for s in found["scores"]]
+    scored = document(folder, *(arg for text in asked for arg in ("--probe", text)))
+    rows = [(s["probe"], s["length"], s["n"]) for s in scored["scores"]]
     assert rows == [
         ("held out", 10, 64),
         ("split=train,k=2", 8, 32),
@@ -177,15 +177,15 @@ def test_other_probes(folder: Path) -> None:
         Probe("held out", 10, {"split": "test"}, 64),
         Probe("split=train,k=2", 8, {"split": "train", "k": 2}, 32),
     ]
-    assert [vars(score(model, base, probe)) for probe in probes] == found["scores"][:2]
+    assert [vars(score(model, base, probe)) for probe in probes] == scored["scores"][:2]
 
 
 def test_an_option_with_a_comma_in_it() -> None:
     from lab.cli.resolve import parse_probe
 
     base = for_task(ComposeParity)(length=8)
-    found = parse_probe("k=3, drop_pair=(0,1),n=7,train_tasks=9", base)
-    assert found.change["drop_pair"] == (0, 1) and found.change["k"] == 3 and found.n == 7
+    probe = parse_probe("k=3, drop_pair=(0,1),n=7,train_tasks=9", base)
+    assert probe.change["drop_pair"] == (0, 1) and probe.change["k"] == 3 and probe.n == 7
 
 
 def test_what_the_prompt_says(folder: Path) -> None:
@@ -194,21 +194,21 @@ def test_what_the_prompt_says(folder: Path) -> None:
         (["--reveal", "1"], "train.reveal", "1"),
         (["--prompt-repeats", "2"], "prompt_repeats", "2"),
     ):
-        found = document(folder, *args)
+        scored = document(folder, *args)
         other = change(base, path, value)
-        assert found["scores"] == [vars(score(model, other, base.probes[0]))] != plain["scores"]
+        assert scored["scores"] == [vars(score(model, other, base.probes[0]))] != plain["scores"]
     assert document(folder, "--reveal", "1")["scores"][0]["valid_thought"] is None
 
 
 def test_samples(folder: Path) -> None:
-    found = document(folder, "--samples", "5", "--temperature", "1.5", "--probe", "n=70")
-    (row,) = found["samples"]
+    scored = document(folder, "--samples", "5", "--temperature", "1.5", "--probe", "n=70")
+    (row,) = scored["samples"]
     base, model = experiment_of(folder), loaded_at(folder, 12)
     probe = dataclasses.replace(base.probes[0], n=70)
     assert row == json.loads(json.dumps(dataclasses.asdict(sample(model, base, probe, 5, 1.5))))
     assert list(row["passes"]) == ["1", "2", "4"] and row["temperature"] == 1.5
     shares = [row["passes"][k]["value"] for k in row["passes"]]
-    assert shares == sorted(shares) and found["scores"][0]["n"] == 70
+    assert shares == sorted(shares) and scored["scores"][0]["n"] == 70
     one = document(folder, "--samples", "1", "--probe", "n=70")["samples"][0]
     assert one["temperature"] == 1.0 and list(one["passes"]) == ["1"]
     assert one["passes"]["1"]["value"] == one["vote"]["value"]
@@ -230,7 +230,7 @@ REFUSED: list[tuple[list[str], str]] = [
     (["--interpolate", "step-4:2"], "from 0 to 1"),
     (["--interpolate", "step-4:x"], "from 0 to 1"),
     (["--probe", "kk=3"], "label, length, n, k, secret"),
-    (["--probe", "length"], "KEY=VALUE"),
+    (["--probe", "length"], "such as length=40, with a key of label, length, n, k, secret"),
     (["--probe", "length=far"], "--probe length = 'far'"),
     (["--probe", "n=0"], "n = 0"),
     (["--probe", "split=tset"], "split = 'tset'"),
@@ -245,9 +245,9 @@ REFUSED: list[tuple[list[str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("args", "says"), REFUSED, ids=str)
-def test_mistakes_get_one_sentence(folder: Path, args: list[str], says: str) -> None:
-    assert says in refused(folder, *args)
+@pytest.mark.parametrize(("args", "message"), REFUSED, ids=str)
+def test_mistakes_get_one_sentence(folder: Path, args: list[str], message: str) -> None:
+    assert message in refused(folder, *args)
 
 
 def test_where_there_is_no_run(folder: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -11,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from lab.cli.common import Group
+from lab.cli.main import main
 from lab.errors import RunFailed, RunStopped, UsageError
 from tests.commands import invoke, process, sentence
 
@@ -31,17 +33,35 @@ def test_help_imports_nothing_heavy() -> None:
     assert "run" in done.stdout and max(map(len, done.stdout.splitlines())) <= 100
 
 
-def test_every_option_of_every_command_has_a_help_sentence() -> None:
-    from lab.cli.main import main
+def commands(group: click.Group, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
+    """Every command of a group and of the groups in it, with the words that call it."""
+    for name, member in group.commands.items():
+        yield (*path, name), member
+        if type(member) is click.Group:
+            yield from commands(member, *path, name)
 
-    def commands(group: click.Group) -> list[click.Command]:
-        members = [group.commands[name] for name in sorted(group.commands)]
-        return [c for m in members for c in (commands(m) if isinstance(m, click.Group) else [m])]
 
-    for command in commands(main):
-        for option in command.params:
-            if isinstance(option, click.Option):
-                assert option.help, f"lab {command.name} {option.opts[0]} has no help"
+COMMANDS = dict(commands(main))
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_every_option_of_every_command_has_a_help_sentence(words: tuple[str, ...]) -> None:
+    for option in COMMANDS[words].params:
+        if isinstance(option, click.Option):
+            assert option.help, f"lab {' '.join(words)} {option.opts[0]} has no help"
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
+def test_help_of_every_command_fits_80_columns(words: tuple[str, ...]) -> None:
+    lines = invoke(*words, "--help").stdout.splitlines()
+    assert lines[0].startswith("Usage: ") and max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("words", [(), ("bench",)], ids=["lab", "lab bench"])
+def test_lists_of_commands_show_whole_sentences(words: tuple[str, ...]) -> None:
+    lines = invoke(*words, "--help").stdout.partition("Commands:")[2].splitlines()
+    cut = [line.split()[0] for line in lines if line.endswith("...")]
+    assert len(lines) > 5 and not set(cut) - {"sweep"}
 
 
 @pytest.mark.parametrize(

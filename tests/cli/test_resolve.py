@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
 import pytest
+from click.shell_completion import ShellComplete
 
-from lab.cli.common import complete
+from lab.cli.main import main
 from lab.cli.resolve import load_named, load_task, resolve_run, resolve_runs, trusted_files
 from lab.errors import UsageError
 from tests.commands import MIXER, OWN
@@ -84,10 +84,37 @@ def test_only_files_that_the_run_was_made_with_are_trusted(tmp_path: Path) -> No
         trusted_files([{**own, "task": {"name": "other"}}], task, [])
 
 
-def test_completion_offers_names(out: Path) -> None:
-    context = click.Context(click.Command("eval"))
-    context.params["out"] = out
-    argument = click.Argument(["run"])
-    assert complete("runs")(context, argument, "par") == ["parity-1", "parity-2"]
-    assert "cot-parity" in complete("claims")(context, argument, "cot")
-    assert {"parity", "planted"} <= set(complete("experiments", "tasks")(context, argument, "p"))
+def offered(command: str, *words: str) -> list[tuple[str, str]]:
+    """What the shell is offered for the last word of `lab COMMAND WORDS`: values and their type."""
+    *before, incomplete = words
+    shell = ShellComplete(main, {}, "lab", "_LAB_COMPLETE")
+    return [(i.value, i.type) for i in shell.get_completions([command, *before], incomplete)]
+
+
+def test_completion_offers_names_of_the_argument() -> None:
+    assert ("cot-parity", "plain") in offered("claim", "cot")
+    assert {("parity", "plain"), ("planted", "plain")} <= set(offered("show", "p"))
+    assert offered("check", "istr") == [("istree", "plain")]
+
+
+@pytest.mark.parametrize("command", ["eval", "analyze"])
+def test_completion_of_runs_looks_under_out(command: str, out: Path) -> None:
+    runs = [("parity-1", "plain"), ("parity-2", "plain")]
+    assert offered(command, "--out", str(out), "par") == runs
+    assert offered(command, "--out", str(out / "parity-1"), "par") == []
+
+
+@pytest.mark.parametrize("command", ["plot", "report"])
+def test_completion_of_runs_where_out_is_a_file(
+    command: str, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(out.parent)
+    assert offered(command, "copy") == offered(command, "--out", "x.png", "copy")
+    assert offered(command, "--out", "x.png", "copy") == [("copy-1", "plain")]
+
+
+def test_completion_of_a_path_is_left_to_the_shell() -> None:
+    assert offered("claim", "./mine") == [("./mine", "file")] == offered("check", "./mine")
+    assert offered("eval", "runs/par") == [("runs/par", "dir")]
+    assert offered("eval", "parity-1", "--task", "my") == [("my", "file")]
+    assert offered("report", "parity-1", "--mixer", "my") == [("my", "file")]

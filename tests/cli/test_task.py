@@ -32,12 +32,14 @@ def test_check_a_users_file_and_its_faults(tmp_path: Path) -> None:
     assert done.exit_code == 1 and "Traceback" not in done.stderr
     failing = done.stdout[done.stdout.index("FAIL") :]
     assert re.search(r"rows of length 2: prompt '(0 1|1 0)' has answer '.', solve says", failing)
-    found = json.loads(invoke_in(tmp_path, "check", "bad.py", "--json", "--examples", "50").stdout)
-    assert sum(not row["holds"] for row in found["properties"]) == 1
+    document = json.loads(
+        invoke_in(tmp_path, "check", "bad.py", "--json", "--examples", "50").stdout
+    )
+    assert sum(not row["holds"] for row in document["properties"]) == 1
 
 
 @pytest.mark.parametrize(
-    ("text", "code", "says"),
+    ("text", "code", "message"),
     [
         ("import nothing_like_this", 2, "cannot be loaded: ModuleNotFoundError"),
         ("x = 1", 2, "must define exactly one public subclass of tasks.Task, it defines 0"),
@@ -45,9 +47,9 @@ def test_check_a_users_file_and_its_faults(tmp_path: Path) -> None:
         (OWN.replace('split: str = "train"', "split: str"), 2, "TypeError"),
     ],
 )
-def test_broken_files(text: str, code: int, says: str, tmp_path: Path) -> None:
+def test_broken_files(text: str, code: int, message: str, tmp_path: Path) -> None:
     (tmp_path / "broken.py").write_text(text)
-    assert says in sentence(invoke_in(tmp_path, "check", "broken.py"), code)
+    assert message in sentence(invoke_in(tmp_path, "check", "broken.py"), code)
 
 
 def test_check_takes_options(tmp_path: Path) -> None:

@@ -1,0 +1,71 @@
+"""`lab bench`: tables, JSON and records of what was measured; no speed is asserted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.commands import invoke, sentence
+
+
+def measured(batch: int) -> list[dict[str, Any]]:
+    """Two rows as `lab.bench.tasks.measure` makes them."""
+    speed = {"rows_per_second": 1234567.8, "tokens_per_second": 45.6e6}
+    size = {"length": 20, "tokens_per_row": 27.0, "bytes_per_row": 54}
+    one = {"task": "parity", "changed": {"k": 3}, **speed, **size}
+    return [one, {**one, "task": "istree", "changed": {}}]
+
+
+def test_json_and_the_record_hold_the_rows_and_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+
+    def measure(batch: int) -> list[dict[str, Any]]:
+        batches.append(batch)
+        return measured(batch)
+
+    monkeypatch.setattr("lab.bench.tasks.measure", measure)
+    file = tmp_path / "r.json"
+    for options in ([], ["--batch", "8"]):
+        done = invoke("bench", "tasks", *options, "--record", str(file), "--json")
+        record = json.loads(file.read_text())
+        assert json.loads(done.stdout) == record["rows"] == measured(0)
+        assert (
+            record["command"] == " ".join(["lab bench tasks", *options])
+            and "torch" in record["environment"]
+        )
+    assert batches == [1024, 8]
+
+
+def test_a_table_of_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.bench.tasks.measure", measured)
+    headings, *rows = invoke("bench", "tasks").stdout.splitlines()
+    assert headings.split() == ["task", "length", "rows/s", "Mtokens/s", "tokens/row", "bytes/row"]
+    assert rows[0].split() == ["parity", "k=3", "20", "1,234,568", "45.6", "27", "54"]
+    assert rows[1].split() == ["istree", "20", "1,234,568", "45.6", "27", "54"]
+
+
+def test_a_table_of_any_columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"model": "lstm", "step_milliseconds": 12.345}, {"model": "attention", "spills": None}]
+    monkeypatch.setattr("lab.bench.train.measure", lambda: rows)
+    lines = [line.split() for line in invoke("bench", "train").stdout.splitlines()]
+    assert lines[0] == ["model", "step", "ms", "spills"]
+    assert lines[1:] == [["lstm", "12.3", "-"], ["attention", "-", "-"]]
+
+
+def test_a_record_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("lab.bench.tasks.measure", measured)
+    (tmp_path / "file").write_text("")
+    done = invoke("bench", "tasks", "--record", str(tmp_path / "file" / "r.json"))
+    assert "--record" in sentence(done, 2) and "Not a directory" in sentence(done, 2)
+
+
+def test_what_this_machine_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "needs a CUDA device" in sentence(invoke("bench", "kernels"), 1)
+    monkeypatch.setattr("kernels.has_triton", lambda: False)
+    assert "needs triton" in sentence(invoke("bench", "compile"), 1)
