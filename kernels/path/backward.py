@@ -411,7 +411,7 @@ def run_backward(
     made["DGATE"] = None if gate is None else like(given["GATE"])
     made["DLOG"] = None if log_forget is None else q.new_empty(B, T, H, dtype=torch.float32)
     given |= made | {"DY": dy.contiguous(), "Y": y, "LSE": lse}
-    plan = plans.plan(True, max(d, e), q.dtype.itemsize, T)
+    plan = plans.plan(True, d, e, q.dtype.itemsize, T)
     C, BT, D = plan.C, plan.BT, given["D"]
     given |= {"C": C, "BT": BT, "n_rows": B}
     dlog = made["DLOG"]

@@ -197,7 +197,7 @@ def run_forward(
     given = arguments(q, k, v, w, beta, scale, log_forget, gate, offsets)
     B, T, H, d = q.shape
     e = v.shape[3]
-    plan = plans.plan(False, max(d, e), q.dtype.itemsize, T)
+    plan = plans.plan(False, d, e, q.dtype.itemsize, T)
     if plan.fused:
         given |= dict.fromkeys(("XS", "US", "KH", "ZS")) | {"n_chunks": 0}
     else:

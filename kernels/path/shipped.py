@@ -48,7 +48,7 @@ def configurations() -> list[dict[str, Any]]:
                 # `prepare` runs for both: with "plain" as the forward needs it, with "all" as the
                 # backward does.
                 backward = kernel is not forward and (kernel is not prepare or options == "all")
-                tile_plan = plans.plan(backward, width, 4 if dtype == "fp32" else 2, T)
+                tile_plan = plans.plan(backward, width, width, 4 if dtype == "fp32" else 2, T)
                 if not _shipped(kernel, tile_plan, options):
                     continue
                 name = f"path {kernel.__name__} {dtype} {width} T {T} {options}"

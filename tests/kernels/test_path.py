@@ -13,6 +13,7 @@ from kernels.path import (
     path,
     path_prefill,
     path_step,
+    plans,
     reference,
 )
 from tests.kernels.rounding import allowed, gap, with_gradients
@@ -231,3 +232,12 @@ def test_wrong_inputs_are_named():
             *(x[n] for n in ("k", "v", "w", "beta")), log_forget=torch.zeros(2, 5, 4)
         )
         path_step(**{n: t[:, 0] for n, t in x.items()}, cache=cache)
+
+
+@pytest.mark.parametrize("itemsize", [2, 4])
+@pytest.mark.parametrize("d", [8, 16, 32])
+@pytest.mark.parametrize("e", [16, 48, 64, 128])
+def test_narrow_keys_have_no_chunks_of_64(d: int, e: int, itemsize: int) -> None:
+    """Where Triton 3.6's binaries for Hopper gave gradients that are no numbers (on an H200)."""
+    for backward in (False, True):
+        assert plans.plan(backward, d, e, itemsize, 2048).C <= 32

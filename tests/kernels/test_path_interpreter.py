@@ -25,7 +25,7 @@ OPTIONS = [
 def large(monkeypatch):
     """Tiles as large as half precision has them, for speed: the interpreter counts tiles."""
     own = plans.plan
-    monkeypatch.setattr(plans, "plan", lambda backward, width, itemsize, T: own(False, width, 2, T))
+    monkeypatch.setattr(plans, "plan", lambda backward, d, e, itemsize, T: own(False, d, e, 2, T))
 
 
 def made(T: int, options: dict, B: int = 1, dtype: torch.dtype = torch.float32) -> dict:
