@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from lab import registry
-from lab.bench.kernels import markdown
+from lab.bench.speeds import markdown
 from lab.config.experiment import from_json
 from lab.results.files import read_json
 from lab.verdicts.records import file_name, records, records_folder

@@ -102,7 +102,8 @@ def bench_kernels(record: Path | None, as_json: bool) -> None:
     """Time of every operator on this GPU, against floors and peers. Forward and backward."""
     import torch
 
-    from lab.bench.kernels import goals, measure
+    from lab.bench.kernels import measure
+    from lab.bench.speeds import goals
 
     if not torch.cuda.is_available():
         raise click.ClickException("lab bench kernels needs a CUDA device; torch sees none")

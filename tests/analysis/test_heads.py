@@ -97,7 +97,7 @@ def test_measures_by_their_words(case: tuple[np.ndarray, np.ndarray, np.ndarray]
     valid = torch.from_numpy(np.arange(T) < sizes[:, None])
     weights, marked = torch.from_numpy(a), torch.from_numpy(marks)
     found = heads.entropy(weights, valid)
-    first, needle, margin, hits = [], [], [], []
+    first, weight, margin, score = [], [], [], []
     for row in range(n):
         for h in range(H):
             rest = [
@@ -111,14 +111,14 @@ def test_measures_by_their_words(case: tuple[np.ndarray, np.ndarray, np.ndarray]
                 m = a[row, :, i, columns].sum(0)
                 others = a[row, :, i].sum(-1) - m
                 others = np.where(others > 1e-12, others, 0)
-                needle.append(m)
+                weight.append(m)
                 with np.errstate(divide="ignore"):
                     margin.append(np.log(m) - np.log(others))
-                hits.append([float(a[row, h, i].argmax() in columns) for h in range(H)])
+                score.append([float(a[row, h, i].argmax() in columns) for h in range(H)])
     np.testing.assert_allclose(heads.sink(weights, valid), np.array(first))
-    if needle:
-        np.testing.assert_allclose(heads.dependency_weight(weights, marked), np.array(needle))
-        np.testing.assert_array_equal(heads.retrieval_score(weights, marked), np.array(hits))
+    if weight:
+        np.testing.assert_allclose(heads.dependency_weight(weights, marked), np.array(weight))
+        np.testing.assert_array_equal(heads.retrieval_score(weights, marked), np.array(score))
         close = np.array(margin) < 20  # beyond that 1 - m has no digits left here
         np.testing.assert_allclose(
             heads.margin(weights, marked)[torch.from_numpy(close)],

@@ -10,7 +10,8 @@ import torch
 from click.testing import CliRunner
 
 from lab.bench import kernels
-from lab.bench.kernels import FLOORS, SHAPES, Shape, goals, measure
+from lab.bench.kernels import FLOORS, SHAPES, Shape, measure
+from lab.bench.speeds import goals
 from lab.cli.main import main
 
 SMALL = {"A": Shape(1, 33, 2, 16)}

@@ -1,4 +1,4 @@
-"""Rows by number, streams by name, drawing ahead, fixed sets and epochs."""
+"""Random access to rows, streams by name, prefetching, fixed sets and epochs."""
 
 from __future__ import annotations
 
