@@ -8,13 +8,14 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import click
 
 from lab.cli.common import DEVICE, JSON, OUT, as_cli_errors, complete
 from lab.cli.resolve import load_named
-from lab.errors import UsageError
+from lab.errors import RunStopped, UsageError
 
 
 @click.command()
@@ -105,16 +106,23 @@ def _checked(
             finished.append(done)
             click.echo(f"{done} of {total} runs under {out} are finished", err=True)
 
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise RunStopped(out, 0)  # nothing runs yet: running runs have their own handler
+
     timer = threading.Timer(60 * (minutes or 0), os.kill, (os.getpid(), signal.SIGTERM))
     timer.daemon = True
-    if minutes:
-        timer.start()
+    before = signal.getsignal(signal.SIGTERM)
     progress = None if sys.stderr.isatty() else tell
     try:
+        if minutes:
+            signal.signal(signal.SIGTERM, stop)
+            timer.start()
         with as_cli_errors():
             return lab.check_claim(name, scale, seeds, out, device, workers, progress)
     finally:
         timer.cancel()
+        if minutes:
+            signal.signal(signal.SIGTERM, before)
 
 
 def _write(path: Path, result: dict[str, Any]) -> None:
