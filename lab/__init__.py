@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lab.results.result import Result
     from lab.runs.progress import Progress
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Experiment",

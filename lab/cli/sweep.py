@@ -30,7 +30,7 @@ class _Sweeps(ByExperiment):
 
 @click.group(cls=_Sweeps, subcommand_metavar="NAME --grid PATH=VALUES [OPTIONS]")
 def sweep() -> None:
-    """Run an experiment over a grid of options and seeds, here or on a cluster.
+    """Run an experiment over a grid of options and seeds.
 
     lab sweep parity --grid task.k=1..4 --grid cot=true,false --seeds 3 --workers 2
 
@@ -188,30 +188,30 @@ def _failures(
 
 def _print(name: str, out: Path, rows: list[dict[str, Any]], done: list[Result]) -> None:
     from rich.console import Console
-    from rich.table import Table
 
-    from lab.cli.tables import share
+    from lab.cli.tables import plain, share
 
-    table = Table(box=None, pad_edge=False)
     paths = list(rows[0]["grid"]) if rows else []
     leaves = [path.rpartition(".")[2] for path in paths]
-    for path, leaf in zip(paths, leaves, strict=True):
-        table.add_column(leaf if leaves.count(leaf) == 1 else path, overflow="fold")
-    table.add_column("probe", overflow="fold")
-    for heading in ("length", "exact", "95% over seeds", "answer", "solved"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    texts = [
+        leaf if leaves.count(leaf) == 1 else path for path, leaf in zip(paths, leaves, strict=True)
+    ] + ["probe"]
+    cells = []
     for row in rows:
         interval = row["exact_interval"]
-        table.add_row(
-            *(_spelled(value) for value in row["grid"].values()),
-            row["probe"],
-            str(row["length"]),
-            share(row["exact"]),
-            "-" if interval is None else f"{interval[0]:.3f}-{interval[1]:.3f}",
-            share(row["answer"]),
-            f"{row['solved']} of {row['seeds'] + row['failed']}",
+        cells.append(
+            [
+                *(_spelled(value) for value in row["grid"].values()),
+                row["probe"],
+                str(row["length"]),
+                share(row["exact"]),
+                "-" if interval is None else f"{interval[0]:.3f}-{interval[1]:.3f}",
+                share(row["answer"]),
+                f"{row['solved']} of {row['seeds'] + row['failed']}",
+            ]
         )
-    Console().print(table)
+    headings = [*texts, "length", "exact", "95% over seeds", "answer", "solved"]
+    Console().print(plain(headings, cells, left=texts))
     seconds = sum(result.seconds for result in done)
     click.echo(f"{len(done)} runs in {out}  ({seconds:.0f} s of training and evaluation)")
     click.echo(f"Next: lab list runs {name}   lab run {name} --help")

@@ -13,6 +13,7 @@ layer beside the output layer). State-dict names keep the older word place for p
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -47,7 +48,9 @@ class Model(nn.Module):
         self.embed = nn.Embedding(words, D)
         table = config.position in ("learned", "coupled", "predicted")
         self.place = nn.Embedding(config.max_positions, D) if table else None
-        self.blocks = nn.ModuleList(_Block(config, name) for name in config.stack())
+        stack = config.stack()
+        mixers = {name: registry.load("mixers", name) for name in dict.fromkeys(stack)}
+        self.blocks = nn.ModuleList(_Block(config, name, mixers[name]) for name in stack)
         self.norm = norm(config)
         self.head = nn.Linear(D, words, bias=False)
         predicts = config.position == "predicted"
@@ -162,11 +165,11 @@ def select_rows(state: Any, rows: Tensor) -> Any:
 
 
 class _Block(nn.Module):
-    def __init__(self, config: ModelConfig, mixer: str) -> None:
+    def __init__(self, config: ModelConfig, name: str, mixer: Callable[[ModelConfig], Any]) -> None:
         super().__init__()
         self.norm1 = norm(config)
-        self.mixer = registry.load("mixers", mixer)(config)
-        own = bool(config.mlp_ratio) and (config.mlp_in == "all" or mixer == "attention")
+        self.mixer = mixer(config)
+        own = bool(config.mlp_ratio) and (config.mlp_in == "all" or name == "attention")
         self.norm2 = norm(config) if own else None
         self.mlp = mlp(config) if own else None
         self.drop = nn.Dropout(config.dropout)

@@ -61,7 +61,7 @@ def test_help_of_every_command_fits_80_columns(words: tuple[str, ...]) -> None:
 def test_lists_of_commands_show_whole_sentences(words: tuple[str, ...]) -> None:
     lines = invoke(*words, "--help").stdout.partition("Commands:")[2].splitlines()
     cut = [line.split()[0] for line in lines if line.endswith("...")]
-    assert len(lines) > 5 and not set(cut) - {"sweep"}
+    assert len(lines) > 5 and not cut
 
 
 @pytest.mark.parametrize(
