@@ -89,7 +89,7 @@ def test_a_record_becomes_a_table() -> None:
     failed = {"operator": "PaTH", "shape": "A", "implementation": "fla", "error": "RuntimeError"}
     made = [*rows("lab", 300.4, 900), failed, *rows("slow", 900, 900), *rows("fast", 400, 800)]
     made += rows("fastest alone", 1, 1)
-    table = markdown({"environment": {"device": "H200"}, "rows": made}).splitlines()
+    table = markdown({"environment": {"device": "H200", "git": "abc"}, "rows": made}).splitlines()
     assert table[-1] == "| PaTH | 300 / 900 (1.1 / 1.2) | fast: 400 / 800 |"
     assert table[2].count("|") == table[3].count("|") == table[4].count("|")
 

@@ -48,7 +48,7 @@ def markdown(record: dict[str, Any] | None) -> str:
     )
     lines = [
         f"{record['environment']['device']}, bf16, microseconds by graph replay, forward / backward"
-        f" (times the floor). {sizes}.",
+        f" (times the floor), measured at commit {record['environment']['git']}. {sizes}.",
         "",
         "| operator | " + " | ".join(f"{shape} | peer at {shape}" for shape in shapes) + " |",
         "|---" * (1 + 2 * len(shapes)) + "|",

@@ -62,7 +62,6 @@ def test_the_fastest_peer_counts() -> None:
     assert dict(goals([*ours, *flash, *cudnn]))[goal] is False  # type: ignore[list-item]
 
 
-@pytest.mark.gpu
 def test_a_peer_may_fail_and_the_lab_may_not(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(**inputs: Any) -> Any:
         raise ValueError("no such layout\nand more")

@@ -60,6 +60,15 @@ def test_float32_in_its_own_tiles(T, which):
     check(made(T, OPTIONS[which]))
 
 
+@pytest.mark.parametrize("T", [1, 17, 33, 64])
+@pytest.mark.parametrize("options", [{}, {"d": 24, "repeat": 3, "gate": "elementwise"}, OPTIONS[3]])
+def test_short_float32_rows_in_one_kernel(T, options):
+    """Fused forward and `backward_short`: only these rows, with keys for every head, use them."""
+    d = options.get("d", 32)
+    assert plans.plan(False, d, d, 4, T).fused and plans.plan(True, d, d, 4, T).fused
+    check(made(T, options))
+
+
 @pytest.mark.parametrize(("d", "e"), [(5, 3), (24, 64), (60, 40), (24, 128), (128, 40)])
 def test_widths_that_are_no_power_of_two(d, e, large):
     dtype = torch.float32 if max(d, e) <= 64 else torch.float16
