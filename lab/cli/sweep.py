@@ -12,6 +12,7 @@ import click
 
 from lab.cli.common import as_cli_errors
 from lab.cli.experiment import ByExperiment, command
+from lab.cli.resolve import load_named
 
 if TYPE_CHECKING:
     from lab.cli.grid import Combination
@@ -26,6 +27,13 @@ class _Sweeps(ByExperiment):
         return command(
             name, function, _options(), "Sweep", lambda given: _go(name, function, given)
         )
+
+
+class EngineName(click.Choice[str]):
+    """One of the lab's engines, or a user's own FILE.py."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> str:
+        return str(value) if str(value).endswith(".py") else super().convert(value, param, ctx)
 
 
 @click.group(cls=_Sweeps, subcommand_metavar="NAME --grid PATH=VALUES [OPTIONS]")
@@ -80,10 +88,10 @@ def _options() -> list[Any]:
         Option(
             ["--engine"],
             common=True,
-            type=click.Choice(registry.names("engines")),
+            type=EngineName(registry.names("engines")),
             metavar="|".join(registry.names("engines")),
             default="local",
-            help="where the runs are executed: on this machine or on a cluster",
+            help="where the runs are executed: this machine, a cluster, or your own FILE.py",
         ),
     ]
     for engine in registry.names("engines"):
@@ -105,6 +113,7 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
 
     out = given["out"]
     with as_cli_errors():
+        load_named("engines", given["engine"])  # names what is wrong with it before anything runs
         options = SweepOptions(
             given["device"],
             given["workers"],

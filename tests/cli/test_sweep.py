@@ -30,7 +30,7 @@ from lab.results.result import Result as LabResult
 from lab.results.result import Score
 from lab.runs.engines import local
 from lab.runs.sweep import State
-from tests.commands import grid, invoke
+from tests.commands import grid, invoke, invoke_in, sentence
 
 TINY = ["--length", "6", "--batch", "16", "--width", "16", "--set", "model.mlp_ratio=2"]
 
@@ -199,3 +199,28 @@ def test_runs_are_listed_by_name_and_fields(tmp_path: Path) -> None:
     ]:
         done = invoke("list", *args, "--out", str(tmp_path))
         assert done.exit_code == 2 and message in done.stderr
+
+
+# A user's own engine: one job after another in this process.
+ENGINE = """
+from lab.runs.engines import JobResult
+from lab.runs.worker import attempt
+
+
+def execute(jobs, workers, retries):
+    for number, job in enumerate(jobs):
+        yield [JobResult(number, attempt(dict(job)))]
+"""
+
+
+def test_a_users_own_engine(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(ENGINE)
+    words = ("sweep", "parity", "--grid", "k=1,2", "--length", "5", "--steps", "2", "--batch", "4")
+    done = invoke_in(tmp_path, *words, "--width", "8", "--engine", "./mine.py", "--json")
+    assert done.exit_code == 0, done.stderr
+    assert [run["experiment"]["task"]["k"] for run in json.loads(done.stdout)["runs"]] == [1, 2]
+    gone = invoke_in(tmp_path, *words, "--engine", "./gone.py")
+    assert "there is no file ./gone.py" in sentence(gone, 2)
+    (tmp_path / "mine.py").write_text("x = 1")
+    bad = invoke_in(tmp_path, *words, "--engine", "./mine.py")
+    assert "it must define a function `execute`" in sentence(bad, 2)
