@@ -70,13 +70,13 @@ def compiled(configuration: dict[str, Any], arch: int) -> dict[str, Any]:
         path.write_bytes(binary.asm["cubin"])
         usage = _output(tools / "cuobjdump", "-res-usage", path)
         code = _output(tools / "nvdisasm", "-c", path)
-    found = re.search(r"REG:(\d+).*?STACK:(\d+)", usage)
-    if found is None:
+    resources = re.search(r"REG:(\d+).*?STACK:(\d+)", usage)
+    if resources is None:
         raise RuntimeError(f"cuobjdump said nothing of registers: {usage[:200]}")
     count = {n: len(re.findall(rf"\b{n}\b", code)) for n in ("LDL", "STL", "HGMMA", "HMMA")}
     return {
-        "registers": int(found[1]),
-        "stack": int(found[2]),
+        "registers": int(resources[1]),
+        "stack": int(resources[2]),
         "spill_stores": count["STL"],
         "spill_loads": count["LDL"],
         "shared": binary.metadata.shared,

@@ -38,7 +38,7 @@ _SPILL = {
 
 def configurations() -> list[dict[str, Any]]:
     """Every kernel as it is shipped, for compilation ahead of time."""
-    found = []
+    shipped = []
     for kernel, name in (
         (forward, "forward"),
         (backward_rows, "rows"),
@@ -65,7 +65,7 @@ def configurations() -> list[dict[str, Any]]:
             types |= {"scale": "fp32", "T": "i32", "n_tiles": "i32"}
             types |= {"slopes_stride": "i32", "window_stride": "i32"}
             constants = {n: x for n, x in constants.items() if n in kernel.arg_names}
-            found.append(
+            shipped.append(
                 {
                     "name": f"attention {name} {dtype} {width} {options}",
                     "kernel": kernel,
@@ -80,4 +80,4 @@ def configurations() -> list[dict[str, Any]]:
                     "spill_free": (name, dtype, width, options) not in _SPILL,
                 }
             )
-    return found
+    return shipped

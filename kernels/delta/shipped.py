@@ -14,7 +14,7 @@ from kernels.delta.forward import forward_kernel, prepare_kernel
 
 def configurations() -> list[dict[str, Any]]:
     """Every kernel as it is shipped, for compilation ahead of time; spill_free is for sm_90."""
-    found = []
+    shipped = []
     shapes = ((16, 16), (32, 32), (64, 32), (64, 64), (128, 128))
     for dtype, (d, e) in itertools.product((torch.bfloat16, torch.float32), shapes):
         plan = plans.plan(d, e, dtype)
@@ -35,7 +35,7 @@ def configurations() -> list[dict[str, Any]]:
             types = {n: "*fp32" if n in wide else narrow for n in set(kernel.arg_names) - set(mine)}
             types |= {n: "i32" for n in ("T", "H", "d", "e") if n in types}
             types |= {"scale": "fp32"} if "scale" in types else {}
-            found.append(
+            shipped.append(
                 {
                     "name": f"delta {kernel.__name__.strip('_')} {narrow[1:]} d={d} e={e}",
                     "kernel": kernel,
@@ -47,4 +47,4 @@ def configurations() -> list[dict[str, Any]]:
                     "num_stages": 1,
                 }
             )
-    return found
+    return shipped

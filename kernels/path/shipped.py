@@ -39,7 +39,7 @@ _SPILL_FREE = {
 
 def configurations() -> list[dict[str, Any]]:
     """Every kernel as it is shipped, for compilation ahead of time."""
-    found = []
+    shipped = []
     for kernel in (
         prepare, forward, backward_short, backward_sweep, backward_inside, backward_chunks
     ):  # fmt: skip
@@ -54,7 +54,7 @@ def configurations() -> list[dict[str, Any]]:
                 name = f"path {kernel.__name__} {dtype} {width} T {T} {options}"
                 tile = kernel in (forward, backward_short, backward_sweep)
                 itemsize = 4 if dtype == "fp32" else 2
-                found.append(
+                shipped.append(
                     _configuration(kernel, dtype, width, tile_plan, gate, forget)
                     | {
                         "name": name,
@@ -67,7 +67,7 @@ def configurations() -> list[dict[str, Any]]:
                         "spill_free": name in _SPILL_FREE,
                     }
                 )
-    return found
+    return shipped
 
 
 def _shipped(kernel: Any, plan: plans.Plan, options: str) -> bool:

@@ -13,11 +13,11 @@ from kernels.scan.plans import BACKWARD, FORWARD, LAUNCH
 def configurations() -> list[dict[str, Any]]:
     """Every kernel as it is shipped, for compilation ahead of time; spill_free is for sm_90."""
     kernels = ((forward_kernel, FORWARD), (backward_kernel, BACKWARD))
-    found = []
+    shipped = []
     for dtype, (kernel, blocks) in itertools.product(("bf16", "fp32"), kernels):
         constexprs = {"INITIAL": True, **blocks}
         types = dict.fromkeys(set(kernel.arg_names) - set(constexprs), f"*{dtype}")
-        found.append(
+        shipped.append(
             {
                 "name": f"scan {kernel.__name__.strip('_')} {dtype}",
                 "kernel": kernel,
@@ -28,4 +28,4 @@ def configurations() -> list[dict[str, Any]]:
                 **LAUNCH,
             }
         )
-    return found
+    return shipped

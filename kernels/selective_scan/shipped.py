@@ -12,7 +12,7 @@ from kernels.selective_scan.plans import options, tile
 
 def configurations() -> list[dict[str, Any]]:
     """Every kernel as it is shipped, for compilation ahead of time; spill_free is for sm_90."""
-    found = []
+    shipped = []
     kernels = ((forward_kernel, False), (backward_kernel, True))
     for dtype, N, (kernel, back) in itertools.product(("bf16", "fp32"), (16, 64), kernels):
         constexprs = {"HAS_SKIP": True, "INITIAL": True, **tile(N)}
@@ -24,7 +24,7 @@ def configurations() -> list[dict[str, Any]]:
             if name not in constexprs
         }
         types |= dict.fromkeys(("T", "D", "N", "shared_rows"), "i32")
-        found.append(
+        shipped.append(
             {
                 "name": f"selective_scan {kernel.__name__.strip('_')} {dtype} N={N}",
                 "kernel": kernel,
@@ -35,4 +35,4 @@ def configurations() -> list[dict[str, Any]]:
                 **options(N, back),
             }
         )
-    return found
+    return shipped
