@@ -75,7 +75,7 @@ def test_how_a_job_ended(tmp_path: Path) -> None:
 @pytest.mark.skipif(NO_SUBMITIT, reason="needs submitit")
 def test_a_preempted_job_is_put_back_and_goes_on(tmp_path: Path) -> None:
     """On submitit's local executor: a process that controls the one of the job."""
-    e = tiny(300)
+    e = tiny(3000)
     folder = Folder(tmp_path, e)
     events = slurm.drive("local", [job(e, tmp_path)], None, 0)
     assert next(events) == []
@@ -88,7 +88,7 @@ def test_a_preempted_job_is_put_back_and_goes_on(tmp_path: Path) -> None:
     until(lambda: set(children(control, "submitit.core._submit")) - {first})
     assert [end for ends in events for end in ends] == [(0, None)]
     assert load(folder.path).scores
-    assert [step for step, _ in losses(folder)] == list(range(10, 301, 10))
+    assert [step for step, _ in losses(folder)] == list(range(10, 3001, 10))
     assert not logs.exists(), "gone when all went well"
 
 
