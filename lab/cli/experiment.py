@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,15 +18,12 @@ if TYPE_CHECKING:
     from lab.config import Experiment
 
 
-class ByExperiment(click.Group):
-    """A group with one subcommand per experiment, made when its name is typed.
+class ByExperiment(click.Group, ABC):
+    """A group with one subcommand per experiment, made when its name is typed."""
 
-    A subclass defines `for_experiment`.
-    """
-
+    @abstractmethod
     def for_experiment(self, name: str, function: Callable[..., Experiment]) -> click.Command:
         """The subcommand for one experiment."""
-        raise NotImplementedError
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every experiment and task of the lab; a user's FILE.py is a subcommand too."""

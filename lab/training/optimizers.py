@@ -15,6 +15,7 @@ one number (our choice).
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -23,7 +24,7 @@ from torch import Tensor
 EPS = 1e-8
 
 
-class _Decoupled(torch.optim.Optimizer):
+class _Decoupled(torch.optim.Optimizer, ABC):
     def __init__(self, groups: list[dict[str, Any]], lr: float, betas: tuple[float, ...]) -> None:
         super().__init__(groups, {"lr": lr, "betas": betas, "weight_decay": 0.0})
 
@@ -35,9 +36,9 @@ class _Decoupled(torch.optim.Optimizer):
                     u = self.direction(p.grad, self.state[p], group["betas"])
                     p.mul_(1 - group["lr"] * group["weight_decay"]).sub_(u, alpha=group["lr"])
 
+    @abstractmethod
     def direction(self, g: Tensor, state: dict[str, Any], betas: tuple[float, ...]) -> Tensor:
         """u for one parameter, whose averages in `state` are updated."""
-        raise NotImplementedError
 
 
 def _average(state: dict[str, Any], name: str, x: Tensor, beta: float) -> Tensor:
