@@ -69,6 +69,15 @@ def autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
     return tuple(x.to(dtype) if x.is_floating_point() else x for x in tensors)
 
 
+def each_row(function: Callable[..., Tensor], offsets: Tensor, *packed: Tensor | None) -> Tensor:
+    """The function of every packed row [1,length,...] that is not empty, joined to [1,T,...]."""
+    rows = []
+    for start, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
+        if start < end:
+            rows.append(function(*(None if x is None else x[:, start:end] for x in packed)))
+    return torch.cat(rows, 1)
+
+
 def ragged(offsets: Tensor, T: int) -> tuple[Map, Map]:
     """Two functions: packed [1,T,...] -> padded [rows,longest,...], and back again."""
     lengths = offsets.diff().long()

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels._inputs import open_gate
+from kernels._inputs import each_row, open_gate
 
 
 def definition(
@@ -23,23 +23,12 @@ def definition(
 ) -> Tensor:
     """The formula, one query token after the other."""
     if offsets is not None:
-        rows = []
-        for start, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
-            if start == end:
-                continue
-            part = [None if x is None else x[:, start:end] for x in (log_forget, gate)]
-            inputs = (x[:, start:end] for x in (q, k, v))
-            rows.append(
-                definition(
-                    *inputs,
-                    scale=scale,
-                    slopes=slopes,
-                    window=window,
-                    log_forget=part[0],
-                    gate=part[1],
-                )
-            )
-        return torch.cat(rows, 1)
+
+        def row(q: Tensor, k: Tensor, v: Tensor, f: Tensor | None, g: Tensor | None) -> Tensor:
+            own = {"log_forget": f, "gate": g}
+            return definition(q, k, v, scale=scale, slopes=slopes, window=window, **own)
+
+        return each_row(row, offsets, q, k, v, log_forget, gate)
     T, H, d = q.shape[1:]
     scale = d**-0.5 if scale is None else scale
     head = torch.arange(H, device=q.device) * k.shape[2] // H

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from kernels._inputs import open_gate
+from kernels._inputs import each_row, open_gate
 from kernels.attention.definition import example_inputs as attention_inputs
 
 
@@ -24,14 +24,11 @@ def definition(
 ) -> Tensor:
     """The formula, one token after the other: its reflection turns every earlier key."""
     if offsets is not None:
-        rows = []
-        for start, end in zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True):
-            if start == end:
-                continue
-            own = [x[:, start:end] for x in (q, k, v, w, beta)]
-            f, g = (None if x is None else x[:, start:end] for x in (log_forget, gate))
-            rows.append(definition(*own, scale=scale, log_forget=f, gate=g))
-        return torch.cat(rows, 1)
+
+        def row(*own: Tensor) -> Tensor:
+            return definition(*own[:5], scale=scale, log_forget=own[5], gate=own[6])
+
+        return each_row(row, offsets, q, k, v, w, beta, log_forget, gate)
     B, T, H, d = q.shape
     scale = d**-0.5 if scale is None else scale
     head = torch.arange(H, device=q.device) * k.shape[2] // H
