@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hypothesis import settings
+import numpy as np
+import pytest
+from hypothesis import assume, settings
 
 from lab.testing import check_task
 from tasks import Batch, Role, Task
-
-NIGHTLY = settings().max_examples >= 10_000
+from tests.profiles import NIGHTLY
 
 
 def check(task: Task) -> None:
@@ -17,6 +18,21 @@ def check(task: Task) -> None:
     own = task != type(task)()
     examples = settings().max_examples * 2 // 5 if own else settings().max_examples
     check_task(task, examples, derandomize=False, statistics=NIGHTLY or not own)
+
+
+def refuses(cls: type[Task], settings: dict[str, object], length: int, named: str) -> None:
+    """Making the task or sampling rows of this length raises a ValueError that matches `named`."""
+    with pytest.raises(ValueError, match=named):
+        cls(**settings).sample(np.random.default_rng(0), 1, length)
+
+
+def drawn(task: Task, seed: int, length: int) -> Batch:
+    """Two rows; hypothesis drops the example if the options do not allow this length."""
+    try:
+        return task.sample(np.random.default_rng(seed), 2, length)
+    except ValueError:
+        assume(False)
+        raise
 
 
 def many(rows: int) -> int:

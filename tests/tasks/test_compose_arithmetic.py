@@ -5,12 +5,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.testing import first_error, options, seeds
 from tasks.compose_arithmetic import ComposeArithmetic
-from tests.tasks.common import check
+from tests.tasks.common import check, drawn, refuses
 
 Rng = np.random.default_rng
 NAMED = ["r + x", "r - x", "r * x", "r / x", "r + 2x", "r - 2x", "r * x^2", "r / x^2"]
@@ -144,16 +144,12 @@ def test_default_number_of_seen_tuples() -> None:
     ],
 )
 def test_refusals_name_the_option(settings: dict[str, object], length: int, named: str) -> None:
-    with pytest.raises(ValueError, match=named):
-        ComposeArithmetic(**settings).sample(Rng(0), 1, length)  # type: ignore[arg-type]
+    refuses(ComposeArithmetic, settings, length, named)
 
 
 @given(task=options(ComposeArithmetic), length=st.integers(1, 12), seed=seeds)
 def test_options_combine(task: ComposeArithmetic, length: int, seed: int) -> None:
-    try:
-        batch = task.sample(Rng(seed), 2, length)
-    except ValueError:
-        assume(False)
+    batch = drawn(task, seed, length)
     assert [first_error(task, batch, row) for row in range(2)] == [None, None]
 
 

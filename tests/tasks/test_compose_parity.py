@@ -4,13 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.testing import first_error, options, seeds
 from tasks import Batch, Role
 from tasks.compose_parity import ComposeParity
-from tests.tasks.common import check
+from tests.tasks.common import check, drawn, refuses
 
 Rng = np.random.default_rng
 
@@ -150,16 +150,12 @@ def test_restrictions_apply_one_by_one() -> None:
     ],
 )
 def test_refusals_name_the_option(settings: dict[str, object], length: int, named: str) -> None:
-    with pytest.raises(ValueError, match=named):
-        ComposeParity(**settings).sample(Rng(0), 1, length)  # type: ignore[arg-type]
+    refuses(ComposeParity, settings, length, named)
 
 
 @given(task=options(ComposeParity), length=st.integers(4, 20), seed=seeds)
 def test_options_combine(task: ComposeParity, length: int, seed: int) -> None:
-    try:
-        batch = task.sample(Rng(seed), 2, length)
-    except ValueError:
-        assume(False)
+    batch = drawn(task, seed, length)
     assert [first_error(task, batch, row) for row in range(2)] == [None, None]
     assert (batch.roles == Role.ANSWER).sum(1).tolist() == [task.contexts] * 2
 

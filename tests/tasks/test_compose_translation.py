@@ -6,13 +6,13 @@ import re
 import networkx as nx
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.testing import first_error, options, seeds
 from tasks import Batch, Role
 from tasks.compose_translation import ComposeTranslation
-from tests.tasks.common import check
+from tests.tasks.common import check, drawn, refuses
 
 Rng = np.random.default_rng
 
@@ -165,16 +165,12 @@ def test_chance_counts_the_last_languages(split: str, train_tasks: int) -> None:
     ],
 )
 def test_refusals_name_the_option(settings: dict[str, object], length: int, named: str) -> None:
-    with pytest.raises(ValueError, match=named):
-        ComposeTranslation(**settings).sample(Rng(0), 1, length)  # type: ignore[arg-type]
+    refuses(ComposeTranslation, settings, length, named)
 
 
 @given(task=options(ComposeTranslation), length=st.integers(2, 12), seed=seeds)
 def test_options_combine(task: ComposeTranslation, length: int, seed: int) -> None:
-    try:
-        batch = task.sample(Rng(seed), 2, length)
-    except ValueError:
-        assume(False)
+    batch = drawn(task, seed, length)
     assert [first_error(task, batch, row) for row in range(2)] == [None, None]
 
 

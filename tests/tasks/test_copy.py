@@ -5,14 +5,14 @@ from math import perm
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.data.rows import join
 from lab.testing import options, seeds
 from tasks import Role
 from tasks.copy import Copy
-from tests.tasks.common import check
+from tests.tasks.common import check, drawn, refuses
 
 Rng = np.random.default_rng
 
@@ -95,16 +95,12 @@ def test_splits_divide_all_strings(symbols: int, unique: bool, length: int, held
     ],
 )
 def test_refusals_name_the_option(settings: dict[str, object], length: int, named: str) -> None:
-    with pytest.raises(ValueError, match=named):
-        Copy(**settings).sample(Rng(0), 1, length)  # type: ignore[arg-type]
+    refuses(Copy, settings, length, named)
 
 
 @given(task=options(Copy), length=st.integers(1, 40), seed=seeds)
 def test_options_combine(task: Copy, length: int, seed: int) -> None:
-    try:
-        batch = task.sample(Rng(seed), 2, length)
-    except ValueError:
-        assume(False)
+    batch = drawn(task, seed, length)
     for row in batch.tokens.tolist():
         assert row[length + 2 :] == [*row[1 : length + 1], *task.stop]
 

@@ -6,14 +6,14 @@ from math import comb
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.data.rows import join
 from lab.testing import first_error, options, seeds
 from tasks import Role
 from tasks.planted import Planted
-from tests.tasks.common import check
+from tests.tasks.common import check, drawn, refuses
 
 Rng = np.random.default_rng
 
@@ -128,16 +128,12 @@ def test_positions_bring_each_thought_to_its_bit(
     ],
 )
 def test_refusals_name_the_option(settings: dict[str, object], length: int, named: str) -> None:
-    with pytest.raises(ValueError, match=named):
-        Planted(**settings).sample(Rng(0), 1, length)  # type: ignore[arg-type]
+    refuses(Planted, settings, length, named)
 
 
 @given(task=options(Planted), length=st.integers(2, 40), seed=seeds)
 def test_options_combine(task: Planted, length: int, seed: int) -> None:
-    try:
-        batch = task.sample(Rng(seed), 2, length)
-    except ValueError:
-        assume(False)
+    batch = drawn(task, seed, length)
     assert [first_error(task, batch, row) for row in range(2)] == [None, None]
 
 
