@@ -118,9 +118,6 @@ def test_a_users_own_experiment_file_on_a_task_of_the_lab() -> None:
     assert made["task"]["name"] == "parity" and "source" not in made
 
 
-TWO = OWN + "\n\nclass Other(Last):\n    pass\n"
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
