@@ -1,81 +1,237 @@
-"""Time of a training step on one CPU thread, against the same step with logits of all tokens.
+"""Time of a training step on one CPU thread, as a share of the processor's own product rate.
 
-The first setting is that of zoology's example model (2 layers, vocabulary 8,192, width 64, 64 rows
-of 64 tokens, 4 pairs to recall): peers compute logits of every token, this lab only of those
-that are supervised, and the ratio is the gain from that alone.
+A row is one setting: an experiment at cpu scale, or an arm of a claim. share = model FLOPs of a
+step (lab.bench.flops) / (its seconds x the rate of a plain matrix product in the same process). Two
+versions of the code are timed by two processes that take turns, over the same steps.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import replace
+import io
+import json
+import math
+import os
+import statistics
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import torch
-import torch.nn.functional as F
-
-from lab.bench import best_seconds
-from lab.config import Experiment, ModelConfig, Probe, TrainConfig
+import lab
+from lab import registry
+from lab.bench import steps as timer
+from lab.bench.flops import flops
+from lab.config import Experiment
 from lab.data.batches import batch_for_step
-from lab.nn.inputs import to_torch
-from lab.nn.loss import precision, teacher_forced
+from lab.experiments._make import make
 from lab.nn.model import make_model
-from lab.training.optim import build
-from tasks.parity import Parity
-from tasks.recall import Recall
+from tasks import refuse
+
+LEAST = 0.25  # CPU seconds of a block of steps
+ROUNDS = 5  # blocks of each version
+SHOWN = 0.05  # least share of the time of an operator that is listed
+REFERENCE = "reference"  # --against: this code without native operators
+
+# Beside every experiment with its defaults: settings whose speed has been a matter.
+MORE: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("addition", {"length": 12}),
+    ("flipflop", {"position": "path"}),
+    ("word_problem", {"position": "path"}),
+)
 
 
-def settings() -> Iterator[tuple[str, Experiment]]:
-    """The experiments that are timed, by name."""
-    small = ModelConfig(layers="attention*2", width=64, heads=1)
-    recall = Experiment(
-        name="recall",
-        task=Recall(),
-        cot=True,
-        model=small,
-        train=TrainConfig(batch=64, lengths=(4,)),
-        probes=(Probe("held out", 4),),
-    )
-    yield "recall, vocabulary 8192, width 64", recall
-    yield "recall, vocabulary 8192, width 128", replace(recall, model=replace(small, width=128))
-    bf16 = replace(recall.train, precision="bf16")
-    yield "recall, vocabulary 8192, width 64, bf16", replace(recall, train=bf16)
-    layers = ModelConfig(layers="attention", width=64, heads=1)
-    train = TrainConfig(batch=256, lengths=(20,))
-    yield "parity, k 6 of 20, width 64", replace(recall, task=Parity(), model=layers, train=train)
+@dataclass(frozen=True)
+class Setting:
+    """What is timed. runs: how many runs of a claim have this model and these rows, 0 for an
+    experiment; steps: of all of them together."""
+
+    name: str
+    experiment: Experiment
+    runs: int = 0
+    steps: int = 0
 
 
-def measure() -> Iterator[dict[str, Any]]:
-    """One row per setting: milliseconds of a step, and of the same step with all logits."""
-    torch.set_num_threads(1)
-    for name, experiment in settings():
-        batch = batch_for_step(experiment)(0)
-        device = torch.device("cpu")
-        inputs = to_torch(experiment.task, experiment.model, batch, device)
-        times = []
-        for everywhere in (False, True):
-            model = make_model(experiment)
-            optimizer = build(model, experiment.train)
+def settings(names: Sequence[str]) -> list[Setting]:
+    """The settings of experiments and claims by name; "experiments" and "claims" mean all of them.
 
-            def step() -> None:
-                optimizer.zero_grad(set_to_none=True)  # noqa: B023
-                with precision(experiment.train.precision, device):  # noqa: B023
-                    if everywhere:  # noqa: B023
-                        logits = model(inputs.tokens[:, :-1])  # noqa: B023
-                        marked = inputs.tokens[:, 1:].masked_fill(~inputs.supervised, -100)  # noqa: B023
-                        loss = F.cross_entropy(logits.flatten(0, 1).float(), marked.flatten())
-                    else:
-                        loss, _ = teacher_forced(model, inputs)  # noqa: B023
-                loss.backward()
-                optimizer.step()  # noqa: B023
+    ValueError for an unknown name.
+    """
+    experiments, claims = registry.names("experiments"), registry.names("claims")
+    groups = {"experiments": experiments, "claims": claims}
+    found: list[Setting] = []
+    for name in [one for given in names for one in groups.get(given, [given])]:
+        if name in experiments:
+            found.append(Setting(name, make(name)))
+            for other, options in MORE:
+                if other == name:
+                    label = ", ".join([name, *(f"{k} {v}" for k, v in options.items())])
+                    found.append(Setting(label, make(name, **options)))
+        elif name in claims:
+            found += _arms(name)
+        else:
+            allowed = ", ".join(["experiments", "claims", *experiments, *claims])
+            raise refuse("NAMES", name, f"one of {allowed}")
+    return found
 
-            times.append(best_seconds(step))
-        yield {
-            "setting": name,
-            "batch": len(batch),
-            "tokens": inputs.tokens.shape[1],
-            "supervised": int(inputs.supervised.sum()),
-            "milliseconds": 1000 * times[0],
-            "milliseconds_all_logits": 1000 * times[1],
-            "ratio": times[1] / times[0],
-        }
+
+def _arms(name: str) -> list[Setting]:
+    """The arms of a claim and its control; those that differ in seed, rate or steps are one."""
+    claim = registry.load("claims", name)("cpu")
+    control = {f"control, {label}": arm for label, arm in claim.control.arms.items()}
+    same: dict[str, tuple[str, dict[str, Experiment]]] = {}
+    for label, arm in (dict(claim.arms) | control).items():
+        data = arm.to_json()
+        step = data["train"] | {"seed": 0, "lr": 0, "steps": 0}
+        key = json.dumps(data | {"train": step, "probes": []})
+        runs = same.setdefault(key, (f"{name}: {label}", {}))[1]
+        runs |= {run.slug: run for run in claim.seeded(arm)}
+    return [
+        Setting(
+            label, next(iter(runs.values())), len(runs), sum(r.train.steps for r in runs.values())
+        )
+        for label, runs in same.values()
+    ]
+
+
+def measure(names: Sequence[str] = (), against: str | None = None) -> Iterator[dict[str, Any]]:
+    """One row per setting (default: every experiment).
+
+    against: a commit, or "reference" for this code without native operators; its milliseconds and
+    the median ratio of blocks of the same steps. ValueError for an unknown name or commit,
+    RuntimeError with the last line of a process that failed.
+    """
+    chosen = settings(names or ["experiments"])
+    with ExitStack() as stack:
+        ours = stack.enter_context(_timer(Path(lab.__file__).parents[1], {}))
+        theirs = None
+        if against == REFERENCE:
+            none = {"CXX": ""}
+            theirs = stack.enter_context(_timer(Path(lab.__file__).parents[1], none))
+        elif against is not None:
+            tree = stack.enter_context(_checkout(against))
+            theirs = stack.enter_context(_timer(tree, {}))
+        for setting in chosen:
+            yield _row(setting, ours, theirs)
+
+
+def _row(setting: Setting, ours: _Timer, theirs: _Timer | None) -> dict[str, Any]:
+    experiment = setting.experiment
+    timers = [ours] if theirs is None else [ours, theirs]
+    for one in timers:
+        one.ask({"experiment": experiment.to_json()})
+    first = [one.ask({"steps": 2})["seconds"] / 2 for one in timers]
+    n = max(2, math.ceil(LEAST / min(first)))
+    blocks: list[list[dict[str, float]]] = []
+    for number in range(ROUNDS):
+        order = timers if number % 2 == 0 else timers[::-1]  # so that neither is always first
+        done = {id(one): one.ask({"steps": n}) for one in order}
+        blocks.append([done[id(one)] for one in timers])
+    draw, model = batch_for_step(experiment), make_model(experiment)
+    numbers = timer.numbers(experiment.train.steps, timer.WARM + 2 + n * ROUNDS)
+    cost = [flops(experiment, model, draw(i)) for i in numbers[timer.WARM + 2 :]]
+    seconds = [statistics.median(b[i]["seconds"] for b in blocks) / n for i in range(len(timers))]
+    rate = statistics.median(b[0]["rate"] for b in blocks)
+    per_step = {name: statistics.mean(getattr(c, name) for c in cost) for name in cost[0]._fields}
+    operators = ours.ask({"profile": min(n, 20)})["operators"]
+    row: dict[str, Any] = {
+        "setting": setting.name,
+        "milliseconds": 1000 * seconds[0],
+        "tokens_per_second": per_step["tokens"] / seconds[0],
+        "model_gflop": per_step["model"] / 1e9,
+        "product_gflops": rate / 1e9,
+        "share": per_step["model"] / seconds[0] / rate,
+        "share_needed": per_step["needed"] / seconds[0] / rate,
+        "operators": {
+            name: part
+            for name, part in sorted(operators.items(), key=lambda x: -x[1])
+            if part >= SHOWN
+        },
+    }
+    if setting.runs:
+        row |= {"runs": setting.runs, "steps": setting.steps}
+        row["hours"] = setting.steps * seconds[0] / 3600
+    if theirs is not None:
+        row["milliseconds_against"] = 1000 * seconds[1]
+        row["ratio"] = statistics.median(b[0]["seconds"] / b[1]["seconds"] for b in blocks)
+        if setting.runs:
+            row["hours_against"] = setting.steps * seconds[1] / 3600
+    return row
+
+
+def totals(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """Over the rows: geometric mean and least of the shares of experiments, geometric mean of the
+    ratios, and hours of training of the claims, with those of the other version."""
+    shares = [row["share"] for row in rows if "runs" not in row]
+    found: dict[str, float] = {}
+    if shares:
+        found |= {"share": statistics.geometric_mean(shares), "least_share": min(shares)}
+    ratios = [row["ratio"] for row in rows if "ratio" in row]
+    if ratios:
+        found["ratio"] = statistics.geometric_mean(ratios)
+    for name in ("hours", "hours_against"):
+        hours = [row[name] for row in rows if name in row]
+        if hours:
+            found[name] = sum(hours)
+    return found
+
+
+class _Timer:
+    """A process of lab.bench.steps."""
+
+    def __init__(self, process: subprocess.Popen[str], errors: Any) -> None:
+        self.process, self.errors = process, errors
+
+    def ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        """The answer to one request. RuntimeError when the process has failed."""
+        assert self.process.stdin is not None and self.process.stdout is not None
+        try:
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+            line = self.process.stdout.readline()
+        except BrokenPipeError:
+            line = ""
+        if not line:
+            self.process.wait()
+            self.errors.seek(0)
+            raise RuntimeError(self.errors.read().strip().rpartition("\n")[2] or "no answer")
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+@contextmanager
+def _timer(tree: Path, environment: dict[str, str]) -> Iterator[_Timer]:
+    """A timer of the code in `tree`, ended on the way out."""
+    one = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(tree)}
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-P", timer.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+            env={**os.environ, **one, **environment},
+        )
+        try:
+            yield _Timer(process, errors)
+        finally:
+            process.kill()
+            process.communicate()
+
+
+@contextmanager
+def _checkout(commit: str) -> Iterator[Path]:
+    """The files of a commit of this checkout, in a temporary folder."""
+    git = ["git", "-C", str(Path(lab.__file__).parents[1])]
+    packed = subprocess.run([*git, "archive", commit, "--"], capture_output=True)
+    if packed.returncode:
+        why = "a commit of this checkout, or 'reference'"
+        raise refuse("--against", commit, why)
+    with tempfile.TemporaryDirectory(prefix="lab-bench-") as folder:
+        with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as files:
+            files.extractall(folder, filter="data")
+        yield Path(folder)

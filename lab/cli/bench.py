@@ -58,13 +58,67 @@ def bench_tasks(batch: int, record: Path | None, as_json: bool) -> None:
 
 
 @bench.command("train")
+@click.argument("names", nargs=-1)
+@click.option(
+    "--against",
+    metavar="COMMIT|reference",
+    help="time the same steps at another commit, or without native operators, in turns",
+)
 @RECORD
 @JSON
-def bench_train(record: Path | None, as_json: bool) -> None:
-    """Milliseconds of a training step. Measured also with logits at every position."""
-    from lab.bench.train import measure
+def bench_train(
+    names: tuple[str, ...], against: str | None, record: Path | None, as_json: bool
+) -> None:
+    """Time of a training step, as a share of this core's own matrix-product rate.
 
-    _report(measure(), "lab bench train", record, as_json)
+    NAMES are experiments or claims (their arms, at cpu scale); "experiments" and "claims" mean all
+    of them. Default: experiments.
+    """
+    from rich.console import Console
+
+    from lab.bench.train import measure, totals
+    from lab.cli.tables import plain
+
+    command = " ".join(["lab bench train", *names, *(["--against", against] if against else [])])
+    rows = []
+    try:
+        for row in measure(names, against):
+            rows.append(row)
+            click.echo(f"{row['setting']}: {row['milliseconds']:.1f} ms a step", err=True)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    except RuntimeError as error:
+        raise click.ClickException(f"lab bench train: {error}") from None
+    write_record(record, command, rows)
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    headings = ["setting", "ms", "ktokens/s", "GFLOP", "share", "needed"]
+    headings += ["ratio"] if against else []
+    cells = [
+        [
+            row["setting"],
+            f"{row['milliseconds']:.1f}",
+            f"{row['tokens_per_second'] / 1e3:.0f}",
+            f"{row['model_gflop']:.2f}",
+            f"{row['share']:.2f}",
+            f"{row['share_needed']:.2f}",
+            *([f"{row['ratio']:.2f}"] if against else []),
+        ]
+        for row in rows
+    ]
+    console = Console()
+    console.print(plain(headings, cells, left=["setting"]))
+    console.print("\nWhere the time goes (operators over 5%):")
+    spent = [
+        [row["setting"], ", ".join(f"{n} {100 * s:.0f}%" for n, s in row["operators"].items())]
+        for row in rows
+    ]
+    console.print(
+        plain(["setting", "share of the time"], spent, left=["setting", "share of the time"])
+    )
+    for name, value in totals(rows).items():
+        click.echo(f"{name.replace('_', ' ')}: {value:.3g}")
 
 
 @bench.command("decode")

@@ -1,0 +1,68 @@
+"""Model FLOPs of a training step: what the model's formula costs, whatever computes it.
+
+    6 x parameters x tokens      forward and backward of every matrix, as 2 and 4 per multiply-add
+    6 x head x supervised        logits are needed where the loss counts a token
+    12 x D x pairs               each attention layer: q k and weights v, forward and backward, over
+                                 the pairs of a query and a key that it sees (a window has fewer)
+
+Tables of embeddings are read, not multiplied, and count nothing; of a mixture of experts the active
+ones count. Not counted: norms, activations, the optimizer, the reflections of PaTH and the states
+of recurrent mixers. `needed` leaves out what no loss depends on: the MLP of the last layer at
+tokens that are not supervised (lab.nn.model skips it).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from lab.config import Experiment
+from lab.nn.model import Model
+from tasks import Batch, Role
+
+TABLES = ("embed.", "place.", "head.", "next_place.")
+
+
+class Flops(NamedTuple):
+    """tokens: read in a step. model: FLOPs of the formula. needed: the part a loss depends on."""
+
+    tokens: int
+    model: float
+    needed: float
+
+
+def flops(experiment: Experiment, model: Model, batch: Batch) -> Flops:
+    """The FLOPs of one training step on a batch [n,T]."""
+    config = experiment.model
+    n, T = len(batch), batch.tokens.shape[1] - 1  # the last token is only predicted
+    supervised = int(np.isin(batch.roles[:, 1:], (Role.THOUGHT, Role.ANSWER)).sum())
+    share = config.experts_per_token / config.experts if config.experts else 1.0
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
+    multiplied = sum(
+        size * (share if ".experts." in name else 1)
+        for name, size in sizes.items()
+        if not name.startswith(TABLES)
+    )
+    outputs = len(experiment.task.words) * config.width
+    if model.next_place is not None:
+        outputs += model.next_place.weight.numel()
+    total = 6 * (multiplied * n * T + outputs * supervised)
+    heads = _visible(experiment, T)
+    total += 12 * n * sum(config.width // config.heads * pairs for pairs in heads)
+    last = f"blocks.{len(model.blocks) - 1}.mlp."
+    mlp = sum(size for name, size in sizes.items() if name.startswith(last))
+    skipped = 0 if config.experts else 6 * mlp * (n * T - supervised)
+    return Flops(n * T, total, total - skipped)
+
+
+def _visible(experiment: Experiment, T: int) -> list[int]:
+    """Pairs of a query and a key that it sees, in one row, for each head of each layer."""
+    config = experiment.model
+    layers = config.stack().count("attention")
+    if config.position != "hard_alibi":
+        return [T * (T + 1) // 2] * (config.heads * layers)
+    from lab.mixers._position import windows
+
+    spans = [int(w) or T for w in windows(config.heads, config.banded)]
+    return [sum(min(i + 1, span) for i in range(T)) for span in spans] * layers
