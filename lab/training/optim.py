@@ -9,7 +9,7 @@ from torch import nn
 
 from lab.config import TrainConfig
 from lab.mixers._conv import ShortConv
-from lab.training.optimizers import Adalayer, CombinedOptimizer, Lion, Signum
+from lab.training.optimizers import Adalayer, CombinedOptimizer, Lion, Muon, Signum
 
 Named = list[tuple[str, nn.Parameter]]
 
@@ -27,10 +27,10 @@ def build(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     sgd       momentum 0.9; 0 for none
     signum    0.9
     lion      0.9, 0.99
-    muon      momentum 0.95 (Nesterov, torch's own) for the matrices of the blocks; AdamW with 0.9
+    muon      momentum 0.95 (Nesterov) for the matrices of the blocks; AdamW with 0.9
               and 0.999 for the rest: tables of tokens and positions, vectors, short convolutions
-              and A_log. An update is scaled to the size of AdamW's ("match_rms_adamw"), so that one
-              train.lr serves both (our choice)
+              and A_log. An update is scaled to the size of AdamW's, so that one train.lr serves
+              both (our choice)
     soap      0.95, 0.95, eigenbases renewed every 10 steps. Vectors are not rotated; a table of
               tokens or positions only along sides no longer than the width (our choice)
     adalayer  0.9, 0.999
@@ -87,11 +87,5 @@ def _muon(model: nn.Module, named: Named, config: TrainConfig) -> torch.optim.Op
     adamw = torch.optim.AdamW(rest, lr=config.lr, fused=True)
     if not hidden:
         return adamw
-    muon = torch.optim.Muon(
-        [p for _, p in hidden],
-        lr=config.lr,
-        weight_decay=config.weight_decay,
-        momentum=config.betas()[0],
-        adjust_lr_fn="match_rms_adamw",
-    )
+    muon = Muon([p for _, p in hidden], config.lr, config.weight_decay, config.betas()[0])
     return CombinedOptimizer(muon, adamw)

@@ -7,6 +7,11 @@ from 1 does p <- (1 - lr w) p - lr u. Averages start at 0.
     lion      u = sign(b1 m + (1 - b1) g);  then m <- b2 m + (1 - b2) g       (2302.06675)
     adalayer  m <- b1 m + (1 - b1) g;  v <- b2 v + (1 - b2) mean(g^2), one number for the tensor;
               u = m / (1 - b1^t) / (sqrt(v / (1 - b2^t)) + 1e-8)              (2407.07972)
+    muon      m <- b m + (1 - b) g;  u = 0.2 sqrt(max(A, B)) NS((1 - b) g + b m), p [A,B]
+
+NS brings the singular values near 1 by five Newton-Schulz iterations, with the coefficients of
+Jordan's Muon; the factor gives u the size of AdamW's (2502.16982). As torch.optim.Muon, but all
+matrices of one shape are iterated together, and in float32 on a CPU, where bfloat16 is slower.
 
 A layer of adalayer is a tensor of the model: queries, keys and values share a matrix here, and so
 one number (our choice).
@@ -22,6 +27,8 @@ import torch
 from torch import Tensor
 
 EPS = 1e-8
+NS = 3.4445, -4.7750, 2.0315  # coefficients of the Newton-Schulz iteration
+NS_STEPS, NS_EPS = 5, 1e-7
 
 
 class _Decoupled(torch.optim.Optimizer, ABC):
@@ -78,6 +85,46 @@ class Adalayer(_Decoupled):
         v = _average(state, "v", g.square().mean(), second)
         u: Tensor = m / ((v.sqrt() / math.sqrt(1 - second**t) + EPS) * (1 - first**t))
         return u
+
+
+class Muon(torch.optim.Optimizer):
+    """Orthogonalised momentum, for matrices only; its state is that of torch.optim.Muon."""
+
+    def __init__(
+        self, params: list[torch.nn.Parameter], lr: float, weight_decay: float, momentum: float
+    ) -> None:
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            lr, b = group["lr"], group["momentum"]
+            # Matrices by shape, each with no more rows than columns.
+            stacks: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
+            for p in group["params"]:
+                if p.grad is not None:
+                    m = _average(self.state[p], "momentum_buffer", p.grad, b)
+                    u = p.grad.lerp(m, b)
+                    A, B = p.shape
+                    stacks.setdefault((min(A, B), max(A, B)), []).append((p, u.T if A > B else u))
+            for (_, most), pairs in stacks.items():
+                parts = _orthogonal(torch.stack([u for _, u in pairs])).unbind()
+                for (p, _), u in zip(pairs, parts, strict=True):
+                    p.mul_(1 - lr * group["weight_decay"])
+                    p.add_(u.T if p.shape[0] > p.shape[1] else u, alpha=-0.2 * lr * most**0.5)
+
+
+def _orthogonal(X: Tensor) -> Tensor:
+    """NS of every matrix of X [n,A,B], A <= B."""
+    dtype = X.dtype
+    if X.is_cuda:
+        X = X.bfloat16()
+    X = X / X.norm(dim=(1, 2), keepdim=True).clamp(min=NS_EPS)
+    a, b, c = NS
+    for _ in range(NS_STEPS):
+        gram = X @ X.mT
+        X = torch.baddbmm(X, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), X, beta=a)
+    return X.to(dtype)
 
 
 class CombinedOptimizer(torch.optim.Optimizer):

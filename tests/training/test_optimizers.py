@@ -12,6 +12,7 @@ from torch import nn
 
 from lab.config import TrainConfig
 from lab.training.optim import build
+from lab.training.optimizers import Muon
 
 OPTIMIZERS = ("adamw", "sgd", "signum", "lion", "muon", "soap", "adalayer")
 LR, DECAY, EPS = 0.01, 0.1, 1e-8
@@ -104,3 +105,31 @@ def test_a_parameter_without_a_gradient_stays() -> None:
             optimizer.step()
         assert torch.equal(parts.vector, Parts().float().vector), name
         assert not torch.equal(parts.matrix, Parts().float().matrix), name
+
+
+def orthogonal(g: np.ndarray) -> np.ndarray:
+    """Newton-Schulz on the singular values of g alone: each runs through the polynomial."""
+    u, s, v = np.linalg.svd(g, full_matrices=False)
+    s = s / np.sqrt((s**2).sum())
+    for _ in range(5):
+        s = 3.4445 * s - 4.7750 * s**3 + 2.0315 * s**5
+    return u @ np.diag(s) @ v
+
+
+def test_muon_is_the_polynomial_of_the_singular_values() -> None:
+    rng = np.random.default_rng(0)
+    shapes = [(3, 5), (5, 3), (3, 5), (4, 4), (1, 6)]  # three share a stack
+    before = [rng.normal(size=shape) for shape in shapes]
+    matrices = [nn.Parameter(torch.from_numpy(p.copy())) for p in before]
+    optimizer = Muon(matrices, LR, DECAY, 0.9)
+    momenta = [np.zeros(shape) for shape in shapes]
+    for _ in range(3):
+        for i, p in enumerate(matrices):
+            g = rng.normal(size=shapes[i])
+            p.grad = torch.from_numpy(g)
+            momenta[i] = 0.9 * momenta[i] + 0.1 * g
+            u = 0.2 * math.sqrt(max(shapes[i])) * orthogonal(0.1 * g + 0.9 * momenta[i])
+            before[i] = before[i] * (1 - LR * DECAY) - LR * u
+        optimizer.step()
+    for p, wanted in zip(matrices, before, strict=True):
+        assert np.allclose(p.detach().numpy(), wanted, rtol=1e-9, atol=1e-11)
