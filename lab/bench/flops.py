@@ -6,9 +6,9 @@
                                  the pairs of a query and a key that it sees (a window has fewer)
 
 Tables of embeddings are read, not multiplied, and count nothing; of a mixture of experts the active
-ones count. Not counted: norms, activations, the optimizer, the reflections of PaTH and the states
-of recurrent mixers. `needed` leaves out what no loss depends on: the MLP of the last layer at
-tokens that are not supervised (lab.nn.model skips it).
+ones count. Not counted: vectors, norms, activations, the optimizer, the reflections of PaTH and the
+states of recurrent mixers. `needed` leaves out what no loss depends on: the MLP of the last layer
+at tokens that are not supervised (lab.nn.model skips it).
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def flops(experiment: Experiment, model: Model, batch: Batch) -> Flops:
     n, T = len(batch), batch.tokens.shape[1] - 1  # the last token is only predicted
     supervised = int(np.isin(batch.roles[:, 1:], (Role.THOUGHT, Role.ANSWER)).sum())
     share = config.experts_per_token / config.experts if config.experts else 1.0
-    sizes = {name: p.numel() for name, p in model.named_parameters()}
+    sizes = {name: p.numel() for name, p in model.named_parameters() if p.ndim > 1}
     multiplied = sum(
         size * (share if ".experts." in name else 1)
         for name, size in sizes.items()

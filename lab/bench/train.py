@@ -32,6 +32,7 @@ from lab.experiments._make import make
 from lab.nn.model import make_model
 from tasks import refuse
 
+ROOT = Path(lab.__file__).parents[1]
 LEAST = 0.25  # CPU seconds of a block of steps
 ROUNDS = 5  # blocks of each version
 SHOWN = 0.05  # least share of the time of an operator that is listed
@@ -107,11 +108,11 @@ def measure(names: Sequence[str] = (), against: str | None = None) -> Iterator[d
     """
     chosen = settings(names or ["experiments"])
     with ExitStack() as stack:
-        ours = stack.enter_context(_timer(Path(lab.__file__).parents[1], {}))
+        ours = stack.enter_context(_timer(ROOT, {}))
         theirs = None
         if against == REFERENCE:
             none = {"CXX": ""}
-            theirs = stack.enter_context(_timer(Path(lab.__file__).parents[1], none))
+            theirs = stack.enter_context(_timer(ROOT, none))
         elif against is not None:
             tree = stack.enter_context(_checkout(against))
             theirs = stack.enter_context(_timer(tree, {}))
@@ -226,7 +227,7 @@ def _timer(tree: Path, environment: dict[str, str]) -> Iterator[_Timer]:
 @contextmanager
 def _checkout(commit: str) -> Iterator[Path]:
     """The files of a commit of this checkout, in a temporary folder."""
-    git = ["git", "-C", str(Path(lab.__file__).parents[1])]
+    git = ["git", "-C", str(ROOT)]
     packed = subprocess.run([*git, "archive", commit, "--"], capture_output=True)
     if packed.returncode:
         why = "a commit of this checkout, or 'reference'"

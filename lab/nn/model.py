@@ -86,14 +86,15 @@ class Model(nn.Module):
         tokens, ids [B,T] (ids: the task's places, for coupled and predicted), where bool [B,T].
         """
         x = self._read(tokens, 0, ids)
+        rows = None if where is None else where.flatten().nonzero().squeeze(1)
         *lower, last = self.blocks
         for block in lower:
             x = block(x)
         # Above the last mixer tokens do not meet: the other places need no MLP. A mixture of
         # experts sees them all the same, because it balances over them.
-        early = where is not None and not self.config.experts
-        x = last(x, where if early else None)
-        return self.norm(x if where is None or early else x[where])
+        early = rows is not None and not self.config.experts
+        x = last(x, rows if early else None)
+        return self.norm(x if rows is None or early else _take(x, rows))
 
     def forward(
         self, tokens: Tensor, where: Tensor | None = None, ids: Tensor | None = None
@@ -164,6 +165,11 @@ def select_rows(state: Any, rows: Tensor) -> Any:
     return state
 
 
+def _take(x: Tensor, rows: Tensor) -> Tensor:
+    """[B,T,D] -> [N,D]: by number, which costs half of what a mask does, forward and backward."""
+    return x.flatten(0, 1).index_select(0, rows)
+
+
 class _Block(nn.Module):
     def __init__(self, config: ModelConfig, name: str, mixer: Callable[[ModelConfig], Any]) -> None:
         super().__init__()
@@ -174,21 +180,21 @@ class _Block(nn.Module):
         self.mlp = mlp(config) if own else None
         self.drop = nn.Dropout(config.dropout)
 
-    def forward(self, x: Tensor, where: Tensor | None = None) -> Tensor:
-        """x [B,T,D] -> [B,T,D], or [N,D] where the mask holds."""
-        mixed = self.mixer(self.norm1(x))
-        return self._rest(x, mixed) if where is None else self._rest(x[where], mixed[where])
+    def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
+        """x [B,T,D] -> [B,T,D], or [N,D] for these of the B T tokens, numbered row after row."""
+        x = x + self.drop(self.mixer(self.norm1(x)))
+        return self._above(x if rows is None else _take(x, rows))
 
     def prefill(self, x: Tensor) -> tuple[Tensor, Any]:
         y, state = self.mixer.prefill(self.norm1(x))
-        return self._rest(x, y), state
+        return self._above(x + self.drop(y)), state
 
     def step(self, x: Tensor, state: Any) -> tuple[Tensor, Any]:
         y, state = self.mixer.step(self.norm1(x), state)
-        return self._rest(x, y), state
+        return self._above(x + self.drop(y)), state
 
-    def _rest(self, x: Tensor, mixed: Tensor) -> Tensor:
-        x = x + self.drop(mixed)
+    def _above(self, x: Tensor) -> Tensor:
+        """The MLP and its residual."""
         if self.mlp is None or self.norm2 is None:
             return x
         return x + self.drop(self.mlp(self.norm2(x)))

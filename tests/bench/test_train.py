@@ -1,72 +1,88 @@
-"""`lab bench train`: the two ways to make a step have the same gradients, and its record."""
+"""`lab bench train`: its settings, two versions in turns, what it refuses."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from dataclasses import replace
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
-from click.testing import CliRunner
 
-from lab.bench import train
-from lab.cli.main import main
-from lab.config import Experiment
-from lab.nn.model import Model
+from lab import registry
+from lab.bench import steps, train
+from lab.bench.train import Setting, measure, settings, totals
+from lab.experiments._make import make
+from tests.commands import invoke, sentence
+
+SMALL = {"length": 6, "k": 2, "batch": 16, "width": 16, "steps": 40}
 
 
 @pytest.fixture
-def small(monkeypatch: pytest.MonkeyPatch) -> list[list[torch.Tensor]]:
-    """One small setting, each step made once; the gradients of every step."""
-    name, experiment = list(train.settings())[-1]
-    batch = replace(experiment.train, batch=4)
-    models: list[Model] = []
-    gradients: list[list[torch.Tensor]] = []
-    real = train.make_model
-
-    def one() -> Iterator[tuple[str, Experiment]]:
-        yield name, replace(experiment, train=batch)
-
-    def made(experiment: Experiment) -> Model:
-        models.append(real(experiment))
-        return models[-1]
-
-    def once(step: Callable[[], Any]) -> float:
-        step()
-        gradients.append([p.grad.clone() for p in models[-1].parameters() if p.grad is not None])
-        return float(len(gradients))
-
-    monkeypatch.setattr(train, "settings", one)
-    monkeypatch.setattr(train, "make_model", made)
-    monkeypatch.setattr(train, "best_seconds", once)
-    monkeypatch.setattr(torch, "set_num_threads", lambda threads: None)
-    return gradients
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One small setting, timed over few steps."""
+    one = [Setting("small", make("parity", **SMALL), runs=2, steps=80)]
+    monkeypatch.setattr(train, "settings", lambda names: one)
+    monkeypatch.setattr(train, "LEAST", 0.001)
+    monkeypatch.setattr(train, "ROUNDS", 2)
 
 
-def test_a_step_with_all_logits_has_the_same_gradients(small: list[list[torch.Tensor]]) -> None:
-    (row,) = train.measure()
-    assert (row["milliseconds"], row["milliseconds_all_logits"], row["ratio"]) == (1000, 2000, 2)
-    assert row["batch"] == 4 and row["tokens"] == 27, "20 bits, 6 of a thought, an answer"
-    assert row["supervised"] == 4 * 7
-    few, every = small
-    assert len(few) == len(every) > 5
-    for a, b in zip(few, every, strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
+def test_this_code_against_itself_takes_as_long(small: None) -> None:
+    (row,) = measure(against="reference")
+    assert 0 < row["milliseconds"] < 1000 and 0.2 < row["ratio"] < 5
+    assert row["tokens_per_second"] * row["milliseconds"] / 1000 == pytest.approx(16 * 8)
+    per_second = row["model_gflop"] / row["milliseconds"] * 1000
+    assert row["share"] == pytest.approx(per_second / row["product_gflops"])
+    assert 0 < row["share_needed"] < row["share"] < 1
+    assert all(part >= train.SHOWN for part in row["operators"].values())
+    assert row["hours"] == pytest.approx(80 * row["milliseconds"] / 3.6e6)
+    assert totals([row])["hours_against"] == row["hours_against"]
 
 
-def test_the_settings() -> None:
-    names = [name for name, _ in train.settings()]
-    assert len(set(names)) == len(names) == 4
-    assert {len(e.task.words) for _, e in train.settings()} >= {8192}
+def test_a_commit_is_timed_by_its_own_code(small: None, tmp_path: Path, monkeypatch: Any) -> None:
+    root = Path(train.__file__).parents[2]
+    copy = tmp_path / "copy"
+    for folder in ("lab", "tasks", "kernels"):
+        (copy / folder).parent.mkdir(exist_ok=True)
+        subprocess.run(["cp", "-r", str(root / folder), str(copy)], check=True)
+    loop = copy / "lab" / "training" / "loop.py"
+    loop.write_text(loop.read_text() + "\nraise RuntimeError('the other loop')\n")
+    git = ["git", "-C", str(copy), "-c", "user.name=a", "-c", "user.email=a@b"]
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "one"]):
+        subprocess.run([*git, *command], check=True)
+    monkeypatch.setattr("lab.bench.train.ROOT", copy)
+    failed = pytest.raises(RuntimeError, match="the other loop")
+    with train._checkout("HEAD") as tree, train._timer(tree, {}) as timer, failed:
+        timer.ask({"experiment": make("parity", **SMALL).to_json()})
+    assert not tree.exists()
 
 
-def test_a_record_has_its_command_and_environment(small: Any, tmp_path: Path) -> None:
-    path = tmp_path / "r.json"
-    done = CliRunner().invoke(main, ["bench", "train", "--record", str(path), "--json"])
-    assert done.exit_code == 0, done.output
-    record = json.loads(path.read_text())
+def test_settings_are_every_experiment_and_the_arms_of_claims() -> None:
+    names = {setting.name for setting in settings(["experiments"])}
+    assert names >= {*registry.names("experiments"), "addition, length 12"}
+    arms = settings(["cot-parity"])
+    claim = registry.load("claims", "cot-parity")("cpu")
+    assert sum(arm.runs for arm in arms) == len(claim.experiments())
+    assert sum(arm.steps for arm in arms) == sum(e.train.steps for e in claim.experiments())
+    assert all(arm.name.startswith("cot-parity: ") for arm in arms)
+
+
+def test_the_steps_are_those_of_the_second_half() -> None:
+    assert steps.numbers(6, 5) == [3, 4, 5, 3, 4]
+    assert steps.numbers(1, 2) == [0, 0]
+
+
+def test_unknown_names_and_commits_are_refused() -> None:
+    assert "parities" in sentence(invoke("bench", "train", "parities"), 2)
+    done = invoke("bench", "train", "parity", "--against", "no-such-commit")
+    assert "--against" in sentence(done, 2) and "no-such-commit" in done.stderr
+
+
+def test_the_record_and_the_table(small: None, tmp_path: Path) -> None:
+    file = tmp_path / "r.json"
+    done = invoke("bench", "train", "parity", "--record", str(file), "--json")
+    record = json.loads(file.read_text())
     assert record["rows"] == json.loads(done.stdout)
-    assert record["command"] == "lab bench train" and record["environment"]["threads"] == 1
+    assert record["command"] == "lab bench train parity"
+    table = invoke("bench", "train").stdout
+    assert table.split()[:6] == ["setting", "ms", "ktokens/s", "GFLOP", "share", "needed"]

@@ -51,8 +51,8 @@ def test_a_table_of_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_table_of_any_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = [{"model": "lstm", "step_milliseconds": 12.345}, {"model": "attention", "spills": None}]
-    monkeypatch.setattr("lab.bench.train.measure", lambda: rows)
-    lines = [line.split() for line in invoke("bench", "train").stdout.splitlines()]
+    monkeypatch.setattr("lab.bench.decode.measure", lambda: rows)
+    lines = [line.split() for line in invoke("bench", "decode").stdout.splitlines()]
     assert lines[0] == ["model", "step", "ms", "spills"]
     assert lines[1:] == [["lstm", "12.3", "-"], ["attention", "-", "-"]]
 
