@@ -20,13 +20,6 @@ NARROW = 8  # tokens for each token of a window, from which on this is faster th
 WIDEST = 16
 
 
-def concrete() -> bool:
-    """Whether numbers of a tensor can be read now: under no transform of torch."""
-    transforms = torch._C._functorch.peek_interpreter_stack()
-    modes = torch._C._len_torch_dispatch_stack()
-    return transforms is None and not modes and not torch.compiler.is_compiling()
-
-
 def narrow_heads(window: list[int], T: int) -> list[int]:
     """The heads that are faster as bands than under a mask, in rising order of their window."""
     most = min(T // NARROW, WIDEST)

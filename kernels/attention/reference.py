@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels._inputs import open_gate, ragged
-from kernels.attention.bands import banded, concrete, narrow_heads
+from kernels._native import transformed
+from kernels.attention.bands import banded, narrow_heads
 
 
 def reference(
@@ -74,7 +75,7 @@ def reference(
         v = F.pad(v, (0, width - e))
     elif e != d:
         q, k, v = (F.pad(x, (0, max(d, e) - x.shape[-1])) for x in (q, k, v))
-    if window is not None and q.device.type == "cpu" and concrete():
+    if window is not None and q.device.type == "cpu" and not transformed():
         y = _with_bands(q, k, v, window, scale)
     else:
         y = _masked(q, k, v, window, scale)
