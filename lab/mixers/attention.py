@@ -35,6 +35,7 @@ from lab.config import ModelConfig
 from lab.mixers import _position
 from lab.mixers._cache import Cache, after_prompt, grown, step
 from lab.mixers._gate import Gate
+from lab.mixers._heads import split_heads
 from lab.mixers._norm import RMSNorm
 from lab.mixers._position import Reflections, exact
 from lab.mixers._recurrent import projection
@@ -165,7 +166,7 @@ class Attention(nn.Module):
     def _project(self, x: Tensor, start: int, past: Tensor | None) -> _Inputs:
         """Queries, keys, values and gates of tokens at positions start, start + 1, ..."""
         heads = self.qkv(x).unflatten(2, (-1, self.d))
-        q, k, v = heads.split([self.heads, self.kv_heads, self.kv_heads], 2)
+        q, k, v = split_heads(heads, [self.heads, self.kv_heads, self.kv_heads])
         if self.q_norm is not None and self.k_norm is not None:
             q, k = _normed(self.q_norm, q), _normed(self.k_norm, k)
         q, k, v = self._gated("G4", x, q), self._gated("G3", x, k), self._gated("G2", x, v)
