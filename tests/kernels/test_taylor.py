@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -24,7 +24,6 @@ IMPLS = [pytest.param("native", marks=COMPILER), "reference"]
 
 
 @pytest.mark.parametrize("impl", IMPLS)
-@settings(max_examples=30)
 @given(
     st.integers(1, 2), st.integers(1, 40), st.integers(1, 2), st.integers(1, 20), st.integers(1, 20)
 )
