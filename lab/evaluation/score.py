@@ -18,14 +18,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from lab.config import Experiment, Probe
 from lab.data.batches import visible
 from lab.data.rows import Rows, stream
 from lab.evaluation.decode import compare, decode
+from lab.evaluation.mode import evaluating
 from lab.nn.inputs import to_torch
-from lab.nn.loss import precision, teacher_forced
+from lab.nn.loss import teacher_forced
 from lab.nn.model import Model
 from lab.results.result import Score
 from lab.stats import wilson
@@ -102,24 +102,18 @@ def score_teacher_forced(model: Model, experiment: Experiment, probe: Probe) -> 
     }
 
 
-@torch.inference_mode()
 def teacher_forced_exact(model: Model, task: Task, batch: Batch, kind: str = "fp32") -> np.ndarray:
     """Whether all supervised tokens of a row have the highest logit, earlier tokens given: bool
     [n]."""
-    model.eval()
-    device = next(model.parameters()).device
-    with precision(kind, device), torch.compiler.set_stance("force_eager"):
+    with evaluating(model, kind) as device:
         _, exact = teacher_forced(model, to_torch(task, model.config, batch, device))
     return exact.cpu().numpy()
 
 
-@torch.inference_mode()
 def score_batch(model: Model, task: Task, batch: Batch, kind: str = "fp32") -> RowScores:
     """Teacher-forced and free-running scores of every row of a batch."""
-    model.eval()
-    device = next(model.parameters()).device
     exact = teacher_forced_exact(model, task, batch, kind)
-    with precision(kind, device), torch.compiler.set_stance("force_eager"):
+    with evaluating(model, kind):
         written = decode(model, task, batch)
     answer, valid, first = compare(task, batch, written)
     return RowScores(exact, answer, valid, first)
