@@ -22,10 +22,9 @@ import numpy as np
 from lab.config import Experiment, Probe
 from lab.data.batches import visible
 from lab.data.rows import Rows, stream
-from lab.evaluation.decode import compare, decode
+from lab.evaluation.forced import teacher_force
 from lab.evaluation.mode import evaluating
-from lab.nn.inputs import to_torch
-from lab.nn.loss import teacher_forced
+from lab.evaluation.written import free_running
 from lab.nn.model import Model
 from lab.results.result import Score
 from lab.stats import wilson
@@ -90,7 +89,7 @@ def score_teacher_forced(model: Model, experiment: Experiment, probe: Probe) -> 
     """The part of a Score that needs no decoding: probe, length, n, exact, low, high."""
     task, right = probe.of(experiment.task), 0
     for batch in questions(experiment, probe):
-        right += int(teacher_forced_exact(model, task, batch, experiment.train.precision).sum())
+        right += int(teacher_force(model, task, batch, experiment.train.precision).exact.sum())
     low, high = wilson(right, probe.n)
     return {
         "probe": probe.label,
@@ -102,18 +101,8 @@ def score_teacher_forced(model: Model, experiment: Experiment, probe: Probe) -> 
     }
 
 
-def teacher_forced_exact(model: Model, task: Task, batch: Batch, kind: str = "fp32") -> np.ndarray:
-    """Whether all supervised tokens of a row have the highest logit, earlier tokens given: bool
-    [n]."""
-    with evaluating(model, kind) as device:
-        _, exact = teacher_forced(model, to_torch(task, model.config, batch, device))
-    return exact.cpu().numpy()
-
-
 def score_batch(model: Model, task: Task, batch: Batch, kind: str = "fp32") -> RowScores:
-    """Teacher-forced and free-running scores of every row of a batch."""
-    exact = teacher_forced_exact(model, task, batch, kind)
+    """Teacher-forced and free-running scores of every row of a batch. kind: of activations."""
+    forced = teacher_force(model, task, batch, kind)
     with evaluating(model, kind):
-        written = decode(model, task, batch)
-    answer, valid, first = compare(task, batch, written)
-    return RowScores(exact, answer, valid, first)
+        return RowScores(forced.exact, *free_running(model, task, batch, forced))
