@@ -16,7 +16,6 @@ where decoding reads the model's own position ids: there all rows are decoded wh
 from __future__ import annotations
 
 import numpy as np
-import torch
 
 from lab.evaluation.decode import compare, decode
 from lab.evaluation.forced import Forced
