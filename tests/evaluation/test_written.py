@@ -99,7 +99,7 @@ def test_scores_are_those_of_whole_rows(
     name: str, cot: bool, seed: int, slips: float, n: int
 ) -> None:
     task = Countdown() if name == "countdown" else tasks.load(name)()
-    batch = Rows(task, valid_lengths(task, 6)[-1], seed)[0:n]
+    batch = Rows(task, valid_lengths(task, 8)[-1], seed)[0:n]
     batch = task.scored_part(batch if cot else batch.without_thoughts())
     model: Any = Slipping(batch, len(task.words), seed, slips)
     with (
