@@ -1,4 +1,4 @@
-"""Attention through torch's scaled_dot_product_attention: what a CPU runs and trains with."""
+"""Attention through torch's scaled_dot_product_attention: what runs anywhere, and trains."""
 
 from __future__ import annotations
 
