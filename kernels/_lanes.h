@@ -60,6 +60,13 @@ inline void store(float* to, Lanes x, int64_t n) {
 }
 #endif
 
+// The same for n of any size: LANES floats, or n where those are fewer.
+inline Lanes part(const float* from, int64_t n) {
+  return n < LANES ? load(from, n) : load(from);
+}
+
+inline void put(float* to, Lanes x, int64_t n) { n < LANES ? store(to, x, n) : store(to, x); }
+
 inline Lanes broadcast(float x) { return Lanes{} + x; }
 
 // The lanes' numbers: 0, 1, 2, ...
@@ -83,16 +90,22 @@ inline Half folded(Whole x) {
   return low + high;
 }
 
-inline float sum(Lanes x) {  // always in this order
-  typedef float Four __attribute__((vector_size(16)));
-  typedef float Eight __attribute__((vector_size(32)));
+typedef float Four __attribute__((vector_size(16)));
+
+// Four sums of every fourth lane.
+inline Four by_fours(Lanes x) {
 #if defined(__AVX512F__)
-  const Four y = folded<Eight, Four>(folded<Lanes, Eight>(x));
+  typedef float Eight __attribute__((vector_size(32)));
+  return folded<Eight, Four>(folded<Lanes, Eight>(x));
 #elif defined(__AVX__)
-  const Four y = folded<Lanes, Four>(x);
+  return folded<Lanes, Four>(x);
 #else
-  const Four y = x;
+  return x;
 #endif
+}
+
+inline float sum(Lanes x) {  // always in this order
+  const Four y = by_fours(x);
   return (y[0] + y[2]) + (y[1] + y[3]);
 }
 
