@@ -132,9 +132,9 @@ def limits(
 ) -> dict[str, float]:
     """The allowed error of every output and gradient."""
     stages, terms = STAGES[operator], longest_sum(operator, inputs)
-    softmax = operator in ("attention", "path")
+    weighted = operator in ("attention", "path", "taylor")
     return {
-        n: allowed(dtype, stages, terms, cancelled(inputs, want, n) if softmax else 1.0, gpu)
+        n: allowed(dtype, stages, terms, cancelled(inputs, want, n) if weighted else 1.0, gpu)
         for n in want
     }
 
