@@ -76,3 +76,8 @@ def choose(operator: str, impl: Impl, device: torch.device, unsupported: str | N
 def served() -> dict[str, str]:
     """Which implementation each operator last ran in this process."""
     return dict(sorted(_served.items()))
+
+
+def forget_served() -> None:
+    """Empty `served`: what runs from here on is of another run."""
+    _served.clear()

@@ -30,11 +30,13 @@ TAIL = 1 << 16  # bytes at the end of metrics.jsonl that hold its latest row
 @dataclass
 class State:
     """One run of a sweep, as the live table shows it. row: its latest row of metrics. error: a
-    sentence, when it failed."""
+    sentence, when it failed. earlier: a sentence about the attempt before, when that crashed or
+    hung."""
 
     status: Literal["waiting", "running", "done", "failed"] = "waiting"
     row: dict[str, Any] = field(default_factory=lambda: {"step": 0})
     error: str = ""
+    earlier: str = ""
 
 
 @dataclass(frozen=True)
@@ -108,9 +110,10 @@ def sweep(
             running = engine(jobs, options.workers, options.retries, **options.own)
             with contextlib.closing(running) as events:
                 for results in events:
-                    for number, error in results:
+                    for number, error, earlier in results:
                         state = states[waiting[number]]
                         state.status, state.error = "failed" if error else "done", error or ""
+                        state.earlier = earlier
                     if time.monotonic() - polled > POLL_EVERY or results:
                         for i in waiting:
                             _update(states[i], folders[i], start)
