@@ -82,7 +82,7 @@ def _options() -> list[Any]:
             ["--retries"],
             type=click.IntRange(0),
             default=1,
-            help="new attempts for a run that crashed",
+            help="new attempts for a run that crashed or hung",
             **count,
         ),
         Option(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import resource
 import signal
 import sys
@@ -66,7 +65,6 @@ def process_state() -> tuple[object, ...]:
         torch.get_rng_state().numpy().tobytes(),
         repr(np.random.get_state()),  # noqa: NPY002 - to see whether anything has used it
         np.geterr(),
-        random.getstate(),
         [signal.getsignal(kind) for kind in (signal.SIGINT, signal.SIGTERM)],
         os.getcwd(),
     )

@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.runs.engines import local
-from lab.runs.engines._worker import Outcome
+from lab.runs.worker_process import Outcome
 
 
 class Fake:
-    """A worker whose job ends after `looks` looks. A job tells how its tries end, one after the
-    other: "done", "last" (done, and the worker retires), "failed" or "crash"."""
+    """A worker whose job ends when it is asked the `looks`-th time. A job tells how its tries end,
+    one after the other: "done", "last" (done, and the worker retires), "failed" or "crash"."""
 
     made: list[Fake]
     tries: dict[int, int]
@@ -41,7 +41,7 @@ class Fake:
         loads = [busy.count(name) - (name == self.device) for name in job.get("devices", ())]
         assert not loads or busy.count(self.device) - 1 == min(loads), "the device with fewest runs"
 
-    def look(self, stall: float) -> Outcome | None:
+    def outcome(self, stall: float) -> Outcome | None:
         self.looks -= 1
         if self.looks > 0:
             return None

@@ -156,7 +156,6 @@ def test_the_order_of_runs_changes_no_result(order: list[int]) -> None:
         lambda: torch.set_default_dtype(torch.float64),
         lambda: torch.rand(1),
         lambda: np.random.rand(),  # noqa: NPY002
-        lambda: random.random(),
         lambda: signal.signal(signal.SIGTERM, signal.SIG_IGN),
         lambda: torch.set_grad_enabled(False),
         lambda: os.chdir("/"),
@@ -173,7 +172,6 @@ def test_what_a_run_leaves_behind_is_noticed(leak: Callable[[], object]) -> None
         torch.set_default_dtype(torch.float32)
         torch.set_grad_enabled(True)
         np.random.set_state(numpy_state)  # noqa: NPY002
-        random.setstate(before[8])  # type: ignore[arg-type]
         signal.signal(signal.SIGTERM, handler)
         os.chdir(cwd)
     assert process_state() == before

@@ -12,7 +12,7 @@ from collections import Counter, deque
 from collections.abc import Sequence
 
 from lab.runs.engines import Events, Job, JobResult
-from lab.runs.engines._worker import Worker, close
+from lab.runs.worker_process import Worker, close
 from tasks import refuse
 
 LOOK_EVERY = 0.1  # seconds between two looks at workers that say nothing
@@ -43,7 +43,7 @@ def execute(jobs: Sequence[Job], workers: int | None, retries: int, *, stall: fl
             select.select([worker for worker in _busy(pool) if worker.open], [], [], LOOK_EVERY)
             results: list[JobResult] = []
             for worker in _busy(pool):
-                job, outcome = worker.number, worker.look(60 * stall)
+                job, outcome = worker.number, worker.outcome(60 * stall)
                 if job is None or outcome is None:
                     continue
                 if outcome.crashed and tries[job] <= retries:

@@ -72,10 +72,12 @@ class Worker:
         self._alive_at = max(self._alive_at, time.monotonic())
         self._stderr.seek(0)  # the process writes at the same offset
         self._stderr.truncate()
-        with contextlib.suppress(BrokenPipeError):  # it has ended meanwhile, which `look` reports
+        with contextlib.suppress(
+            BrokenPipeError
+        ):  # it has ended meanwhile, which `outcome` reports
             self._stdin.write(json.dumps({**job, "wait": PATIENCE}).encode() + b"\n")
 
-    def look(self, stall: float) -> Outcome | None:
+    def outcome(self, stall: float) -> Outcome | None:
         """How the job in hand ended; None while it goes on. A worker without a sign of life for
         `stall` seconds is ended."""
         code = self._process.poll()  # before reading: an answer may come first
