@@ -28,13 +28,14 @@ def pick_device(name: str) -> Any:
 
 @contextmanager
 def interrupts() -> Iterator[list[int]]:
-    """A list to which SIGINT or SIGTERM adds its number, so that the current step ends first; the
-    second one raises KeyboardInterrupt. Outside the main thread signals stay as they are."""
+    """A list to which SIGINT or SIGTERM adds its number, so that the current step ends first; a
+    SIGINT after another signal raises KeyboardInterrupt. Outside the main thread signals stay as
+    they are."""
     stop_requested: list[int] = []
     kinds = (signal.SIGINT, signal.SIGTERM)
 
     def note(number: int, frame: FrameType | None) -> None:
-        if stop_requested:
+        if stop_requested and number == signal.SIGINT:
             raise KeyboardInterrupt
         stop_requested.append(number)
 

@@ -113,10 +113,14 @@ def sweep(
             with contextlib.closing(running) as events:
                 for results in events:
                     for number, error, earlier in results:
-                        state = states[waiting[number]]
-                        del unfinished[waiting[number]]
-                        state.status, state.error = "failed" if error else "done", error or ""
-                        state.earlier = earlier
+                        i = waiting[number]
+                        del unfinished[i]
+                        states[i].earlier = earlier
+                        # A job of a cluster may be lost when some of its runs are complete.
+                        if error and not (Folder(Path(out), experiments[i]).result.exists()):
+                            states[i].status, states[i].error = "failed", error
+                        else:
+                            states[i].status = "done"
                     if time.monotonic() - polled > POLL_EVERY or not unfinished:
                         for i in itertools.islice(unfinished, LOOK):
                             _update(states[i], Folder(Path(out), experiments[i]), start)

@@ -54,6 +54,7 @@ def attempt(job: dict[str, Any], heartbeat: Callable[[], None] = lambda: None) -
 
 def main() -> None:
     """Execute jobs until stdin ends or this process is to be replaced."""
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # SLURM sends it to all processes of a job
     out = _Output()
     lines: SimpleQueue[bytes] = SimpleQueue()
     busy = threading.Event()

@@ -75,7 +75,7 @@ class Worker:
         with contextlib.suppress(
             BrokenPipeError
         ):  # it has ended meanwhile, which `outcome` reports
-            self._stdin.write(json.dumps({**job, "wait": PATIENCE}).encode() + b"\n")
+            self._stdin.write(json.dumps({"wait": PATIENCE, **job}).encode() + b"\n")
 
     def outcome(self, stall: float) -> Outcome | None:
         """How the job in hand ended; None while it goes on. A worker without a sign of life for

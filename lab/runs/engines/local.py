@@ -28,6 +28,13 @@ def execute(jobs: Sequence[Job], workers: int | None, retries: int, *, stall: fl
     """
     if not stall > 0:
         raise refuse("--stall", stall, "more than 0 minutes")
+    yield from drive(jobs, workers, retries, stall, SAVING)
+
+
+def drive(
+    jobs: Sequence[Job], workers: int | None, retries: int, stall: float, saving: float
+) -> Events:
+    """`execute` with the seconds that the runs have to save when it is closed early."""
     waiting = deque(range(len(jobs)))
     tries: Counter[int] = Counter()
     earlier: dict[int, str] = {}
@@ -56,7 +63,7 @@ def execute(jobs: Sequence[Job], workers: int | None, retries: int, *, stall: fl
                 results.append(JobResult(job, error, earlier.pop(job, "")))
             yield results
     finally:
-        close(pool, SAVING if _busy(pool) else LEAVING)
+        close(pool, saving if _busy(pool) else LEAVING)
 
 
 def _busy(pool: list[Worker]) -> list[Worker]:
