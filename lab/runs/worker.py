@@ -77,19 +77,23 @@ def main() -> None:
         gc.collect()
         if count == 1:
             gc.freeze()  # modules are imported: from here on `collect` looks only at runs
-        last = count == RUNS or _leaves_traces(job) or process_state() != state
-        last = last or resident_bytes() - memory > GROWTH
+        last = count >= RUNS or _is_replaced(job, state, memory)
         out.write({"error": error, "last": last})
         if last:
             return
 
 
-def _leaves_traces(job: dict[str, Any]) -> bool:
-    """Whether a run may change more of its process than `process_state` tells: trackers and
-    torch.compile keep state of their own, a user's code can do anything."""
+def _is_replaced(job: dict[str, Any], state: tuple[object, ...], memory: int) -> bool:
+    """Whether this process must not execute another run after this job.
+
+    state, memory: `process_state` and `resident_bytes` before its first job. Trackers and
+    torch.compile keep state of their own, and a user's code can change anything.
+    """
     data = job["experiment"]
     own_code = "source" in data or mixer_files(data["model"]["layers"])
-    return bool(job.get("compile") or job.get("track") or own_code)
+    if job.get("compile") or job.get("track") or own_code:
+        return True
+    return process_state() != state or resident_bytes() - memory > GROWTH
 
 
 class _Output:

@@ -24,9 +24,10 @@ from hypothesis import strategies as st
 
 from lab.config import Experiment
 from lab.results.folder import Folder, load
-from lab.runs.process import process_state
+from lab.runs.process import process_state, resident_bytes
 from lab.runs.run import run
-from lab.runs.worker import attempt
+from lab.runs.worker import GROWTH, _is_replaced, attempt
+from tests.processes import LINUX
 from tests.profiles import NIGHTLY
 from tests.trained import log, small, tensors
 
@@ -175,6 +176,30 @@ def test_what_a_run_leaves_behind_is_noticed(leak: Callable[[], object]) -> None
         signal.signal(signal.SIGTERM, handler)
         os.chdir(cwd)
     assert process_state() == before
+
+
+def test_when_a_worker_is_replaced(tmp_path: Path) -> None:
+    (job,) = jobs_of([small()], tmp_path)
+    state, memory = process_state(), resident_bytes()
+    assert not _is_replaced(job, state, memory)
+    assert _is_replaced(job, state[1:], memory)
+    assert _is_replaced(job, state, memory - GROWTH - (1 << 28))
+    own = {**job["experiment"], "source": "task.py"}
+    model = {**job["experiment"]["model"], "layers": "mixer.py*2"}
+    for changed in (
+        {"compile": True},
+        {"track": "wandb"},
+        {"experiment": own},
+        {"experiment": {**job["experiment"], "model": model}},
+    ):
+        assert _is_replaced({**job, **changed}, state, memory)
+
+
+@LINUX
+def test_memory_that_is_held_is_seen() -> None:
+    before = resident_bytes()
+    held = b"x" * (64 << 20)
+    assert resident_bytes() - before >= 0.9 * len(held)
 
 
 def test_an_operator_of_another_run_is_not_named(tmp_path: Path) -> None:
