@@ -13,7 +13,7 @@ between the delimiter of the thought (the prompt, where no thought is written) a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,13 +55,19 @@ def questions(experiment: Experiment, probe: Probe) -> Iterator[Batch]:
         )
 
 
-def score(model: Model, experiment: Experiment, probe: Probe) -> Score:
+def score(
+    model: Model,
+    experiment: Experiment,
+    probe: Probe,
+    heartbeat: Callable[[], None] = lambda: None,
+) -> Score:
     """The score of one probe. Its rows have their own random stream, so adding a probe changes no
-    other score."""
+    other score. heartbeat: called after every batch."""
     task = probe.of(experiment.task)
     parts = []
     for batch in questions(experiment, probe):
         parts.append(score_batch(model, task, batch, experiment.train.precision))
+        heartbeat()
     exact, answer, valid, first = (
         np.concatenate([getattr(part, name) for part in parts])
         for name in ("exact", "answer", "valid", "first_error")
@@ -85,11 +91,18 @@ def score(model: Model, experiment: Experiment, probe: Probe) -> Score:
     )
 
 
-def score_teacher_forced(model: Model, experiment: Experiment, probe: Probe) -> dict[str, Any]:
-    """The part of a Score that needs no decoding: probe, length, n, exact, low, high."""
+def score_teacher_forced(
+    model: Model,
+    experiment: Experiment,
+    probe: Probe,
+    heartbeat: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
+    """The part of a Score that needs no decoding: probe, length, n, exact, low, high. heartbeat:
+    called after every batch."""
     task, right = probe.of(experiment.task), 0
     for batch in questions(experiment, probe):
         right += int(teacher_force(model, task, batch, experiment.train.precision).exact.sum())
+        heartbeat()
     low, high = wilson(right, probe.n)
     return {
         "probe": probe.label,

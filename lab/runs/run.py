@@ -13,7 +13,7 @@ from typing import Any
 
 from lab.config import Experiment
 from lab.errors import RunFailed, RunStopped
-from lab.results.environment import environment
+from lab.results.environment import environment, forget_operators
 from lab.results.folder import Folder, load
 from lab.results.result import Result
 from lab.results.summary import samples_to
@@ -33,13 +33,14 @@ def run(
     warn: Callable[[str], None] = lambda text: None,
     track: str | None = None,
     wait: float = 0,
+    heartbeat: Callable[[], None] = lambda: None,
 ) -> Result:
     """Train and evaluate one experiment under out/, or read it where that is done.
 
     checkpoint_every: steps. compile: use torch.compile where it pays (lab.training.compile). watch:
     gets every row of metrics.jsonl. warn: gets a sentence about each damaged checkpoint. track: a
     tracker (lab.runs.trackers). wait: seconds to wait for another process that makes the same run,
-    -1 for no limit.
+    -1 for no limit. heartbeat: called after every step and every evaluated batch.
 
     Raises RunFailed (folder in use, full disk, loss not finite), RunStopped (SIGINT, SIGTERM),
     ValueError (options that exclude each other, a damaged result.json, no sound checkpoint).
@@ -67,7 +68,15 @@ def run(
                     note(row)
 
                 result = _train(
-                    experiment, folder, device, threads, checkpoint_every, compile, both, warn
+                    experiment,
+                    folder,
+                    device,
+                    threads,
+                    checkpoint_every,
+                    compile,
+                    both,
+                    warn,
+                    heartbeat,
                 )
                 trackers.finish(track, folder, result, note)
                 return result
@@ -87,6 +96,7 @@ def _train(
     compile: bool,
     watch: Watcher,
     warn: Callable[[str], None],
+    heartbeat: Callable[[], None],
 ) -> Result:
     import torch
 
@@ -95,8 +105,9 @@ def _train(
 
     keep_heap()
     torch.set_num_threads(threads)
+    forget_operators()
     device = pick_device(device_name)
-    trainer = Trainer(experiment, folder, device, compile, watch, warn)
+    trainer = Trainer(experiment, folder, device, compile, watch, warn, heartbeat)
     with interrupts() as stop_requested:
         trainer.fit(checkpoint_every, stop_requested)
         watch({"step": trainer.step, "evaluating": len(experiment.probes)})

@@ -42,8 +42,8 @@ class Trainer:
     """Model and optimizer of a run at `step`, restored from its newest sound checkpoint.
 
     watch gets every row of metrics.jsonl, warn a sentence about each damaged checkpoint. compile:
-    use torch.compile where it pays (lab.training.compile). ValueError when there are checkpoints
-    and all are damaged.
+    use torch.compile where it pays (lab.training.compile). heartbeat is called after every step and
+    every evaluated batch. ValueError when there are checkpoints and all are damaged.
     """
 
     def __init__(
@@ -54,9 +54,11 @@ class Trainer:
         compile: bool,
         watch: Callable[[Row], None],
         warn: Callable[[str], None],
+        heartbeat: Callable[[], None],
     ) -> None:
         self.experiment, self.config = experiment, experiment.train
-        self.folder, self.device, self.watch = folder, device, watch
+        self.folder, self.device = folder, device
+        self.watch, self.heartbeat = watch, heartbeat
         self.model, self.optimizer = self._build()
         self.step, self._seconds_before = checkpoint.restore(
             folder.checkpoints, self.model, self.optimizer, warn
@@ -101,6 +103,7 @@ class Trainer:
                 if last:
                     return
                 now = self._finite(next(steps))
+                self.heartbeat()
                 self.step, self._tokens = now.number, self._tokens + now.tokens
                 if self.step % LOG_EVERY == 0 or self.step == config.steps:
                     self._log_step(now)
@@ -113,7 +116,8 @@ class Trainer:
     def scores(self, model: Model | None = None) -> Iterator[Score]:
         """The final scores on every probe, of the run's model or of another one."""
         model = self.model if model is None else model
-        return (score(model, self.experiment, probe) for probe in self.experiment.probes)
+        probes = self.experiment.probes
+        return (score(model, self.experiment, probe, self.heartbeat) for probe in probes)
 
     def _build(self) -> tuple[Model, torch.optim.Optimizer]:
         model = make_model(self.experiment).to(self.device)
@@ -166,9 +170,9 @@ class Trainer:
             probes = self.experiment.probes
             some = [replace(p, n=min(p.n, config.eval_rows or p.n)) for p in probes]
             scores = (
-                vars(score(self.model, self.experiment, probe))
+                vars(score(self.model, self.experiment, probe, self.heartbeat))
                 if config.eval_answers
-                else score_teacher_forced(self.model, self.experiment, probe)
+                else score_teacher_forced(self.model, self.experiment, probe, self.heartbeat)
                 for probe in some
             )
             self._log_scores(row, scores)
@@ -187,6 +191,7 @@ class Trainer:
             compile_blocks(model)
         for now in train(self.experiment, model, optimizer, self.step, self.device, budget):
             self._finite(now)
+            self.heartbeat()
             if stop_requested:
                 raise RunStopped(self.folder.path, self.step)
         state = (budget, self.seconds, model, optimizer)
