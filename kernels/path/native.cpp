@@ -89,18 +89,29 @@ inline void rows_of(float* out, const float* columns, int64_t width) {  // [widt
   for (int64_t c = 0; c < width; c += C) transpose(out + c, width, columns + c * C, C);
 }
 
+// The first of n > 0 numbers, as many as there are lanes.
+inline Lanes some(const float* from, int64_t n) {
+  return n < LANES ? load(from, n) : load(from);
+}
+
+inline void store_some(float* to, Lanes x, int64_t n) {
+  if (n < LANES) store(to, x, n);
+  else store(to, x);
+}
+
 // n of 16 rows of `width` numbers, padded with zeros to [16,padded].
 inline void read(float* out, int64_t padded, const float* from, int64_t stride, int64_t n,
                  int64_t width) {
-  std::memset(out, 0, C * padded * sizeof(float));
-  for (int64_t i = 0; i < n; i++)
-    std::memcpy(out + i * padded, from + i * stride, width * sizeof(float));
+  for (int64_t i = 0; i < C; i++)
+    for (int64_t c = 0; c < padded; c += LANES)
+      store(out + i * padded + c, i < n ? some(from + i * stride + c, width - c) : Lanes{});
 }
 
 inline void write(float* to, int64_t stride, const float* rows, int64_t padded, int64_t n,
                   int64_t width) {
   for (int64_t i = 0; i < n; i++)
-    std::memcpy(to + i * stride, rows + i * padded, width * sizeof(float));
+    for (int64_t c = 0; c < padded; c += LANES)
+      store_some(to + i * stride + c, load(rows + i * padded + c), width - c);
 }
 
 inline void scale_rows(float* rows, int64_t width, const float* factors) {
@@ -305,8 +316,7 @@ void forward_head(const Inputs& in, Keys& keys, Block& block, int64_t row, int64
         const float* logits = in.gate + ((first + i) * in.H + h) * in.gate_width;
         const Lanes one = broadcast(logits[0]);
         for (int64_t c = 0; c < in.e; c += LANES) {
-          const int64_t n = smaller(LANES, in.e - c);
-          const Lanes x = in.gate_width == 1 ? one : load(logits + c, n);
+          const Lanes x = in.gate_width == 1 ? one : some(logits + c, in.e - c);
           store(y_rows + i * keys.E + c, load(y_rows + i * keys.E + c) * sigmoid(x));
         }
       }
@@ -356,16 +366,16 @@ Lanes open_gradient(const Inputs& in, const Keys& keys, Gradients& to, const flo
     const float* logits = in.gate ? in.gate + head * in.gate_width : nullptr;
     Lanes dot = {}, slope = {};
     for (int64_t c = 0; c < in.e; c += LANES) {
-      const int64_t n = smaller(LANES, in.e - c);
-      Lanes g = load(dy + head * in.e + c, n);
-      const Lanes both = g * load(y + head * in.e + c, n);
+      const int64_t n = in.e - c;
+      Lanes g = some(dy + head * in.e + c, n);
+      const Lanes both = g * some(y + head * in.e + c, n);
       dot += both;
       if (logits) {
         Lanes open, shut;
-        sigmoids(in.gate_width == 1 ? broadcast(logits[0]) : load(logits + c, n), open, shut);
+        sigmoids(in.gate_width == 1 ? broadcast(logits[0]) : some(logits + c, n), open, shut);
         g *= open;
         if (in.gate_width == 1) slope += both * shut;
-        else store(dgate + head * in.e + c, both * shut, n);
+        else store_some(dgate + head * in.e + c, both * shut, n);
       }
       store(to.dy + i * keys.E + c, g);
     }
@@ -479,7 +489,7 @@ void backward_keys(const Inputs& in, const Keys& keys, Gradients& to, int64_t ro
     write(out.k + head * in.d, in.G * in.d, to.k, D, count, in.d);
     write(out.w + head * in.d, in.G * in.d, to.w, D, count, in.d);
     write(out.v + head * in.e, in.G * in.e, to.v + n * C * keys.E, keys.E, count, in.e);
-    write(out.beta + head, in.G, to.beta, 1, count, 1);
+    for (int64_t i = 0; i < count; i++) out.beta[head + i * in.G] = to.beta[i];
   }
 }
 
