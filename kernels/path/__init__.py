@@ -32,9 +32,10 @@ import torch
 from torch import Tensor
 
 from kernels import Impl, choose
-from kernels._inputs import autocast, check_heads, unsupported_heads
+from kernels._inputs import autocast, check_heads, not_float32, unsupported_heads
 from kernels.path.decode import FOLD, PathCache, path_prefill, path_step
 from kernels.path.definition import definition, example_inputs
+from kernels.path.native import native
 from kernels.path.operator import eager, operator
 from kernels.path.reference import reference
 
@@ -67,7 +68,8 @@ def path(
     """y [B,T,H,e] of the formula above; `scale` is d**-0.5 unless given.
 
     Raises ValueError, naming the input, where shapes do not fit, or where impl is "triton" and
-    there is no kernel: float64, mixed types, heads wider than 128.
+    there is no kernel: float64, mixed types, heads wider than 128; or "native" and one of the
+    inputs is not float32. The gradient of the native operator has no gradient itself.
     """
     check_heads("path", q, k, v, log_forget, gate, offsets)
     if w.shape != k.shape or beta.shape != k.shape[:3]:
@@ -77,11 +79,15 @@ def path(
         )
     q, k, v = autocast(q, k, v)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    if choose("path", impl, q.device, _unsupported(q, k, v)) == "triton":
+    plain = not_float32(q, k, v, w, beta, log_forget, gate)
+    chosen = choose("path", impl, q.device, _unsupported(q, k, v), plain)
+    if chosen == "triton":
         if w.dtype != q.dtype:
             w, beta = _narrowed(w, beta, q.dtype)
         call = operator if torch.compiler.is_compiling() else eager
         return call(q, k, v, w, beta, scale, log_forget, gate, offsets)[0]
+    if chosen == "native":
+        return native(q, k, v, w, beta, scale, log_forget, gate, offsets)
     return reference(
         q, k, v, w, beta, scale=scale, log_forget=log_forget, gate=gate, offsets=offsets
     )
