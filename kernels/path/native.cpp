@@ -1,10 +1,11 @@
 // PaTH attention on a processor: forward and every gradient, float32, one thread.
 //
-// Keys come in chunks and queries in blocks of 16 tokens. For each chunk (rows of K and W, the
-// formulas are those of __init__.py) X and U are found once by substitution. A block of queries is a
-// matrix [d,16]: a lane holds one query. It walks from its own chunk to the first,
+// Keys come in chunks and queries in blocks of C tokens, as many as a vector has lanes. For each
+// chunk (rows of K and W, the formulas are those of __init__.py) X and U are found once by
+// substitution. A block of queries is a matrix [d,C]: a lane holds one query. It walks from its own
+// chunk to the first,
 //
-//     Z_k = K Q^T    Z_w = W Q^T    S = Z_k - X^T Z_w    Q <- Q - Z_w^T U        [16 keys, 16 queries]
+//     Z_k = K Q^T    Z_w = W Q^T    S = Z_k - X^T Z_w    Q <- Q - Z_w^T U        [C keys, C queries]
 //
 // where Z_w and S of the block's own chunk are cut to the keys that each query sees. The backward
 // makes S and the queries of every chunk again, for one block at a time, and keeps them while it
@@ -17,36 +18,30 @@
 namespace {
 
 constexpr int64_t C = LANES;  // tokens of a chunk of keys and of a block of queries
-#ifdef __AVX512F__
-constexpr int64_t ROWS = 16;  // accumulators of a product: half of the registers
-#else
-constexpr int64_t ROWS = 4;
-#endif
 
 enum Sign { PLUS, MINUS };
 
-// out [rows,16] = start +- a b; a [rows,depth] has entry (r,k) at r * STEP + k * stride_a, b
-// [depth,16] and out have rows stride_b and stride apart. start is as out, or null for 0.
+// out [rows,C] = start +- a b; a [rows,depth] has entry (r,k) at r * STEP + k * stride_a, b [depth,C]
+// and out have rows stride_b and stride apart. start is as out, or null for 0. C divides rows.
 template <int64_t STEP, Sign SIGN = PLUS>
 inline void product(float* out, const float* start, int64_t stride, int64_t rows, const float* a,
                     int64_t stride_a, const float* b, int64_t stride_b, int64_t depth) {
-  for (int64_t row = 0; row < rows; row += ROWS) {
-    Lanes sums[ROWS];
-    for (int64_t r = 0; r < ROWS; r++)
-      sums[r] = start ? load(start + (row + r) * stride) : Lanes{};
+  for (int64_t row = 0; row < rows; row += C) {
+    Lanes sums[C];
+    for (int64_t r = 0; r < C; r++) sums[r] = start ? load(start + (row + r) * stride) : Lanes{};
     const float* left = a + row * STEP;
     for (int64_t k = 0; k < depth; k++) {
       const Lanes right = load(b + k * stride_b);
-      for (int64_t r = 0; r < ROWS; r++) {
+      for (int64_t r = 0; r < C; r++) {
         const Lanes term = left[r * STEP + k * stride_a] * right;
         sums[r] = SIGN == PLUS ? sums[r] + term : sums[r] - term;
       }
     }
-    for (int64_t r = 0; r < ROWS; r++) store(out + (row + r) * stride, sums[r]);
+    for (int64_t r = 0; r < C; r++) store(out + (row + r) * stride, sums[r]);
   }
 }
 
-// The same where out and b have `columns` columns, a multiple of 16.
+// The same where out and b have `columns` columns, a multiple of C.
 template <int64_t STEP, Sign SIGN = PLUS>
 inline void wide_product(float* out, const float* start, int64_t columns, const float* a,
                          int64_t stride_a, const float* b, int64_t depth) {
@@ -55,25 +50,25 @@ inline void wide_product(float* out, const float* start, int64_t columns, const 
                         columns, depth);
 }
 
-template <int S>
+template <int32_t S>
 inline void exchange(Lanes* x) {  // the blocks of S x S beside the diagonal change places
-  for (int64_t i = 0; i < C; i++) {
-    if (i & S) continue;
-    const Lanes a = x[i], b = x[i + S];
+  if constexpr (S < C)
+    for (int64_t i = 0; i < C; i++) {
+      if (i & S) continue;
+      const Lanes a = x[i], b = x[i + S];
 #if defined(__GNUC__) && !defined(__clang__)
-    const Mask n = numbers(), second = (n & S) != 0;
-    x[i] = __builtin_shuffle(a, b, second ? n + (16 - S) : n);
-    x[i + S] = __builtin_shuffle(a, b, second ? n + 16 : n + S);
+      const Mask n = numbers(), second = (n & S) != 0;
+      x[i] = __builtin_shuffle(a, b, second ? n + (int32_t(LANES) - S) : n);
+      x[i + S] = __builtin_shuffle(a, b, second ? n + int32_t(LANES) : n + S);
 #else
-    for (int64_t l = 0; l < LANES; l++) {
-      if (l & S) x[i][l] = b[l - S];
-      else x[i + S][l] = a[l + S];
-    }
+      for (int64_t l = 0; l < LANES; l++)
+        if (l & S) x[i][l] = b[l - S];
+        else x[i + S][l] = a[l + S];
 #endif
-  }
+    }
 }
 
-// out [16,16] = in^T, rows at the given strides.
+// out [C,C] = in^T, rows at the given strides.
 inline void transpose(float* out, int64_t stride_out, const float* in, int64_t stride_in) {
   Lanes x[C];
   for (int64_t i = 0; i < C; i++) x[i] = load(in + i * stride_in);
@@ -81,11 +76,11 @@ inline void transpose(float* out, int64_t stride_out, const float* in, int64_t s
   for (int64_t i = 0; i < C; i++) store(out + i * stride_out, x[i]);
 }
 
-inline void columns_of(float* out, const float* rows, int64_t width) {  // [16,width] -> [width,16]
+inline void columns_of(float* out, const float* rows, int64_t width) {  // [C,width] -> [width,C]
   for (int64_t c = 0; c < width; c += C) transpose(out + c * C, C, rows + c, width);
 }
 
-inline void rows_of(float* out, const float* columns, int64_t width) {  // [width,16] -> [16,width]
+inline void rows_of(float* out, const float* columns, int64_t width) {  // [width,C] -> [C,width]
   for (int64_t c = 0; c < width; c += C) transpose(out + c, width, columns + c * C, C);
 }
 
@@ -99,7 +94,7 @@ inline void store_some(float* to, Lanes x, int64_t n) {
   else store(to, x);
 }
 
-// n of 16 rows of `width` numbers, padded with zeros to [16,padded].
+// n of C rows of `width` numbers, padded with zeros to [C,padded].
 inline void read(float* out, int64_t padded, const float* from, int64_t stride, int64_t n,
                  int64_t width) {
   for (int64_t i = 0; i < C; i++)
@@ -120,17 +115,17 @@ inline void scale_rows(float* rows, int64_t width, const float* factors) {
       store(rows + i * width + c, load(rows + i * width + c) * factors[i]);
 }
 
-inline void keep_before(float* block) {  // row l of [16,16]: columns below l
+inline void keep_before(float* block) {  // row l of [C,C]: columns below l
   for (int64_t l = 0; l < C; l++)
     store(block + l * C, select(numbers() < int32_t(l), load(block + l * C), Lanes{}));
 }
 
-inline void keep_from(float* block) {  // row l of [16,16]: columns from l on
+inline void keep_from(float* block) {  // row l of [C,C]: columns from l on
   for (int64_t l = 0; l < C; l++)
     store(block + l * C, select(numbers() >= int32_t(l), load(block + l * C), Lanes{}));
 }
 
-// rows [16,width] <- (I + L)^-1 rows, or (I + L)^-T rows, for strictly lower L [16,16].
+// rows [C,width] <- (I + L)^-1 rows, or (I + L)^-T rows, for strictly lower L [C,C].
 template <bool TRANSPOSED>
 inline void solve(const float* L, float* rows, int64_t width) {
   for (int64_t c = 0; c < width; c += LANES) {
@@ -185,8 +180,8 @@ struct Arena {
   }
 };
 
-// One head of keys in one row. Chunk n of an array [N][16][x] starts at n * 16 * x; a name that ends
-// with _t is the chunk's transpose, [N][x][16].
+// One head of keys in one row. Chunk n of an array [N][C][x] starts at n * C * x; a name that ends
+// with _t is the chunk's transpose, [N][x][C].
 struct Keys {
   int64_t T, N, D, E;
   float *k, *k_t, *w, *w_t, *v, *u, *u_t, *x, *l, *beta;
@@ -237,14 +232,14 @@ struct Keys {
   }
 };
 
-// One block of queries [d,16] on its way through the chunks.
+// One block of queries [d,C] on its way through the chunks.
 struct Block {
   float *rows, *z, *near;
 
   Block(Arena& arena, int64_t longest, int64_t width)
       : rows(arena.take(C * width)), z(arena.take(C * C)), near(arena.take(padded(longest))) {}
 
-  // The scaled queries of block n -> q [d,16]; and what they have forgotten of each key.
+  // The scaled queries of block n -> q [d,C]; and what they have forgotten of each key.
   void start(const Inputs& in, const Keys& keys, int64_t row, int64_t h, int64_t n, float* q) {
     const int64_t count = smaller(C, keys.T - n * C);
     read(rows, keys.D,
@@ -258,7 +253,7 @@ struct Block {
         near[j] = float(keys.forgotten[j] - keys.forgotten[n * C]);
   }
 
-  // s [16 keys, 16 queries] and z_w of queries q at chunk n; `own` is the block's own chunk.
+  // s [C keys, C queries] and z_w of queries q at chunk n; `own` is the block's own chunk.
   void logits(const Inputs& in, const Keys& keys, int64_t n, int64_t own, const float* q,
               float* z_w, float* s) {
     const int64_t at = n * C * keys.D;
