@@ -89,8 +89,10 @@ def _train(
 ) -> Result:
     import torch
 
+    from lab.training.heap import keep_heap
     from lab.training.trainer import Trainer
 
+    keep_heap()
     torch.set_num_threads(threads)
     device = pick_device(device_name)
     trainer = Trainer(experiment, folder, device, compile, watch, warn)
