@@ -45,7 +45,7 @@ CONSTANT = ("slopes", "window")  # inputs without a gradient
 # the state, and the same backward. A scan multiplies once, a selective scan twice.
 # A rotation multiplies twice (its angle, then x), GELU and a norm three times.
 STAGES = {"attention": 4, "path": 8, "delta": 8, "linear": 4, "scan": 1, "selective_scan": 2}
-STAGES |= {"rotary": 2, "gelu": 3, "rms_norm": 3}
+STAGES |= {"rotary": 2, "gelu": 3, "rms_norm": 3, "normalize": 3}
 
 Inputs = dict[str, Any]
 Results = dict[str, Tensor]
@@ -70,7 +70,7 @@ def longest_sum(operator: str, inputs: Inputs) -> int:
         return inputs["x"].shape[1]
     if operator == "selective_scan":
         return inputs["u"].shape[1] + inputs["A"].shape[-1]
-    if operator in ("gelu", "rotary", "rms_norm"):
+    if operator in ("gelu", "rotary", "rms_norm", "normalize"):
         return inputs["x"].shape[-1] if operator == "rms_norm" else 2
     T, d = inputs["k"].shape[1], inputs["k"].shape[3]
     return d + T
