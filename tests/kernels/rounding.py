@@ -65,15 +65,14 @@ def allowed(
 
 
 def longest_sum(operator: str, inputs: Inputs) -> int:
-    """Terms of the longest sum: a dot of width d, then one over all tokens."""
+    """Terms of the longest sum: a dot of width d or e, then one over all tokens."""
     if operator == "scan":
         return inputs["x"].shape[1]
     if operator == "selective_scan":
         return inputs["u"].shape[1] + inputs["A"].shape[-1]
     if operator in ("gelu", "rotary", "rms_norm", "normalize"):
         return inputs["x"].shape[-1] if operator == "rms_norm" else 2
-    T, d = inputs["k"].shape[1], inputs["k"].shape[3]
-    return d + T
+    return max(inputs["k"].shape[3], inputs["v"].shape[3]) + inputs["k"].shape[1]
 
 
 def cotangent(y: Tensor) -> Tensor:

@@ -118,5 +118,10 @@ def test_what_is_not_float32_runs_elsewhere_or_is_refused() -> None:
     assert served()["path"] == "reference"
     with pytest.raises(ValueError, match=r"float32 on a CPU, not torch\.float64"):
         path(**inputs | {"log_forget": inputs["log_forget"].double()}, impl="native")
+    long = example_inputs(1, 2049, 1, 64)
+    with pytest.raises(ValueError, match="rows of 2049 tokens with heads of width 64"):
+        path(**long, impl="native")
+    halves = torch.tensor([0, 1024, 2049], dtype=torch.int32)
+    assert path(**long, offsets=halves, impl="native").isfinite().all()
     with pytest.raises(ValueError, match="offsets must rise from 0 to T = 5"):
         path(**inputs, offsets=torch.tensor([0, 7, 5], dtype=torch.int32), impl="native")
