@@ -22,7 +22,7 @@ def native(
     gate: Tensor | None,
     offsets: Tensor | None,
 ) -> Tensor:
-    """y [B,T,H,e] of the formula in kernels/path, all float32; offsets int32 [rows + 1], checked."""
+    """y [B,T,H,e] of the formula in kernels/path, float32; offsets int32 [rows + 1], checked."""
     y: Tensor = _Path.apply(q, k, v, w, beta, scale, log_forget, gate, offsets)
     return y
 
