@@ -74,12 +74,26 @@ inline Lanes select(Mask where, Lanes a, Lanes b) { return where ? a : b; }
 // A NaN in b stays: so a step that has gone wrong is seen.
 inline Lanes max(Lanes a, Lanes b) { return a > b ? a : b; }
 
+// The lower and the upper half of a vector, added.
+template <typename Whole, typename Half>
+inline Half folded(Whole x) {
+  Half low, high;
+  std::memcpy(&low, &x, sizeof low);
+  std::memcpy(&high, reinterpret_cast<const char*>(&x) + sizeof low, sizeof high);
+  return low + high;
+}
+
 inline float sum(Lanes x) {  // always in this order
-  float part[LANES];
-  std::memcpy(part, &x, sizeof x);
-  for (int64_t half = LANES / 2; half > 0; half /= 2)
-    for (int64_t i = 0; i < half; i++) part[i] += part[i + half];
-  return part[0];
+  typedef float Four __attribute__((vector_size(16)));
+  typedef float Eight __attribute__((vector_size(32)));
+#if defined(__AVX512F__)
+  const Four y = folded<Eight, Four>(folded<Lanes, Eight>(x));
+#elif defined(__AVX__)
+  const Four y = folded<Lanes, Four>(x);
+#else
+  const Four y = x;
+#endif
+  return (y[0] + y[2]) + (y[1] + y[3]);
 }
 
 // e^x within 2 units in the last place; 0 below -87, infinity above 88.7, NaN of NaN.

@@ -6,6 +6,7 @@ ends with the same bytes of weights as an unbroken one (on a CPU, with the same 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -99,18 +100,23 @@ def _train(
     with interrupts() as stop_requested:
         trainer.fit(checkpoint_every, stop_requested)
         watch({"step": trainer.step, "evaluating": len(experiment.probes)})
-        scores = trainer.scores()
+        began = time.monotonic()
+        scores = tuple(trainer.scores())
+        evaluation_seconds = trainer.evaluation_seconds + time.monotonic() - began
         if stop_requested:
             raise RunStopped(folder.path, trainer.step)
     curves = [row for row in folder.read_log() if "scores" in row]
+    for row in curves:
+        row.pop("evaluation_seconds", None)  # equal runs have equal curves
     rows = trainer.step * experiment.train.batch
     final = {"rows": rows, "scores": [vars(score) for score in scores]}
     result = Result(
         run=str(folder.path),
         experiment=experiment.to_json(),
-        scores=tuple(scores),
+        scores=scores,
         curves=curves,
         seconds=trainer.seconds,
+        evaluation_seconds=evaluation_seconds,
         environment={**environment(device.type, threads), "compiled": trainer.compiled},
         learned=samples_to([*curves, final], experiment.train.threshold),
         steps=trainer.step,

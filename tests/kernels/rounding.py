@@ -45,7 +45,7 @@ CONSTANT = ("slopes", "window")  # inputs without a gradient
 # the state, and the same backward. A scan multiplies once, a selective scan twice.
 # A rotation multiplies twice (its angle, then x), GELU and a norm three times.
 STAGES = {"attention": 4, "path": 8, "delta": 8, "linear": 4, "scan": 1, "selective_scan": 2}
-STAGES |= {"rotary": 2, "gelu": 3, "rms_norm": 3, "normalize": 3}
+STAGES |= {"rotary": 2, "gelu": 3, "rms_norm": 3, "normalize": 3, "taylor": 4}
 
 Inputs = dict[str, Any]
 Results = dict[str, Tensor]
