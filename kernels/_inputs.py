@@ -94,11 +94,16 @@ def each_row(function: Callable[..., Tensor], offsets: Tensor, *packed: Tensor |
     return torch.cat(rows, 1)
 
 
+def check_offsets(offsets: Tensor, T: int) -> None:
+    """Raise ValueError unless the rows that start at offsets [rows + 1] make up T tokens."""
+    if offsets[0] != 0 or offsets[-1] != T or (offsets.diff() < 0).any():
+        raise ValueError(f"offsets must rise from 0 to T = {T}: {offsets.tolist()}")
+
+
 def ragged(offsets: Tensor, T: int) -> tuple[Map, Map]:
     """Two functions: packed [1,T,...] -> padded [rows,longest,...], and back again."""
+    check_offsets(offsets, T)
     lengths = offsets.diff().long()
-    if offsets[0] != 0 or offsets[-1] != T or (lengths < 0).any():
-        raise ValueError(f"offsets must rise from 0 to T = {T}: {offsets.tolist()}")
     rows, longest = len(lengths), int(lengths.max())
     place = torch.arange(longest, device=offsets.device)
     # Padding after a row's end holds tokens of another row; causal rows never read it.

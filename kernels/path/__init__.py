@@ -32,9 +32,10 @@ import torch
 from torch import Tensor
 
 from kernels import Impl, choose
-from kernels._inputs import autocast, check_heads, unsupported_heads
+from kernels._inputs import autocast, check_heads, check_offsets, not_float32, unsupported_heads
 from kernels.path.decode import FOLD, PathCache, path_prefill, path_step
 from kernels.path.definition import definition, example_inputs
+from kernels.path.native import native
 from kernels.path.operator import eager, operator
 from kernels.path.reference import reference
 
@@ -67,7 +68,8 @@ def path(
     """y [B,T,H,e] of the formula above; `scale` is d**-0.5 unless given.
 
     Raises ValueError, naming the input, where shapes do not fit, or where impl is "triton" and
-    there is no kernel: float64, mixed types, heads wider than 128.
+    there is no kernel: float64, mixed types, heads wider than 128; or "native" and an input is not
+    float32, or rows are too long for it. The native operator's gradient has no gradient itself.
     """
     check_heads("path", q, k, v, log_forget, gate, offsets)
     if w.shape != k.shape or beta.shape != k.shape[:3]:
@@ -77,11 +79,15 @@ def path(
         )
     q, k, v = autocast(q, k, v)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    if choose("path", impl, q.device, _unsupported(q, k, v)) == "triton":
+    no = not_float32(q, k, v, w, beta, log_forget, gate) or _slower(q, offsets)
+    chosen = choose("path", impl, q.device, _unsupported(q, k, v), no)
+    if chosen == "triton":
         if w.dtype != q.dtype:
             w, beta = _narrowed(w, beta, q.dtype)
         call = operator if torch.compiler.is_compiling() else eager
         return call(q, k, v, w, beta, scale, log_forget, gate, offsets)[0]
+    if chosen == "native":
+        return native(q, k, v, w, beta, scale, log_forget, gate, offsets)
     return reference(
         q, k, v, w, beta, scale=scale, log_forget=log_forget, gate=gate, offsets=offsets
     )
@@ -97,6 +103,22 @@ def _unsupported(q: Tensor, k: Tensor, v: Tensor) -> str | None:
     if q.dtype == torch.float32 and width > 64:
         return f"heads of width {width} in float32 exceed 64"
     return unsupported_heads(q, k, v)
+
+
+def _slower(q: Tensor, offsets: Tensor | None) -> str | None:
+    """Why the native operator does not take rows of this length, in words.
+
+    Its chunks are short, so a query's pass by a key costs three times d, where long chunks of the
+    reference cost half of that: forward and backward it is 1.3 times as fast at T d = 2^17, and
+    may be slower beyond. ValueError where offsets do not make up the tokens.
+    """
+    longest = q.shape[1]
+    if offsets is not None:
+        check_offsets(offsets, longest)
+        longest = int(offsets.diff().max())
+    if longest * q.shape[-1] > 2**17:
+        return f"rows of {longest} tokens with heads of width {q.shape[-1]} are faster without it"
+    return None
 
 
 def _narrowed(w: Tensor, beta: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

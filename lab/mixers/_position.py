@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kernels.normalize import normalize
 from lab.mixers._conv import ShortConv
 
 RANK = 32  # of PaTH's w; fla's layer (the paper says low-rank and no number)
@@ -85,6 +85,6 @@ class Reflections(nn.Module):
         else:
             w, past = self.conv.step(u[:, 0], past)
             w = w[:, None]
-        w = F.normalize(w.unflatten(2, (self.G, -1)).to(exact(w)), dim=-1)
+        w = normalize(w.unflatten(2, (self.G, -1)).to(exact(w)))
         beta = self.beta(x)
         return w, 2 * beta.to(exact(beta)).sigmoid(), past

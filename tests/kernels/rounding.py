@@ -45,7 +45,8 @@ CONSTANT = ("slopes", "window")  # inputs without a gradient
 # the state, and the same backward. A scan multiplies once, a selective scan twice.
 # A rotation multiplies twice (its angle, then x), GELU, a norm and a convolution with SiLU thrice.
 STAGES = {"attention": 4, "path": 8, "delta": 8, "linear": 4, "scan": 1, "selective_scan": 2}
-STAGES |= {"rotary": 2, "gelu": 3, "rms_norm": 3, "short_conv": 3, "swiglu": 3, "taylor": 4}
+STAGES |= {"rotary": 2, "gelu": 3, "rms_norm": 3, "normalize": 3, "short_conv": 3, "swiglu": 3}
+STAGES |= {"taylor": 4}
 
 Inputs = dict[str, Any]
 Results = dict[str, Tensor]
@@ -65,17 +66,16 @@ def allowed(
 
 
 def longest_sum(operator: str, inputs: Inputs) -> int:
-    """Terms of the longest sum: a dot of width d, then one over all tokens (or channels)."""
+    """Terms of the longest sum: a dot of width d or e, then one over all tokens (or channels)."""
     if operator == "scan":
         return inputs["x"].shape[1]
     if operator == "short_conv":
         return inputs["x"][..., 0].numel()
     if operator == "selective_scan":
         return sum(inputs["u"].shape[1:]) + inputs["A"].shape[-1]
-    if operator in ("gelu", "rotary", "rms_norm", "swiglu"):
+    if operator in ("gelu", "rotary", "rms_norm", "normalize", "swiglu"):
         return inputs["x"].shape[-1] if operator == "rms_norm" else 2
-    T, d = inputs["k"].shape[1], inputs["k"].shape[3]
-    return d + T
+    return max(inputs["k"].shape[3], inputs["v"].shape[3]) + inputs["k"].shape[1]
 
 
 def cotangent(y: Tensor) -> Tensor:

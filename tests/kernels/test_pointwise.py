@@ -1,4 +1,4 @@
-"""gelu, rms_norm, rotary: native code and reference against the definitions in float64."""
+"""gelu, normalize, rms_norm, rotary: native code and reference against float64 definitions."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from kernels import gelu, rms_norm, rotary
+from kernels import gelu, normalize, rms_norm, rotary
 from tests.kernels.native import COMPILER
 from tests.kernels.rounding import check_against_definition
 
 IMPLS = [pytest.param("native", marks=COMPILER), "reference"]
 OPERATORS: dict[str, tuple[Callable[..., Any], Any, dict[str, Any]]] = {
     "gelu": (gelu.gelu, gelu, {}),
+    "normalize": (normalize.normalize, normalize, {}),
     "rms_norm": (rms_norm.rms_norm, rms_norm, {"eps": 1e-6}),
     "rotary": (rotary.rotary, rotary, {"start": 3, "base": 100.0}),
 }
@@ -59,7 +60,7 @@ def test_native_code_stays_inside_its_inputs(name: str, size: int) -> None:
         return room[32:-32].view_as(x)
 
     run, file, options = OPERATORS[name]
-    inputs = {"gelu": (size,), "rms_norm": (3, size), "rotary": (2, 3, 2, 2 * size)}[name]
+    inputs = {"gelu": (size,), "rotary": (2, 3, 2, 2 * size)}.get(name, (3, size))
     tensors = {n: inside(x).requires_grad_() for n, x in file.example_inputs(*inputs).items()}
     y = run(**tensors, **options, impl="native")
     grads = torch.autograd.grad(y, list(tensors.values()), inside(torch.ones_like(y)))
@@ -71,6 +72,16 @@ def test_numbers_beyond_every_size_stay_numbers() -> None:
     y = gelu.gelu(x)
     assert torch.allclose(y, x.clamp(min=0), rtol=1e-6, atol=10)
     assert gelu.gelu(torch.tensor([torch.nan])).isnan().all()
+
+
+@pytest.mark.parametrize("impl", IMPLS)
+def test_rows_too_short_to_be_scaled_to_norm_1(impl: str) -> None:
+    x = torch.tensor([[0.0, 0.0, 0.0], [3e-13, 0.0, 4e-13], [3e-9, 0.0, 4e-9]], requires_grad=True)
+    y = normalize.normalize(x, impl=impl)
+    assert torch.allclose(y, torch.tensor([[0.0, 0, 0], [0.3, 0, 0.4], [0.6, 0, 0.8]]))
+    (dx,) = torch.autograd.grad(y, x, torch.ones_like(y))
+    across = torch.tensor([0.16, 1.0, -0.12]) / 5e-9
+    assert torch.allclose(dx, torch.stack([torch.full((3,), 1e12)] * 2 + [across]), rtol=1e-5)
 
 
 def test_wrong_inputs_are_named() -> None:

@@ -1,0 +1,80 @@
+"""PaTH by native.cpp: float32 on a processor, forward and every gradient."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from kernels._native import call
+
+
+def native(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    w: Tensor,
+    beta: Tensor,
+    scale: float,
+    log_forget: Tensor | None,
+    gate: Tensor | None,
+    offsets: Tensor | None,
+) -> Tensor:
+    """y [B,T,H,e] of the formula in kernels/path, float32; offsets int32 [rows + 1], checked."""
+    y: Tensor = _Path.apply(q, k, v, w, beta, scale, log_forget, gate, offsets)
+    return y
+
+
+class _Path(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        q, k, v, w, beta, scale, log_forget, gate, offsets = inputs
+        B, T, H, _ = q.shape
+        q, k, v = (x if x.stride(3) == 1 else x.contiguous() for x in (q, k, v))
+        w, beta = w.contiguous(), beta.contiguous()
+        log_forget, gate = (None if x is None else x.contiguous() for x in (log_forget, gate))
+        offsets = None if offsets is None else offsets.long()
+        y = q.new_empty(B, T, H, v.shape[3])
+        maximum, inverse = q.new_empty(2, B, H, T) if any(ctx.needs_input_grad) else (None, None)
+        arguments = _arguments(q, k, v, w, beta, scale, log_forget, gate, offsets)
+        call("path", "forward", *arguments, y, maximum, inverse)
+        ctx.save_for_backward(q, k, v, w, beta, log_forget, gate, offsets, y, maximum, inverse)
+        ctx.scale = scale
+        return y
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, w, beta, log_forget, gate, offsets, *kept = ctx.saved_tensors
+        dense = torch.contiguous_format
+        dq, dk, dv, dw, dbeta, dlog, dgate = (
+            None if x is None else torch.empty_like(x, memory_format=dense)
+            for x in (q, k, v, w, beta, log_forget, gate)
+        )
+        arguments = _arguments(q, k, v, w, beta, ctx.scale, log_forget, gate, offsets)
+        grads = (dq, dk, dv, dw, dbeta, dlog, dgate)
+        call("path", "backward", *arguments, *kept, dy.contiguous(), *grads)
+        return dq, dk, dv, dw, dbeta, None, dlog, dgate, None
+
+
+def _arguments(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    w: Tensor,
+    beta: Tensor,
+    scale: float,
+    log_forget: Tensor | None,
+    gate: Tensor | None,
+    offsets: Tensor | None,
+) -> tuple[Any, ...]:
+    """What both functions of native.cpp take first."""
+    B, T, H, d = q.shape
+    G, e = v.shape[2:]
+    rows = B if offsets is None else len(offsets) - 1
+    width = e if gate is not None and gate.ndim == 4 else 1
+    strides = (n for x in (q, k, v) for n in x.stride()[:3])
+    own = (q, k, v, w, beta, log_forget, gate, offsets)
+    return (*own, rows, T, H, G, d, e, width, *strides, float(scale))
