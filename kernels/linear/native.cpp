@@ -1,10 +1,10 @@
-// Gated linear attention, token by token. A row of the state depends on no other row and a column on
-// no other column, so a few of them pass all tokens in registers. Forward lanes are columns of values
-// and registers hold GROUP rows: o is summed over rows. Backward lanes are channels of keys and
-// registers hold GROUP columns: three of the four gradients are summed over columns, and only that
-// of v over lanes. Forward keeps nothing. Backward the states run again from the first token, one
-// in CHUNK is kept, and from the last of these the others of its chunk, which stay in the
-// first-level cache.
+// Gated linear attention, token by token. A row of the state depends on no other row, a column on no
+// other column, so a few of them pass all tokens in registers. Forward, lanes are columns of values
+// and registers hold GROUP rows: o is summed over rows. Backward, lanes are channels of keys and
+// registers hold GROUP columns: of the four gradients three are summed over columns, and only that
+// of v over lanes. Forward keeps nothing: backward the states run again from the first token, one
+// in CHUNK is kept, and from the last of these on, the others of its chunk are run once more and
+// stay in the first-level cache.
 #include "../_lanes.h"
 
 #include <algorithm>

@@ -8,7 +8,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from kernels.delta import definition, delta, example_inputs
 from tests.kernels.native import COMPILER, inside

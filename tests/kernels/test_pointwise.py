@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from kernels import gelu, normalize, rms_norm, rotary
 from tests.kernels.native import COMPILER, inside

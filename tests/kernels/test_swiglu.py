@@ -6,7 +6,6 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from kernels.swiglu import definition, example_inputs, swiglu
 from tests.kernels.native import COMPILER, inside
