@@ -1,17 +1,17 @@
 // Gated linear attention, token by token. A row of the state depends on no other row, a column on no
 // other column, so a few of them pass all tokens in registers. Forward, lanes are columns of values
-// and registers hold GROUP rows: o is summed over rows. Backward, lanes are channels of keys and
-// registers hold GROUP columns: of the four gradients three are summed over columns, and only that
-// of v over lanes. Forward keeps nothing: backward the states run again from the first token, one
-// in CHUNK is kept, and from the last of these on, the others of its chunk are run once more and
-// stay in the first-level cache.
+// and registers hold GROUP rows: o is summed over rows. Backward, lanes are channels of keys (eight
+// where that is all there are) and registers hold GROUP columns: of the four gradients three are
+// summed over columns, and only that of v over lanes. Forward keeps nothing: backward the states run
+// again from the first token, one in CHUNK is kept, and chunk by chunk from the last the others are
+// run once more.
 #include "../_lanes.h"
 
 #include <algorithm>
 
 namespace {
 
-constexpr int64_t CHUNK = 8, GROUP = LANES == 16 ? 8 : 4;
+constexpr int64_t CHUNK = 64, GROUP = LANES == 16 ? 8 : 4;
 
 int64_t rounded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
@@ -26,10 +26,12 @@ struct View {
 // log_decay: null, [B,T,H] (width 1) or [B,T,H,d] -> the decays of one head [T][D], 1 beyond d.
 void decays(float* to, const float* log_decay, int64_t width, int64_t b, int64_t h, int64_t T,
             int64_t H, int64_t d, int64_t D) {
-  for (int64_t t = 0; t < T; t++) {
+  for (int64_t t = 0; t < T; t++, to += D) {
     const float* from = log_decay + ((b * T + t) * H + h) * width;
-    for (int64_t i = 0; i < D; i += LANES, to += LANES)
-      store(to, exp(!width ? Lanes{} : width == 1 ? broadcast(*from) : part(from + i, d - i)));
+    for (int64_t i = 0; i < d; i += LANES) {
+      const Lanes g = !width ? Lanes{} : width == 1 ? broadcast(*from) : part(from + i, d - i);
+      put(to + i, exp(g), D - i);
+    }
   }
 }
 
@@ -91,42 +93,62 @@ namespace {
 
 // One head: sizes, inputs, and what all of its parts share, each padded with zeros.
 struct Head {
-  int64_t T, d, e, D, E;  // D: d rounded up to LANES, E: e to GROUP
+  int64_t T, d, e, D, E;  // D: d rounded up to W, the lanes of a vector; E: e to GROUP
   View q, k;
-  float *decay;           // [T][D]
+  float* decay;           // [T][D]
   float *v, *d_o, *dv;    // [T][E]; d_o holds scale
-  float *dq, *dk, *dlog;  // [T][LANES], of LANES channels
-  float *kept, *states;   // [chunks][GROUP][LANES], [CHUNK + 1][GROUP][LANES]
+  float *dq, *dk, *dlog;  // [T][W], of W channels
+  float *kept, *states;   // [chunks][GROUP][W], [CHUNK + 1][GROUP][W]
 };
 
-// Column c of LANES rows from row i of S [d,e], zeros where there is nothing; and back.
-Lanes column(const Head& n, const float* S, int64_t i, int64_t c) {
-  Lanes x = {};
+template <typename Vector>
+constexpr int64_t WIDTH = sizeof(Vector) / sizeof(float);
+
+// The first n numbers, or as many as the vector has, and zeros.
+template <typename Vector>
+inline Vector some(const float* from, int64_t n) {
+  const Lanes x = part(from, n);
+  Vector y;
+  std::memcpy(&y, &x, sizeof y);
+  return y;
+}
+
+// Column c of rows from row i of S [d,e], zeros where there is nothing; and back.
+template <typename Vector>
+Vector column(const Head& n, const float* S, int64_t i, int64_t c) {
+  Vector x = {};
   if (S && c < n.e)
-    for (int64_t j = 0; j < std::min(LANES, n.d - i); j++) x[j] = S[(i + j) * n.e + c];
+    for (int64_t j = 0; j < std::min(WIDTH<Vector>, n.d - i); j++) x[j] = S[(i + j) * n.e + c];
   return x;
 }
 
-void set_column(const Head& n, float* S, Lanes x, int64_t i, int64_t c) {
+template <typename Vector>
+void set_column(const Head& n, float* S, Vector x, int64_t i, int64_t c) {
   if (S && c < n.e)
-    for (int64_t j = 0; j < std::min(LANES, n.d - i); j++) S[(i + j) * n.e + c] = x[j];
+    for (int64_t j = 0; j < std::min(WIDTH<Vector>, n.d - i); j++) S[(i + j) * n.e + c] = x[j];
 }
 
-// LANES channels from i and GROUP columns from c, through all tokens and back.
+// A vector of channels from i and GROUP columns from c, through all tokens and back.
+template <typename Vector>
 void retreat(const Head& n, int64_t i, int64_t c, const float* S0, const float* dlast, float* dS0) {
-  const int64_t left = n.d - i, block = GROUP * LANES, chunks = (n.T + CHUNK - 1) / CHUNK;
-  Lanes s[GROUP], g[GROUP];
+  constexpr int64_t W = WIDTH<Vector>, block = GROUP * W;
+  const int64_t left = n.d - i, chunks = (n.T + CHUNK - 1) / CHUNK;
+  Vector s[GROUP], g[GROUP];
   const auto step = [&](int64_t t) {
-    const Lanes decay = load(n.decay + t * n.D + i), key = part(n.k.row(t) + i, left);
+    const Vector decay = read<Vector>(n.decay + t * n.D + i);
+    const Vector key = some<Vector>(n.k.row(t) + i, left);
     const float* v = n.v + t * n.E + c;
 #pragma GCC unroll 8
     for (int j = 0; j < GROUP; j++) s[j] = s[j] * decay + key * v[j];
   };
   const auto keep = [&](float* to) {
 #pragma GCC unroll 8
-    for (int j = 0; j < GROUP; j++) store(to + j * LANES, s[j]);
+    for (int j = 0; j < GROUP; j++) write(to + j * W, s[j]);
   };
-  for (int j = 0; j < GROUP; j++) s[j] = column(n, S0, i, c + j), g[j] = column(n, dlast, i, c + j);
+  for (int j = 0; j < GROUP; j++) {
+    s[j] = column<Vector>(n, S0, i, c + j);
+    g[j] = column<Vector>(n, dlast, i, c + j);
+  }
   keep(n.kept);
   for (int64_t m = 1; m < chunks; m++) {
     for (int64_t t = (m - 1) * CHUNK; t < m * CHUNK; t++) step(t);
@@ -134,7 +156,7 @@ void retreat(const Head& n, int64_t i, int64_t c, const float* S0, const float* 
   }
   for (int64_t m = chunks - 1; m >= 0; m--) {
     const int64_t first = m * CHUNK, end = std::min(n.T, first + CHUNK);
-    for (int j = 0; j < GROUP; j++) s[j] = load(n.kept + m * block + j * LANES);
+    for (int j = 0; j < GROUP; j++) s[j] = read<Vector>(n.kept + m * block + j * W);
     keep(n.states);
     for (int64_t t = first; t < end; t++) {
       step(t);
@@ -143,21 +165,23 @@ void retreat(const Head& n, int64_t i, int64_t c, const float* S0, const float* 
     for (int64_t t = end - 1; t >= first; t--) {
       const float *before = n.states + (t - first) * block, *after = before + block;
       const float *v = n.v + t * n.E + c, *d_o = n.d_o + t * n.E + c;
-      const Lanes decay = load(n.decay + t * n.D + i);
-      const Lanes key = part(n.k.row(t) + i, left), query = part(n.q.row(t) + i, left);
-      Lanes dq = load(n.dq + t * LANES), dk = load(n.dk + t * LANES);
-      Lanes dlog = load(n.dlog + t * LANES), row[GROUP];
+      const Vector decay = read<Vector>(n.decay + t * n.D + i);
+      const Vector key = some<Vector>(n.k.row(t) + i, left);
+      const Vector query = some<Vector>(n.q.row(t) + i, left);
+      float *to_q = n.dq + t * W, *to_k = n.dk + t * W, *to_log = n.dlog + t * W;
+      Vector dq = read<Vector>(to_q), dk = read<Vector>(to_k), dlog = read<Vector>(to_log);
+      Vector row[GROUP];
 #pragma GCC unroll 8
       for (int j = 0; j < GROUP; j++) {
         g[j] += query * d_o[j];
-        dq += load(after + j * LANES) * d_o[j];
+        dq += read<Vector>(after + j * W) * d_o[j];
         dk += g[j] * v[j];
         row[j] = g[j] * key;
         g[j] *= decay;
-        dlog += g[j] * load(before + j * LANES);
+        dlog += g[j] * read<Vector>(before + j * W);
       }
       for (int j = 0; j < GROUP; j += 4) add_sums(n.dv + t * n.E + c + j, row + j);
-      store(n.dq + t * LANES, dq), store(n.dk + t * LANES, dk), store(n.dlog + t * LANES, dlog);
+      write(to_q, dq), write(to_k, dk), write(to_log, dlog);
     }
   }
   for (int j = 0; j < GROUP; j++) set_column(n, dS0, g[j], i, c + j);
@@ -166,8 +190,7 @@ void retreat(const Head& n, int64_t i, int64_t c, const float* S0, const float* 
 // x [T,e] by its strides to [T][E], times a factor, zeros beyond e.
 void padded(float* to, const View& x, int64_t T, int64_t e, int64_t E, float factor) {
   for (int64_t t = 0; t < T; t++, to += E) {
-    for (int64_t c = 0; c < e; c++) to[c] = factor * x.row(t)[c];
-    std::fill(to + e, to + E, 0.f);
+    for (int64_t c = 0; c < e; c += LANES) put(to + c, factor * part(x.row(t) + c, e - c), E - c);
   }
 }
 
@@ -183,28 +206,30 @@ extern "C" void backward(
     int64_t v_h, int64_t o_b, int64_t o_t, int64_t o_h, float scale) {
   const View queries{q, q_b, q_t, q_h}, keys{k, k_b, k_t, k_h}, values{v, v_b, v_t, v_h};
   const View outputs{d_o, o_b, o_t, o_h};
-  Head n{T, d, e, rounded(d, LANES), rounded(e, GROUP)};
-  const int64_t block = GROUP * LANES, chunks = (T + CHUNK - 1) / CHUNK;
-  n.decay = scratch(T * (n.D + 3 * LANES + 3 * n.E) + (chunks + CHUNK + 1) * block);
-  n.dq = n.decay + T * n.D, n.dk = n.dq + T * LANES, n.dlog = n.dk + T * LANES;
-  n.kept = n.dlog + T * LANES, n.states = n.kept + chunks * block;
-  n.v = n.states + (CHUNK + 1) * block, n.d_o = n.v + T * n.E, n.dv = n.d_o + T * n.E;
+  const bool narrow = LANES > 8 && d <= 8;
+  const int64_t W = narrow ? 8 : LANES, block = GROUP * W, chunks = (T + CHUNK - 1) / CHUNK;
+  Head n{T, d, e, rounded(d, W), rounded(e, GROUP)};
+  n.dq = scratch(T * (n.D + 3 * (W + n.E)) + (chunks + CHUNK + 1) * block);
+  n.dk = n.dq + T * W, n.dlog = n.dk + T * W, n.decay = n.dlog + T * W;
+  n.v = n.decay + T * n.D, n.d_o = n.v + T * n.E, n.dv = n.d_o + T * n.E, n.kept = n.dv + T * n.E;
+  n.states = n.kept + chunks * block;
   const auto of_head = [&](auto* x) { return x ? x + d * e : x; };
   for (int64_t b = 0; b < B; b++)
     for (int64_t h = 0; h < H; h++) {
-      n.q = queries.head(b, h), n.k = keys.head(b, h);
       decays(n.decay, log_decay, width, b, h, T, H, d, n.D);
+      n.q = queries.head(b, h), n.k = keys.head(b, h);
       padded(n.v, values.head(b, h), T, e, n.E, 1.f);
       padded(n.d_o, outputs.head(b, h), T, e, n.E, scale);
       std::fill(n.dv, n.dv + T * n.E, 0.f);
-      for (int64_t i = 0; i < d; i += LANES) {
-        std::fill(n.dq, n.kept, 0.f);
-        for (int64_t c = 0; c < n.E; c += GROUP) retreat(n, i, c, S0, dlast, dS0);
+      for (int64_t i = 0; i < d; i += W) {
+        std::fill(n.dq, n.decay, 0.f);
+        for (int64_t c = 0; c < e; c += GROUP)
+          narrow ? retreat<Eight>(n, i, c, S0, dlast, dS0) : retreat<Lanes>(n, i, c, S0, dlast, dS0);
         for (int64_t t = 0; t < T; t++) {
           const int64_t at = (b * T + t) * H + h;
-          put(dq + at * d + i, load(n.dq + t * LANES), d - i);
-          put(dk + at * d + i, load(n.dk + t * LANES), d - i);
-          const Lanes slope = load(n.dlog + t * LANES);
+          put(dq + at * d + i, part(n.dq + t * W, W), d - i);
+          put(dk + at * d + i, part(n.dk + t * W, W), d - i);
+          const Lanes slope = part(n.dlog + t * W, W);
           if (dlog_decay && width == 1 && d > 1)
             dlog_decay[at] = sum(slope) + (i ? dlog_decay[at] : 0.f);
           else if (dlog_decay)
