@@ -57,6 +57,13 @@ def test_native_equals_definition(
     check_against_definition("linear", linear, definition, inputs, "native", scale=scale)
 
 
+@pytest.mark.parametrize("T", [64, 65, 200])
+def test_rows_of_many_chunks(T: int) -> None:
+    inputs: dict[str, Any] = example_inputs(1, T, 2, 20, 20)
+    inputs["log_decay"] = decays(inputs["log_decay"] / 100, "reset" if T == 65 else "channel")
+    check_against_definition("linear", linear, definition, inputs, "native")
+
+
 @pytest.mark.parametrize("kind", ["channel", "head"])
 @pytest.mark.parametrize("size", [(1, 1, 1, 1), (9, 2, 4, 16), (17, 1, 3, 5), (8, 2, 33, 35)])
 def test_views_are_read_in_place_and_nothing_beside_them(size: Any, kind: str) -> None:
