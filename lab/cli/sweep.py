@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.common import as_cli_errors
+from lab.cli.common import as_cli_errors, say
 from lab.cli.experiment import ByExperiment, command
 from lab.cli.resolve import load_named
 
@@ -144,7 +144,7 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
         _print(name, out, rows, [result for result in done if result])
     for failure in failed:
         where = " ".join(f"{path}={value}" for path, value in failure["grid"].items())
-        click.echo(f"Failed: {where} seed {failure['seed']}: {failure['error']}", err=True)
+        say(f"Failed: {where} seed {failure['seed']}: {failure['error']}", err=True)
     sys.exit(1 if failed else 0)
 
 
@@ -222,8 +222,8 @@ def _print(name: str, out: Path, rows: list[dict[str, Any]], done: list[Result])
     headings = [*texts, "length", "exact", "95% over seeds", "answer", "solved"]
     Console().print(plain(headings, cells, left=texts))
     seconds = sum(result.seconds for result in done)
-    click.echo(f"{len(done)} runs in {out}  ({seconds:.0f} s of training and evaluation)")
-    click.echo(f"Next: lab list runs {name}   lab run {name} --help")
+    say(f"{len(done)} runs in {out}  ({seconds:.0f} s of training and evaluation)")
+    say(f"Next: lab list runs {name}   lab run {name} --help")
 
 
 def _spelled(value: Any) -> str:

@@ -19,6 +19,8 @@ from typing import Any, Literal
 
 from tasks import refuse
 
+LARGEST = 2**53  # from here on a number is no setting, and not every one is a float
+
 
 @dataclasses.dataclass(frozen=True)
 class Field:
@@ -129,11 +131,12 @@ def check(config: Any, prefix: str) -> None:
         several = typing.get_origin(info.type) is tuple
         if (value is None and not none) or isinstance(value, tuple) != several:
             raise refuse(prefix + info.name, value, f"it must be {in_words(info.type)}")
-        if not info.range or value is None:
-            continue
-        if not all(info.field.contains(one) for one in (value if several else (value,))):
+        given = value if several else () if value is None else (value,)
+        if info.range and not all(info.field.contains(one) for one in given):
             words = ("none, or a number " if none else "") + ("each " if several else "")
             raise refuse(prefix + info.name, value, words + info.range)
+        if not all(abs(one) < LARGEST for one in given if isinstance(one, int | float)):
+            raise refuse(prefix + info.name, value, "a finite number below 2^53")
 
 
 def at_least(config: Any, prefix: str, name: str, least: float) -> None:

@@ -79,15 +79,15 @@ def bar(label: str, total: int) -> Iterator[Callable[[int, dict[str, Any]], None
 
     console = Console(stderr=True)
     widgets = console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
-    shown = widgets or (console.is_terminal and not console.is_jupyter)
+    visible = widgets or (console.is_terminal and not console.is_jupyter)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.fields[beside]}"),
         TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=console, disable=not shown, transient=True) as bars:
-        task = bars.add_task(label, total=total, beside="")
+    with Progress(*columns, console=console, disable=not visible, transient=True) as bars:
+        task = bars.add_task(shown(label), total=total, beside="")
 
         def show(steps: int, row: dict[str, Any]) -> None:
             beside = f"loss {row['loss']:.4f}" if "loss" in row else row.get("runs", "")

@@ -26,7 +26,8 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from lab.config import strict
-from lab.results.files import read_json, sync_folder, write_json, write_synced
+from lab.files import sync_folder, write_json, write_synced
+from lab.results.reader import read_json
 from lab.training.optimizer_state import optimizer_to_tensors, tensors_to_optimizer
 from tasks import refuse
 

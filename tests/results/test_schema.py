@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.files import write_json
 from lab.results import schema
-from lab.results.files import read_json, write_json
 from lab.results.folder import load, read_configuration
 from lab.results.groups import groups
+from lab.results.reader import read_json
 from lab.results.result import Result
 from lab.results.words import sentences
 from tests.damage import VALUES, changed, paths

@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import torch
 
+from lab.files import write_json
 from lab.nn.model import make_model
-from lab.results.files import read_json, write_json
 from lab.results.folder import Folder
+from lab.results.reader import read_json
 from lab.runs.run import run
 from lab.training import checkpoint
 from lab.training.loop import train

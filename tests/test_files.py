@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.results.files import read_json, write_bytes, write_json, write_text
+from lab.files import write_bytes, write_json, write_text
+from lab.results.reader import read_json
 
 
 class Killed(BaseException):
@@ -67,12 +68,3 @@ def test_the_content_and_then_the_name_are_synced(
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         write_text(tmp_path / "no" / "x", "")
-
-
-def test_no_json_is_named_by_its_file(tmp_path: Path) -> None:
-    (tmp_path / "x.json").write_text("{")
-    with pytest.raises(ValueError, match=r"x\.json is no JSON: Expecting property name"):
-        read_json(tmp_path / "x.json")
-    (tmp_path / "x.json").write_text("[" * 100_000)
-    with pytest.raises(ValueError, match=r"x\.json is no JSON of this lab: it is nested too"):
-        read_json(tmp_path / "x.json")
