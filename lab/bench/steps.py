@@ -46,7 +46,6 @@ def main() -> None:
 def _start(data: dict[str, Any]) -> tuple[Iterator[Any], dict[str, Any]]:
     import torch
 
-    import lab
     from lab.config.experiment import from_json
     from lab.nn.model import make_model
     from lab.training.loop import train
@@ -63,7 +62,7 @@ def _start(data: dict[str, Any]) -> tuple[Iterator[Any], dict[str, Any]]:
 
     endless = steps()
     _take(endless, WARM)
-    return endless, {"lab": lab.__file__}
+    return endless, {"lab": sys.modules["lab"].__file__}
 
 
 def numbers(steps: int, n: int) -> list[int]:
