@@ -18,6 +18,7 @@ from lab.results.folder import Folder, load
 from lab.results.result import Result
 from lab.runs.run import run
 from lab.runs.sweep import State, SweepOptions, sweep
+from lab.text import shown
 
 # Finished runs, all runs, and the latest metrics row of each run: {"step": 0} before the first.
 Progress = Callable[[int, int, list[dict[str, Any]]], None]
