@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
 import re
 import types
 import typing
@@ -19,7 +20,7 @@ from typing import Any, Literal
 
 from tasks import refuse
 
-LARGEST = 2**53  # from here on a number is no setting, and not every one is a float
+LARGEST = 2**53  # from here on not every whole number is a float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,8 +136,14 @@ def check(config: Any, prefix: str) -> None:
         if info.range and not all(info.field.contains(one) for one in given):
             words = ("none, or a number " if none else "") + ("each " if several else "")
             raise refuse(prefix + info.name, value, words + info.range)
-        if not all(abs(one) < LARGEST for one in given if isinstance(one, int | float)):
-            raise refuse(prefix + info.name, value, "a finite number below 2^53")
+        if any(_is_excessive(one) for one in given):
+            raise refuse(prefix + info.name, value, "a finite number, a whole one below 2^53")
+
+
+def _is_excessive(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isinf(value)
+    return isinstance(value, int) and abs(value) >= LARGEST
 
 
 def at_least(config: Any, prefix: str, name: str, least: float) -> None:

@@ -13,6 +13,7 @@ import os
 
 import numpy as np
 
+from lab import registry
 from lab.config import Experiment, ModelConfig
 from lab.data.rows import BLOCK
 from tasks import Task, refuse
@@ -55,7 +56,8 @@ def check_model(config: ModelConfig, words: int, copies: int = 1) -> None:
 
 
 def parameters(config: ModelConfig, words: int) -> float:
-    """Numbers in the weights of a model over so many words, within a factor of three."""
+    """Numbers in the weights of a model over so many words, within a factor of three. A user's own
+    mixer counts as none, because it is not executed here."""
     D, stack = config.width, config.stack()
     table = {"learned": 1, "coupled": 1, "predicted": 2}.get(config.position, 0)
     embedding = D * (words * (1 if config.tie_embeddings else 2) + table * config.max_positions)
@@ -63,6 +65,9 @@ def parameters(config: ModelConfig, words: int) -> float:
     mlp = matrices * config.mlp_ratio * D * D * max(1, config.experts)
     total = float(embedding)
     for name in stack:
+        total += mlp if config.mlp_in == "all" or name == "attention" else 0
+        if registry.is_file(name):
+            continue
         inner = config.expand * D
         total += {
             "mamba": inner * (3 * D + D / 8 + 3 * config.d_state + config.d_conv),
@@ -70,7 +75,6 @@ def parameters(config: ModelConfig, words: int) -> float:
             "lstm": 8 * D * D,
             "gru": 6 * D * D,
         }.get(name, 4 * D * D + (3 * D * config.d_conv if name == "deltanet" else 0))
-        total += mlp if config.mlp_in == "all" or name == "attention" else 0
     return total
 
 

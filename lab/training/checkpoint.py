@@ -27,12 +27,17 @@ from torch import nn
 
 from lab.config import strict
 from lab.files import sync_folder, write_json, write_synced
-from lab.results.reader import read_json
+from lab.results.reader import read_bytes, read_json
 from lab.training.optimizer_state import optimizer_to_tensors, tensors_to_optimizer
 from tasks import refuse
 
 KEPT = 2  # newest checkpoints that stay
 FILES = ("weights.safetensors", "optimizer.safetensors")
+
+# Limit of a file of tensors: its names and shapes, and at most so many times the model's weights
+# (the optimizer with most state is SOAP, with the squares of both sides of each matrix).
+HEADER = 16 << 20
+OPTIMIZER = 20
 
 # What a damaged or hostile checkpoint may raise.
 DAMAGE = (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError, SafetensorError)
@@ -120,7 +125,7 @@ def restore(
     damaged = []
     for path in reversed(list_checkpoints(folder)):
         try:
-            state, weights, moments = _read(path)
+            state, weights, moments = _read(path, model)
             _load(model, weights)
             tensors_to_optimizer(model, optimizer, moments, dict(state["optimizer"]))
         except DAMAGE as error:
@@ -146,7 +151,7 @@ def copy_state(
 
 def load_weights(path: Path, model: nn.Module) -> None:
     """Load the weights of one checkpoint, a folder. One of DAMAGE when it is damaged."""
-    _load(model, _read(path)[1])
+    _load(model, _read(path, model)[1])
 
 
 @torch.no_grad()
@@ -169,16 +174,20 @@ def _seal(state: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
-def _read(path: Path) -> tuple[State, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+def _read(
+    path: Path, model: nn.Module
+) -> tuple[State, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """State, weights and tensors of the optimizer; one of DAMAGE when they are not as written."""
-    state: State = read_json(path / "state.json")
+    run = path.parent.parent
+    state: State = read_json(path / "state.json", run)
     strict.check_keys(state, State.__annotations__, State.__annotations__, "state.json")
     strict.check(state, State, "state.json")
     if state["seal"] != _seal({key: value for key, value in state.items() if key != "seal"}):
         raise ValueError("state.json is not what was written")
     parts = []
+    own = sum(t.numel() * t.element_size() for t in _weights(model).values())
     for name in FILES:
-        content = (path / name).read_bytes()
+        content = read_bytes(path / name, HEADER + OPTIMIZER * own, run)
         if hashlib.sha256(content).hexdigest() != state["sha256"][name]:
             raise ValueError(f"{name} is not what was written")
         parts.append(load_tensors(content))

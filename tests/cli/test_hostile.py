@@ -1,0 +1,113 @@
+"""Whole run folders, damaged in any way: every command answers in words and leaves nothing behind.
+
+No traceback, no hang, no character that a terminal obeys, and nothing outside the folder changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import shutil
+import signal
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+from click.testing import CliRunner
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import lab
+from lab.cli.main import main
+from tests.commands import QUICK
+from tests.hostile import DAMAGE, Damage
+from tests.profiles import NIGHTLY
+
+RUN = ("run", "parity", *QUICK, "--eval-every", "10", "--checkpoint-every", "10")
+COMMANDS = (
+    ("list", "runs"),
+    ("list", "runs", "--json", "--where", "task.k=2"),
+    ("report", "runs/*"),
+    ("report", "STRANGE"),
+    ("report", "STRANGE", "--html", "--examples", "1", "--out", "page.html"),
+    ("plot", "runs/*", "--kind", "curve", "--out", "figure.svg"),
+    ("plot", "STRANGE", "--out", "figure.svg"),
+    ("eval", "STRANGE", "--probe", "n=4"),
+    ("analyze", "STRANGE", "--rows", "2"),
+    RUN,
+)
+LIMIT = 10  # seconds
+
+
+@functools.cache
+def sound() -> Path:
+    """A folder runs/ with a complete run of RUN and another one; not to be changed."""
+    out = Path(tempfile.mkdtemp(prefix="lab-hostile-"))
+    with contextlib.chdir(out):
+        for seed in ("0", "1"):
+            done = CliRunner().invoke(main, [*RUN, "--seed", seed, "--json"])
+            assert done.exit_code == 0, done.output
+    return out
+
+
+@contextlib.contextmanager
+def limited() -> Iterator[None]:
+    """A command that hangs fails."""
+
+    def late(number: int, frame: object) -> None:
+        raise AssertionError(f"not done after {LIMIT} s")
+
+    before = signal.signal(signal.SIGALRM, late)
+    signal.alarm(LIMIT)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+def strange(out: Path) -> Path:
+    """The folder of RUN in a copy of `sound`, to be damaged."""
+    shutil.copytree(sound() / "runs", out / "runs")
+    (out / "runs" / "canary").write_text("alive")
+    configs = {p.parent: json.loads(p.read_text()) for p in (out / "runs").glob("*/config.json")}
+    return next(run for run, config in configs.items() if config["train"]["seed"] == 0)
+
+
+@settings(max_examples=5000 if NIGHTLY else 200)
+@given(DAMAGE, st.sampled_from(COMMANDS))
+def test_a_damaged_folder_is_answered_in_words(
+    damages: list[Damage], command: tuple[str, ...]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        run = strange(Path())
+        for damage in damages:
+            damage(run)
+        words = [str(run) if word == "STRANGE" else word for word in command]
+        with limited():
+            done = CliRunner().invoke(main, words, catch_exceptions=False, env={"COLUMNS": "80"})
+        assert done.exit_code in (0, 1, 2)
+        assert "Traceback" not in done.output and "\x1b" not in done.output
+        if done.exit_code:
+            assert done.stderr.splitlines()[-1].startswith("Error: "), done.stderr
+        else:
+            assert done.stdout
+        assert Path("runs/canary").read_text() == "alive"
+        assert not list(Path().rglob(".part-*"))
+
+
+@settings(max_examples=1000 if NIGHTLY else 30)
+@given(DAMAGE)
+def test_python_leaves_a_damaged_folder_out_with_a_warning(damages: list[Damage]) -> None:
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        run = strange(Path())
+        for damage in damages:
+            damage(run)
+        with limited(), warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            results = lab.load("runs")
+            table = lab.frame(results)
+        assert len(table) >= 1 and {r.experiment["train"]["seed"] for r in results} >= {1}
+        assert len(results) == 2 or said or not (run / "result.json").exists()
