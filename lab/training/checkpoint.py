@@ -10,12 +10,13 @@ decayed to 0 at step 300; no run resumes from it. No pickle anywhere.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -75,25 +76,36 @@ def save(
     the disk is full; the checkpoints that were there stay.
     """
     final = folder / f"{kind}-{step:08d}"
-    part = folder / f".part-{os.getpid()}"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    moments, rest = optimizer_to_tensors(model, optimizer)
-    contents = dict(zip(FILES, map(save_tensors, (_weights(model), moments)), strict=True))
-    for name, content in contents.items():
-        write_synced(part / name, content)
-    sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    state = {"step": step, "seconds": seconds, "optimizer": rest, "sha256": sums}
-    write_json(part / "state.json", {**state, "seal": _seal(state)})
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(part, final)
+    with _part_folder(folder) as part:
+        moments, rest = optimizer_to_tensors(model, optimizer)
+        contents = dict(zip(FILES, map(save_tensors, (_weights(model), moments)), strict=True))
+        for name, content in contents.items():
+            write_synced(part / name, content)
+        sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        state = {"step": step, "seconds": seconds, "optimizer": rest, "sha256": sums}
+        write_json(part / "state.json", {**state, "seal": _seal(state)})
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(part, final)
     sync_folder(folder)
     others = [p for p in list_checkpoints(folder) if _number(p) not in keep_steps]
     for old in others[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     for left_over in folder.glob(".part-*"):
         shutil.rmtree(left_over, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _part_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder beside the checkpoints, which the block renames. After an error it is gone."""
+    part = folder / f".part-{os.getpid()}"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
