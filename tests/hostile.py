@@ -3,6 +3,7 @@ kinds of the files of a sound one, drawn by Hypothesis."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -179,3 +180,58 @@ DAMAGE = st.lists(
     min_size=1,
     max_size=2,
 )
+
+
+# Sizes that no machine has, by the path of a setting in a configuration.
+SIZES: tuple[tuple[str, Any], ...] = (
+    ("model.layers", "attention*10000000"),
+    ("model.experts", 10**6),
+    ("model.width", 10**9),
+    ("model.width", 50_000),
+    ("model.max_positions", 10**9),
+    ("model.mlp_ratio", 1e9),
+    ("prompt_repeats", 10**8),
+    ("probes.0.length", 10**9),
+    ("probes.0.length", 10**7),
+    ("probes.0.n", 10**9),
+    ("train.lengths", [1, 10**9]),
+    ("train.batch", 10**12),
+    ("task.k", 10**9),
+)
+
+
+def _endless(run: Path, name: str) -> None:
+    (run / name).unlink()
+    (run / name).symlink_to("/dev/zero")
+
+
+def _sparse(run: Path, name: str) -> None:
+    os.truncate(run / name, 50 << 30)
+
+
+def _bomb(run: Path, name: str, part: bytes, size: int) -> None:
+    """JSON of so many bytes that is small on disk, and large in memory."""
+    (run / name).write_bytes(b"[" + part * (size // len(part)) + b"0]")
+
+
+def bombs() -> list[Damage]:
+    """Damage that would exhaust memory or time, one each."""
+    made: list[Damage] = [functools.partial(_resized, path=path, value=v) for path, v in SIZES]
+    weights = "checkpoint/step-00000020/weights.safetensors"
+    for name in (*JSON, "metrics.jsonl", weights, weights.replace("weights", "optimizer")):
+        made += [functools.partial(_endless, name=name), functools.partial(_sparse, name=name)]
+    for name, size in (
+        ("result.json", 60 << 20),
+        ("config.json", 1 << 19),
+        ("metrics.jsonl", 1 << 26),
+    ):
+        for part in (b"[],", b'{"a":1},', b"1.5,", b'"",', b'{"step":1}\n'):
+            made.append(functools.partial(_bomb, name=name, part=part, size=size))
+    return made
+
+
+def _resized(run: Path, path: str, value: Any) -> None:
+    for name, prefix in zip(JSON, ("", "experiment."), strict=True):
+        data = json.loads((run / name).read_text())
+        data.pop("seal", None)
+        (run / name).write_text(json.dumps(changed(data, prefix + path, value)))

@@ -34,9 +34,11 @@ class Folder:
         it: what the run writes must stay in the folder.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        for entry in os.scandir(self.path):
-            if not (entry.is_file(follow_symlinks=False) or entry.is_dir(follow_symlinks=False)):
-                raise ValueError(f"{entry.path} is no regular file; move it away")
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                kinds = entry.is_file(follow_symlinks=False), entry.is_dir(follow_symlinks=False)
+                if not any(kinds):
+                    raise ValueError(f"{entry.path} is no regular file; move it away")
         mine = self.experiment.to_json()
         if not self.config.exists():
             write_json(self.config, mine)

@@ -10,6 +10,8 @@ import functools
 import json
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 import warnings
 from collections.abc import Iterator
@@ -22,7 +24,7 @@ from hypothesis import strategies as st
 import lab
 from lab.cli.main import main
 from tests.commands import QUICK
-from tests.hostile import DAMAGE, Damage
+from tests.hostile import DAMAGE, Damage, bombs
 from tests.profiles import NIGHTLY
 
 RUN = ("run", "parity", *QUICK, "--eval-every", "10", "--checkpoint-every", "10")
@@ -111,3 +113,18 @@ def test_python_leaves_a_damaged_folder_out_with_a_warning(damages: list[Damage]
             table = lab.frame(results)
         assert len(table) >= 1 and {r.experiment["train"]["seed"] for r in results} >= {1}
         assert len(results) == 2 or said or not (run / "result.json").exists()
+
+
+def test_no_folder_takes_more_than_a_gigabyte_or_ten_seconds(tmp_path: Path) -> None:
+    """Every command on every folder, one after another in one process, whose peak is measured."""
+    for number, damage in enumerate(bombs()):
+        (tmp_path / str(number)).mkdir()
+        damage(strange(tmp_path / str(number)))
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.hostile_commands", str(tmp_path)],
+        capture_output=True, text=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["bytes"] < 1e9, told
+    assert told["seconds"] < 10, told

@@ -90,7 +90,7 @@ def test_reading_needs_less_than_training(monkeypatch: pytest.MonkeyPatch) -> No
     check_size(experiment, training=False)
     with pytest.raises(
         ValueError,
-        match=r"width = 1024 .* needs about 0\.4 GB of memory, and this machine has 0\.38 GB",
+        match=r"width = 512 .* about 0\.42 GB .* has 0\.3 GB",
     ):
         check_size(experiment)
 
