@@ -22,7 +22,7 @@ def text(results: Sequence[Result]) -> str:
         lines += [f"- {sentence}" for sentence in verdict.sentences]
         lines += ["", *_table(group), ""]
         lines += [f"- {name}: {text}" for name, text in words.facts(group).items()]
-    return shown("\n".join(lines), keep="\n")
+    return "\n".join(map(shown, lines))
 
 
 def _table(group: Group) -> list[str]:

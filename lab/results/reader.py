@@ -25,7 +25,7 @@ MIB = 1 << 20
 LIMITS = {"config.json": MIB, "compile.json": MIB, "metrics.jsonl": 128 * MIB}
 JSON = 64 * MIB
 
-VALUES = 2_000_000  # numbers, texts, lists and objects in a file of JSON: at most 0.5 GB in memory
+VALUES = 1_000_000  # numbers, texts, lists and objects in a file: 0.2 GB of memory at most
 DEPTH = 32  # lists and objects inside each other
 
 # What opening a link, a socket or a device without a driver gives, beside what fstat tells.
