@@ -61,6 +61,8 @@ def json_changed(draw: st.DrawFn) -> Damage:
     names = draw(st.sampled_from([JSON, JSON[:1], JSON[1:], ("metrics.jsonl",)]))
 
     def damage(run: Path) -> None:
+        if not {run / name for name in names} <= set(_files(run)):
+            return
         try:
             if names == ("metrics.jsonl",):
                 file = run / names[0]
@@ -75,7 +77,7 @@ def json_changed(draw: st.DrawFn) -> Damage:
             for name, data in zip(names, told, strict=True):
                 inside = "experiment." if name == JSON[1] and len(names) > 1 else ""
                 (run / name).write_text(json.dumps(changed(data, inside + place, value)))
-        except (OSError, ValueError, KeyError, IndexError, TypeError):
+        except (ValueError, KeyError, IndexError, TypeError, ZeroDivisionError):
             return  # something else has damaged it already
 
     return damage
