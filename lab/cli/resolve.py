@@ -187,10 +187,9 @@ def trusted_files(
 
 def parse_probe(text: str, experiment: Experiment) -> Probe:
     """The probe of "length=40,split=test": the run's first probe with these values changed."""
-    import numpy as np
-
     from lab.config import Probe
     from lab.config.fields import parse, split_assignment
+    from lab.data.size import row_tokens
     from tasks import refuse
 
     task, first = experiment.task, experiment.probes[0]
@@ -215,5 +214,5 @@ def parse_probe(text: str, experiment: Experiment) -> Probe:
     asked = probe.of(task)
     if asked.words != task.words:
         raise refuse("--probe", text, "its vocabulary is not the one that the model was trained on")
-    asked.sample(np.random.default_rng(0), 1, probe.length)  # a bad option or length shows here
+    row_tokens(asked, probe.length)  # a bad option or length shows here
     return probe

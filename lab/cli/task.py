@@ -59,11 +59,14 @@ def show(
 
     from lab.cli import rows as task_rows
     from lab.data.rows import Rows
+    from lab.data.size import row_tokens
 
     with as_cli_errors():
         experiment = experiment_function(name)()
         task = with_options(experiment.task, sets, split)
-        batch = Rows(task, experiment.train.lengths[0] if length is None else length, seed)[0:n]
+        size = experiment.train.lengths[0] if length is None else length
+        row_tokens(task, size)
+        batch = Rows(task, size, seed)[0:n]
     batch = batch if cot else batch.without_thoughts()
     if as_json:
         options = {"name": task.name, **dataclasses.asdict(task)}  # type: ignore[call-overload]
@@ -161,11 +164,13 @@ def export(
     from rich.progress import Progress
 
     from lab.data.export import export as write
+    from lab.data.size import row_tokens
 
     with as_cli_errors():
         experiment = experiment_function(name)()
         task = with_options(experiment.task, sets, split)
         size = experiment.train.lengths[0] if length is None else length
+        row_tokens(task, size)
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
             bar = bars.add_task(escape(shown(f"{name} {split}")), total=rows)

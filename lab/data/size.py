@@ -31,16 +31,21 @@ def check_size(experiment: Experiment, training: bool = True) -> None:
     than this machine has."""
     model, train, words = experiment.model, experiment.train, len(experiment.task.words)
     check_model(model, words, 4 if training else 1)  # weights, gradients and two moments
-    sizes = [(probe.of(experiment.task), probe.length, ROWS, 1) for probe in experiment.probes]
-    if training:
+    for probe in experiment.probes:
+        tokens = row_tokens(probe.of(experiment.task), probe.length) * experiment.prompt_repeats
+        _refuse_above("length", probe.length, _rows(model, ROWS, tokens, 1))
+    for length in set(train.lengths) if training else ():
+        tokens = row_tokens(experiment.task, length) * experiment.prompt_repeats
         rows = train.batch // train.grad_accum
         stored = len(model.stack())  # the backward pass needs what every layer computed
-        sizes += [(experiment.task, length, rows, stored) for length in set(train.lengths)]
-    for task, length, rows, stored in dict.fromkeys(sizes):
-        tokens = row_tokens(task, length) * experiment.prompt_repeats
-        block = 4 * 8 * BLOCK * tokens
-        layer = rows * tokens * model.width * (12 + 3 * model.mlp_ratio) * WEIGHT
-        _refuse_above("length", length, block + layer * stored)
+        name, value = ("train.batch", train.batch) if rows > tokens else ("length", length)
+        _refuse_above(name, value, _rows(model, rows, tokens, stored))
+
+
+def _rows(config: ModelConfig, rows: int, tokens: int, layers: int) -> float:
+    """Bytes of a block of the task's rows, and of what so many layers compute of `rows` rows."""
+    layer = rows * tokens * config.width * (12 + 3 * config.mlp_ratio) * WEIGHT
+    return 4 * 8 * BLOCK * tokens + layer * layers
 
 
 def check_model(config: ModelConfig, words: int, copies: int = 1) -> None:
@@ -111,5 +116,5 @@ def _refuse_above(option: str, value: object, needed: float) -> None:
 
 
 def _in_words(size: float) -> str:
-    """ "12 GB", with two digits."""
-    return f"{size / GB:.2g} GB" if size < 1000 * GB else f"{size / GB:,.0f} GB"
+    """ "12 GB", with two digits below 100."""
+    return f"{size / GB:.2g} GB" if size < 100 * GB else f"{size / GB:,.0f} GB"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.config import Experiment
+from lab.data.position_ids import check_rows
 from lab.errors import RunFailed
 from lab.results.folder import Folder, load
 from lab.results.result import Result
@@ -31,7 +32,8 @@ def run_one(
     threads: int,
     watch: Callable[[dict[str, Any]], None] | None,
 ) -> Result:
-    """`lab.runs.run.run`; without `watch`, a bar of the steps."""
+    """`lab.runs.run.run` of an experiment that can be run; without `watch`, a bar of the steps."""
+    check_rows(experiment)
     if watch is not None:
         return run(experiment, out, device, threads, watch=watch)
     with bar(experiment.name, experiment.train.steps) as show:

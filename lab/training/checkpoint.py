@@ -97,7 +97,7 @@ def save(
 
 @contextlib.contextmanager
 def _part_folder(folder: Path) -> Iterator[Path]:
-    """An empty folder beside the checkpoints, which the block renames. After an error it is gone."""
+    """An empty folder beside the checkpoints, which the block renames; gone after an error."""
     part = folder / f".part-{os.getpid()}"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -17,13 +18,14 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import lab
 from lab.cli.main import main
-from tests.commands import QUICK
+from tests.commands import QUICK, sentence
 from tests.hostile import DAMAGE, Damage, bombs
 from tests.profiles import NIGHTLY
 
@@ -132,3 +134,25 @@ def test_no_folder_takes_more_than_a_gigabyte_or_ten_seconds(tmp_path: Path) -> 
     told = json.loads(done.stdout)
     assert told["bytes"] < 1e9, told
     assert told["seconds"] < 10, told
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", None])
+def test_run_and_sweep_say_what_to_do_with_a_damaged_result(
+    content: bytes | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None: a pipe. Nothing is trained; the other run of the sweep is in its table."""
+    run = strange(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    (run / "result.json").unlink()
+    if content is None:
+        os.mkfifo(run / "result.json")
+    else:
+        (run / "result.json").write_bytes(content)
+    does = f"RUN = 'runs/{run.name}' cannot be used: its result.json "
+    again = "delete it, and the command that started the run makes it again"
+    message = sentence(CliRunner().invoke(main, RUN, catch_exceptions=False), 2)
+    assert does in message and message.endswith(again)
+    more = ("--grid", "train.threshold=1", "--seeds", "2")
+    done = CliRunner().invoke(main, ["sweep", *RUN[1:-2], *more], catch_exceptions=False)
+    assert done.exit_code == 1 and "Traceback" not in done.output
+    assert "1 runs in runs" in done.stdout and does in done.stderr
