@@ -30,7 +30,9 @@ Damage = Callable[[Path], None]
 
 
 def _files(run: Path) -> list[Path]:
-    return sorted(p for p in run.rglob("*") if p.is_file() and not p.is_symlink())
+    """The files that can still be damaged: no links, and none without an end."""
+    files = (path for path in run.rglob("*") if path.is_file() and not path.is_symlink())
+    return sorted(path for path in files if path.stat().st_size < 1 << 20)
 
 
 def _pick(run: Path, number: int) -> Path | None:
