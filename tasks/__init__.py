@@ -40,9 +40,6 @@ __all__ = [
     "refuse",
 ]
 
-SHOWN = 200  # letters of a refused value
-
-
 class Role(IntEnum):
     """What a token is for. The loss counts THOUGHT and ANSWER; the decoder copies PROMPT tokens
     from the row and gets TOOL tokens from the task's tool."""
@@ -125,13 +122,9 @@ Corrupt = Callable[[np.ndarray, int | slice], np.ndarray]
 
 
 def refuse(option: str, value: object, allowed: str) -> ValueError:
-    """The error for a bad option of a task, a model or a run: option, value, what is allowed.
-
-    A sentence stays one: of a value that is longer than SHOWN letters, the rest is left out.
-    """
-    text = repr(value)
-    text = text if len(text) <= SHOWN else f"{text[:SHOWN]}..."
-    return ValueError(f"{option} = {text} cannot be used: {allowed}")
+    """The error for a bad option of a task, a model or a run: option, value (at most its first 200
+    letters), what is allowed."""
+    return ValueError(f"{option} = {value!r:.200} cannot be used: {allowed}")
 
 
 class Task(ABC):
