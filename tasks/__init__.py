@@ -40,6 +40,7 @@ __all__ = [
     "refuse",
 ]
 
+
 class Role(IntEnum):
     """What a token is for. The loss counts THOUGHT and ANSWER; the decoder copies PROMPT tokens
     from the row and gets TOOL tokens from the task's tool."""
