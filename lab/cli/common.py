@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -59,18 +57,9 @@ class Group(click.Group):
         try:
             return super().main(*args, **extra)
         except OSError as error:
-            _drop_stdout()
             where = error.filename or "stdout"
             click.echo(shown(f"Error: {where}: {error.strerror or error}"), err=True)
             sys.exit(1)
-
-
-def _drop_stdout() -> None:
-    """Send what stdout still holds nowhere: Python would write it at its end, and fail again."""
-    with contextlib.suppress(OSError, ValueError):  # stdout of a test has no descriptor
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
-        os.close(nowhere)
 
 
 def say(text: object, err: bool = False) -> None:

@@ -17,7 +17,6 @@ from tests.figure_runs import base, finished
 
 @pytest.mark.parametrize("args", [["--help"], ["list", "tasks"], ["list", "runs"]])
 def test_a_full_stdout_is_one_sentence(args: list[str], tmp_path: Path) -> None:
-    """Also at the end of Python, which writes what is left once more."""
     with open("/dev/full", "w") as full:
         done = subprocess.run(
             [sys.executable, "-m", "lab", *args],
