@@ -218,9 +218,9 @@ def _bomb(run: Path, name: str, part: bytes, size: int) -> None:
     (run / name).write_bytes(b"[" + part * (size // len(part)) + b"0]")
 
 
-def bombs() -> list[Damage]:
+def bombs() -> list[functools.partial[None]]:
     """Damage that would exhaust memory or time, one each."""
-    made: list[Damage] = [functools.partial(_resized, path=path, value=v) for path, v in SIZES]
+    made = [functools.partial(_resized, path=path, value=v) for path, v in SIZES]
     weights = "checkpoint/step-00000020/weights.safetensors"
     for name in (*JSON, "metrics.jsonl", weights, weights.replace("weights", "optimizer")):
         made += [functools.partial(_endless, name=name), functools.partial(_sparse, name=name)]

@@ -120,8 +120,9 @@ def test_python_leaves_a_damaged_folder_out_with_a_warning(damages: list[Damage]
 def test_no_folder_takes_more_than_a_gigabyte_or_ten_seconds(tmp_path: Path) -> None:
     """Every command on every folder, one after another in one process, whose peak is measured."""
     for number, damage in enumerate(bombs()):
-        (tmp_path / str(number)).mkdir()
-        run = strange(tmp_path / str(number))
+        what = damage.keywords.get("name", "size").replace("/", "-")
+        (tmp_path / f"{number}-{what}").mkdir()
+        run = strange(tmp_path / f"{number}-{what}")
         damage(run)
         for other in run.parent.glob("parity-*"):
             if other != run:
