@@ -112,3 +112,8 @@ def native_operators() -> dict[str, str | None]:
 def served() -> dict[str, str]:
     """Which implementation each operator last ran in this process."""
     return dict(sorted(_served.items()))
+
+
+def forget_served() -> None:
+    """Empty `served`: what runs from here on is of another run."""
+    _served.clear()

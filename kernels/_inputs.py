@@ -68,6 +68,14 @@ def not_float32(*tensors: Tensor | None) -> str | None:
     return None
 
 
+def token_rows(x: Tensor) -> tuple[Tensor, int]:
+    """x [B,T,D], or a dense copy, and the numbers from one token to the next, of all rows."""
+    B, T, D = x.shape
+    if x.stride(2) == 1 and (B == 1 or x.stride(0) == T * x.stride(1)):
+        return x, x.stride(1)
+    return x.contiguous(), D  # never its stride: where T is 1 that may be anything
+
+
 def autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
     """The tensors in the type that an enclosing torch.autocast asks for, else as they are."""
     device = tensors[0].device.type

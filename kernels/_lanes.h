@@ -60,6 +60,13 @@ inline void store(float* to, Lanes x, int64_t n) {
 }
 #endif
 
+// The same for n of any size: LANES floats, or n where those are fewer.
+inline Lanes part(const float* from, int64_t n) {
+  return n < LANES ? load(from, n) : load(from);
+}
+
+inline void put(float* to, Lanes x, int64_t n) { n < LANES ? store(to, x, n) : store(to, x); }
+
 inline Lanes broadcast(float x) { return Lanes{} + x; }
 
 // The lanes' numbers: 0, 1, 2, ...
@@ -74,12 +81,32 @@ inline Lanes select(Mask where, Lanes a, Lanes b) { return where ? a : b; }
 // A NaN in b stays: so a step that has gone wrong is seen.
 inline Lanes max(Lanes a, Lanes b) { return a > b ? a : b; }
 
+// The lower and the upper half of a vector, added.
+template <typename Whole, typename Half>
+inline Half folded(Whole x) {
+  Half low, high;
+  std::memcpy(&low, &x, sizeof low);
+  std::memcpy(&high, reinterpret_cast<const char*>(&x) + sizeof low, sizeof high);
+  return low + high;
+}
+
+typedef float Four __attribute__((vector_size(16)));
+
+// Four sums of every fourth lane.
+inline Four by_fours(Lanes x) {
+#if defined(__AVX512F__)
+  typedef float Eight __attribute__((vector_size(32)));
+  return folded<Eight, Four>(folded<Lanes, Eight>(x));
+#elif defined(__AVX__)
+  return folded<Lanes, Four>(x);
+#else
+  return x;
+#endif
+}
+
 inline float sum(Lanes x) {  // always in this order
-  float part[LANES];
-  std::memcpy(part, &x, sizeof x);
-  for (int64_t half = LANES / 2; half > 0; half /= 2)
-    for (int64_t i = 0; i < half; i++) part[i] += part[i + half];
-  return part[0];
+  const Four y = by_fours(x);
+  return (y[0] + y[2]) + (y[1] + y[3]);
 }
 
 // e^x within 2 units in the last place; 0 below -87, infinity above 88.7, NaN of NaN.

@@ -115,8 +115,8 @@ def sweep(
     """Run an experiment for every combination of a grid and several seeds.
 
     grid: values of each option that `experiment` takes; an option that does not vary has one value.
-    Results are in the order of the grid, the last option varies fastest, then the seed. Runs are
-    processes of their own, at most `workers` at a time (default: one a core). What is complete is
+    Results are in the order of the grid, the last option varies fastest, then the seed. Worker
+    processes execute the runs, `workers` of them (default: one a core). What is complete is
     read, so a sweep that was stopped goes on when it is called again. progress: called with the
     number of finished runs, the number of all runs and the latest metrics row of each; without it,
     a progress bar is shown in a terminal.

@@ -11,6 +11,7 @@ never from a run folder: `lab.config.from_json` refuses files that the caller di
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pkgutil
 from pathlib import Path
@@ -31,9 +32,14 @@ _FUNCTIONS = {"experiments": "experiment", "claims": "claim", "engines": "execut
 
 def names(kind: Kind) -> list[str]:
     """Every name of this kind that the lab has, in alphabetical order. Imports nothing."""
+    return list(_names(kind))
+
+
+@functools.cache  # every configuration that is made asks for the mixers
+def _names(kind: Kind) -> tuple[str, ...]:
     folder = Path(__file__).parent.joinpath(*_PACKAGES[kind].split(".")[1:])
     files = (m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_"))
-    return sorted(name.replace("_", "-") if kind == "claims" else name for name in files)
+    return tuple(sorted(name.replace("_", "-") if kind == "claims" else name for name in files))
 
 
 def is_file(name: str) -> bool:

@@ -25,7 +25,7 @@ import torch
 from torch import Tensor
 
 from kernels import Impl, choose
-from kernels._inputs import autocast, check_heads, unsupported_heads
+from kernels._inputs import autocast, check_heads, not_float32, unsupported_heads
 from kernels.attention.definition import definition, example_inputs
 from kernels.attention.operator import eager, operator
 from kernels.attention.reference import reference
@@ -48,8 +48,9 @@ def attention(
 ) -> Tensor:
     """y [B,T,H,e] of the formula above; `scale` is d**-0.5 unless given.
 
-    Raises ValueError, naming the input, where shapes do not fit, or where impl is "triton" and
-    there is no kernel: float64, mixed types, heads wider than 128.
+    Raises ValueError, naming the input, where shapes do not fit, where impl is "triton" and there
+    is no kernel (float64, mixed types, heads wider than 128), or "native" and it cannot run (other
+    types than float32, packed rows, no compiler).
     """
     check_heads("attention", q, k, v, log_forget, gate, offsets)
     H = q.shape[2]
@@ -58,9 +59,17 @@ def attention(
             raise ValueError(f"attention: {name} must be [{H}] and not learned: {list(x.shape)}")
     q, k, v = autocast(q, k, v)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    if choose("attention", impl, q.device, unsupported_heads(q, k, v)) == "triton":
+    no = not_float32(q, k, v, log_forget, gate)
+    if offsets is not None:
+        no = "the native operator takes no packed rows"
+    chosen = choose("attention", impl, q.device, unsupported_heads(q, k, v), no)
+    if chosen == "triton":
         call = operator if torch.compiler.is_compiling() else eager
         return call(q, k, v, scale, slopes, window, log_forget, gate, offsets)[0]
+    if chosen == "native":
+        from kernels.attention.native import native
+
+        return native(q, k, v, scale, slopes, window, log_forget, gate)
     return reference(
         q,
         k,

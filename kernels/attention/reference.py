@@ -1,4 +1,4 @@
-"""Attention through torch's scaled_dot_product_attention: what a CPU runs and trains with."""
+"""Attention through torch's scaled_dot_product_attention: what runs anywhere, and trains."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from kernels._inputs import open_gate, ragged
+from kernels._native import transformed
+from kernels.attention.bands import banded, narrow_heads
 
 
 def reference(
@@ -28,6 +30,8 @@ def reference(
     A bias that depends on the key alone up to a constant of the row (ALiBi, FoX) changes no
     softmax when the constant is dropped; it rides in extra columns of q and k, so that the flash
     kernel needs no mask of [T, T] and gives its gradient. Its rounding is that of its largest sum.
+
+    On a CPU heads whose window is at most T / 8 and 16 are computed as bands.
     """
     if offsets is not None:
         packed, unpacked = ragged(offsets, q.shape[1])
@@ -71,6 +75,41 @@ def reference(
         v = F.pad(v, (0, width - e))
     elif e != d:
         q, k, v = (F.pad(x, (0, max(d, e) - x.shape[-1])) for x in (q, k, v))
+    if window is not None and q.device.type == "cpu" and not transformed():
+        y = _with_bands(q, k, v, window, scale)
+    else:
+        y = _masked(q, k, v, window, scale)
+    y = y[..., :e]
+    return y.to(dtype) if gate is None else (y * open_gate(gate)).to(dtype)
+
+
+def _with_bands(q: Tensor, k: Tensor, v: Tensor, window: Tensor, scale: float) -> Tensor:
+    """y [B,T,H,e]: narrow heads as bands, the others under a mask if they need one."""
+    T, H = q.shape[1:3]
+    widths = window.tolist()
+    narrow = narrow_heads(widths, T)
+    rest = [h for h in range(H) if h not in narrow]
+    order, n = narrow + rest, len(narrow)
+    G = k.shape[2]
+    sorted_already = order == list(range(H))
+    if not sorted_already:
+        q = q[:, :, order]
+    if not sorted_already or G != H:
+        k, v = (x[:, :, [h * G // H for h in order]] for x in (k, v))
+    parts = []
+    (q_n, q), (k_n, k), (v_n, v) = (x.split([n, H - n], 2) for x in (q, k, v))
+    if narrow:
+        parts.append(banded(q_n, k_n, v_n, [widths[h] for h in narrow], scale))
+    if rest:
+        wide = any(0 < widths[h] < T for h in rest)
+        parts.append(_masked(q, k, v, window[rest] if wide else None, scale))
+    y = torch.cat(parts, 2) if len(parts) > 1 else parts[0]
+    return y if sorted_already else y[:, :, [order.index(h) for h in range(H)]]
+
+
+def _masked(q: Tensor, k: Tensor, v: Tensor, window: Tensor | None, scale: float) -> Tensor:
+    """y [B,T,H,e] through torch's operator, under a mask where there is a window."""
+    T, H = q.shape[1:3]
     mask = None
     if window is not None:
         offset = torch.arange(T, device=q.device)
@@ -88,8 +127,7 @@ def reference(
         y = F.scaled_dot_product_attention(
             q, k, v, mask, is_causal=mask is None, scale=scale, enable_gqa=grouped
         )
-    y = y.transpose(1, 2)[..., :e]
-    return y.to(dtype) if gate is None else (y * open_gate(gate)).to(dtype)
+    return y.transpose(1, 2)
 
 
 class _Flash(torch.autograd.Function):

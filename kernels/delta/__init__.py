@@ -29,7 +29,7 @@ import torch
 from torch import Tensor
 
 from kernels import Impl, choose
-from kernels._inputs import check_states
+from kernels._inputs import check_states, not_float32
 from kernels.delta.definition import definition, delta_step, example_inputs
 from kernels.delta.operator import eager, operator
 from kernels.delta.reference import reference
@@ -50,8 +50,8 @@ def delta(
 ) -> tuple[Tensor, Tensor]:
     """o [B,T,H,e] and S_last [B,H,d,e]; the shapes are in the module's docstring.
 
-    Raises ValueError, naming the input, where shapes do not fit, or where impl is "triton" and
-    there is no kernel: float64, heads wider than 128.
+    Raises ValueError, naming the input, where shapes do not fit; where impl is "triton" and there
+    is no kernel: float64, heads wider than 128; where impl is "native" and a tensor is not float32.
     """
     check_states("delta", q, k, v, S0)
     for name, x in (("beta", beta), ("log_decay", log_decay)):
@@ -65,9 +65,15 @@ def delta(
         no = f"heads of {d} and {e} are wider than the kernel's 128"
     elif k[0, ..., 0].numel() * max(d, e) >= 2**31 or k.shape[1] > 2**20 - 16:
         no = f"T = {k.shape[1]} is beyond the kernel's offsets"
-    if choose("delta", impl, v.device, no) != "triton":
+    narrow = not_float32(q, k, v, beta, log_decay, S0)
+    chosen = choose("delta", impl, v.device, no, narrow)
+    if chosen == "reference":
         return reference(q, k, v, beta, log_decay, S0, scale)
-    scale = 1.0 if scale is None else scale
+    scale = 1.0 if scale is None else float(scale)
+    if chosen == "native":
+        from kernels.delta.native import native
+
+        return native(q, k, v, beta, log_decay, S0, scale)
     call = operator if torch.compiler.is_compiling() else eager
     o, last, *_ = call(q, k, v, beta, log_decay, S0, scale, torch.is_grad_enabled())
     return o, last

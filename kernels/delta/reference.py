@@ -7,7 +7,7 @@ from torch import Tensor
 
 from kernels.linear.reference import after, between, to_chunks
 
-_CHUNK = 32
+_CHUNK = 16
 
 
 def reference(

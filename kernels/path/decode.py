@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -13,8 +13,7 @@ from kernels._inputs import open_gate
 FOLD = 32
 
 
-@dataclass
-class PathCache:
+class PathCache(NamedTuple):
     """State of decoding. Keys are updated lazily: those before `folded` still need `turn`.
 
     k [B,G,room,d]     keys 0 .. folded - 1 hold M_folded-1 ... M_j+1 k_j, later ones are up to date
@@ -33,11 +32,6 @@ class PathCache:
     total: Tensor | None
     folded: int
     t: int
-
-    def select(self, rows: Tensor) -> PathCache:
-        """The cache of some rows, so that finished rows cost nothing more."""
-        total = None if self.total is None else self.total[rows]
-        return PathCache(self.k[rows], self.v[rows], self.turn[rows], total, self.folded, self.t)
 
 
 @torch.no_grad()
@@ -95,33 +89,33 @@ def path_step(
     """
     B, H, d = q.shape
     G = k.shape[1]
-    t, dtype = cache.t, cache.k.dtype
+    keys, values, turn, total, folded, t = cache
+    dtype = keys.dtype
     scale = d**-0.5 if scale is None else scale
-    if t == cache.k.shape[2]:
+    if t == keys.shape[2]:
         more = max(t, FOLD)
-        cache.k, cache.v = (F.pad(x, (0, 0, 0, more)) for x in (cache.k, cache.v))
-        if cache.total is not None:
-            cache.total = F.pad(cache.total, (0, more))
-    old, new = cache.k[:, :, : cache.folded], cache.k[:, :, cache.folded : t]
+        keys, values = (F.pad(x, (0, 0, 0, more)) for x in (keys, values))
+        if total is not None:
+            total = F.pad(total, (0, more))
+    old, new = keys[:, :, :folded], keys[:, :, folded:t]
     w, scaled = w.to(dtype)[:, :, None], (w * beta[..., None]).to(dtype)[:, :, None]
     new -= (new @ w.mT) * scaled
-    cache.turn -= scaled.mT @ (w @ cache.turn)
-    cache.k[:, :, t], cache.v[:, :, t] = k, v
+    turn -= scaled.mT @ (w @ turn)
+    keys[:, :, t], values[:, :, t] = k, v
     query = q.to(dtype).view(B, G, H // G, d) * scale
-    s = torch.cat([query @ cache.turn @ old.mT, query @ cache.k[:, :, cache.folded : t + 1].mT], -1)
-    if cache.total is not None:
+    s = torch.cat([query @ turn @ old.mT, query @ keys[:, :, folded : t + 1].mT], -1)
+    if total is not None:
         if log_forget is None:
             raise ValueError("path_step: the cache was made with log_forget, and none is given")
-        before = cache.total[:, :, t - 1] if t else torch.zeros_like(cache.total[:, :, 0])
-        cache.total[:, :, t] = before + log_forget
-        bias = cache.total[:, :, t, None] - cache.total[:, :, : t + 1]
+        before = total[:, :, t - 1] if t else torch.zeros_like(total[:, :, 0])
+        total[:, :, t] = before + log_forget
+        bias = total[:, :, t, None] - total[:, :, : t + 1]
         s += bias.to(dtype).view(s.shape)
-    y = (s.softmax(-1) @ cache.v[:, :, : t + 1]).view(B, H, -1)
+    y = (s.softmax(-1) @ values[:, :, : t + 1]).view(B, H, -1)
     if gate is not None:
         y = y * open_gate(gate[:, None])[:, 0]
-    cache.t = t + 1
-    if cache.t - cache.folded == FOLD:
-        old.copy_(old @ cache.turn.mT)
-        cache.turn.copy_(torch.eye(d, dtype=dtype, device=q.device).expand_as(cache.turn))
-        cache.folded = cache.t
-    return y.to(v.dtype), cache
+    if t + 1 - folded == FOLD:
+        old.copy_(old @ turn.mT)
+        turn.copy_(torch.eye(d, dtype=dtype, device=q.device).expand_as(turn))
+        folded = t + 1
+    return y.to(v.dtype), PathCache(keys, values, turn, total, folded, t + 1)

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from kernels import Impl, choose
+from kernels._inputs import not_float32
 from kernels.selective_scan.definition import definition, example_inputs, step
 from kernels.selective_scan.operator import run
 from kernels.selective_scan.plans import CHUNK
@@ -43,8 +44,8 @@ def selective_scan(
 ) -> tuple[Tensor, Tensor]:
     """y [B,T,D] and h_last [B,D,N]; the shapes are in the module's docstring.
 
-    Raises ValueError, naming the input, where shapes do not fit, or where impl is "triton" and
-    there is no kernel: float64, N over 64.
+    Raises ValueError, naming the input, where shapes do not fit; where impl is "triton" and there
+    is no kernel: float64, N over 64; where impl is "native" and a tensor is not float32.
     """
     if u.ndim != 3 or A.ndim != 2 or 0 in u.shape:
         raise ValueError(
@@ -64,8 +65,13 @@ def selective_scan(
         no = f"N = {N} is more than the kernel's 64"
     elif T * max(N, D, D * N // CHUNK) >= 2**31:
         no = f"T = {T} with D = {D} is beyond the kernel's 32-bit offsets"
-    triton = choose("selective_scan", impl, u.device, no) == "triton"
-    return run(u, delta, A, Bm, Cm, Dskip, h0, triton)
+    tensors = u, delta, A, Bm, Cm, Dskip, h0
+    chosen = choose("selective_scan", impl, u.device, no, not_float32(*tensors))
+    if chosen == "native":
+        from kernels.selective_scan.native import native
+
+        return native(*tensors)
+    return run(*tensors, chosen == "triton")
 
 
 def configurations() -> list[dict[str, Any]]:

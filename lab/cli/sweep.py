@@ -82,7 +82,7 @@ def _options() -> list[Any]:
             ["--retries"],
             type=click.IntRange(0),
             default=1,
-            help="new attempts for a run that crashed",
+            help="new attempts for a run that crashed or hung",
             **count,
         ),
         Option(
@@ -139,6 +139,9 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
         click.echo(json.dumps({"runs": runs, "summary": rows, "failed": failed}))
     else:
         _print(name, out, rows, [result for result in done if result])
+    for label, state in zip(labels, states, strict=True):
+        if state.earlier:
+            click.echo(f"Tried again: {label}: {state.earlier}", err=True)
     for failure in failed:
         where = " ".join(f"{path}={value}" for path, value in failure["grid"].items())
         say(f"Failed: {where} seed {failure['seed']}: {failure['error']}", err=True)

@@ -7,10 +7,11 @@ nothing that matters differs. `change` sets any field by its dotted path, as --s
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -55,7 +56,7 @@ class Probe:
         unknown = set(self.change) - {f.name for f in dataclasses.fields(task)}  # type: ignore[arg-type]
         if unknown:
             raise refuse("probe", self.label, f"{task.name} has no option {', '.join(unknown)}")
-        return dataclasses.replace(task, **self.change)  # type: ignore[type-var]
+        return replace(task, **self.change)  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)
@@ -118,23 +119,26 @@ class Experiment:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; `from_json` gives an equal Experiment back."""
+        return dict(json.loads(json.dumps(self._data())))
+
+    def _data(self) -> dict[str, Any]:
         data = {
             "name": self.name,
             "task": {"name": self.task.name, **dataclasses.asdict(self.task)},  # type: ignore[call-overload]
             "cot": self.cot,
-            "model": dataclasses.asdict(self.model),
-            "train": dataclasses.asdict(self.train),
+            "model": vars(self.model),
+            "train": vars(self.train),
             "prompt_repeats": self.prompt_repeats,
-            "probes": [{**dataclasses.asdict(p), "change": dict(p.change)} for p in self.probes],
+            "probes": [{**vars(p), "change": dict(p.change)} for p in self.probes],
         }
         if self.source:
             data["source"] = self.source
-        return dict(json.loads(json.dumps(data)))
+        return data
 
-    @property
+    @functools.cached_property  # a sweep asks for it several times a run
     def slug(self) -> str:
         """The name of the run folder: experiment and hash of everything in it."""
-        text = json.dumps(self.to_json(), sort_keys=True, separators=(",", ":"))
+        text = json.dumps(self._data(), sort_keys=True, separators=(",", ":"))
         return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
@@ -196,7 +200,7 @@ def _probe(values: Any, task: Task, where: str) -> Probe:
 
     probe = strict.build(Probe, values, where)
     change = strict.typed(type(task), probe.change, f"{where}.change")
-    return dataclasses.replace(probe, change=change)
+    return replace(probe, change=change)
 
 
 def change(experiment: Experiment, path: str, text: str) -> Experiment:
@@ -210,7 +214,7 @@ def change(experiment: Experiment, path: str, text: str) -> Experiment:
             "--set", path, "a path such as task.k, model.width, train.lr, cot or prompt_repeats"
         )
     part = getattr(experiment, head)
-    return dataclasses.replace(experiment, **{head: set_field(part, leaf, text, path)})
+    return replace(experiment, **{head: set_field(part, leaf, text, path)})
 
 
 def over_lengths(
@@ -223,7 +227,5 @@ def over_lengths(
 def with_seeds(base: Experiment, seeds: int) -> list[Experiment]:
     """The experiment with its own seed and with the next ones, `seeds` in all."""
     first = base.train.seed
-    return [
-        dataclasses.replace(base, train=dataclasses.replace(base.train, seed=first + i))
-        for i in range(seeds)
-    ]
+    others = range(first + 1, first + seeds)
+    return [base, *(replace(base, train=replace(base.train, seed=seed)) for seed in others)]

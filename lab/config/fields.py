@@ -124,26 +124,35 @@ def _described(source: Any) -> tuple[FieldInfo, ...]:
 
 def check(config: Any, prefix: str) -> None:
     """ValueError for the first field with a value that its type, choices or range exclude."""
-    for info in describe(type(config)):
+    source: Any = type(config)
+    for info, origin, none in _kinds(source):
         value = getattr(config, info.name)
-        if typing.get_origin(info.type) is Literal and value not in info.choices:
+        if origin is Literal and value not in info.choices:
             raise refuse(prefix + info.name, value, f"one of {', '.join(map(str, info.choices))}")
-        none = type(None) in _alternatives(info.type)
-        several = typing.get_origin(info.type) is tuple
+        several = origin is tuple
         if (value is None and not none) or isinstance(value, tuple) != several:
             raise refuse(prefix + info.name, value, f"it must be {in_words(info.type)}")
-        given = value if several else () if value is None else (value,)
-        if info.range and not all(info.field.contains(one) for one in given):
-            words = ("none, or a number " if none else "") + ("each " if several else "")
-            raise refuse(prefix + info.name, value, words + info.range)
-        if any(_is_excessive(one) for one in given):
-            raise refuse(prefix + info.name, value, "a finite number, a whole one below 2^53")
+        for one in value if several else () if value is None else (value,):
+            if info.range and not info.field.contains(one):
+                words = ("none, or a number " if none else "") + ("each " if several else "")
+                raise refuse(prefix + info.name, value, words + info.range)
+            if _is_excessive(one):
+                raise refuse(prefix + info.name, value, "a finite number, a whole one below 2^53")
 
 
 def _is_excessive(value: object) -> bool:
     if isinstance(value, float):
         return math.isinf(value)
     return isinstance(value, int) and abs(value) >= LARGEST
+
+
+@functools.cache
+def _kinds(source: type) -> tuple[tuple[FieldInfo, Any, bool], ...]:
+    """Every field with the origin of its type, and whether the type allows None."""
+    return tuple(
+        (info, typing.get_origin(info.type), type(None) in _alternatives(info.type))
+        for info in describe(source)
+    )
 
 
 def at_least(config: Any, prefix: str, name: str, least: float) -> None:

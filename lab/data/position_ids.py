@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from lab.config import Experiment, ModelConfig
@@ -20,8 +22,26 @@ def check_rows(experiment: Experiment) -> Experiment:
     rows = [(probe.of(experiment.task), probe.length) for probe in experiment.probes]
     rows += [(experiment.task, length) for length in experiment.train.lengths]
     for task, length in rows:
-        position_ids(task, experiment.model, task.sample(np.random.default_rng(0), 1, length))
+        position_ids(task, experiment.model, _row(_Same(task), length))
     return experiment
+
+
+class _Same:
+    """A task as a key of a cache, also where an option of a user's task cannot be hashed."""
+
+    def __init__(self, task: Task) -> None:
+        self.task, self.text = task, repr(task)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.task == other.task
+
+    def __hash__(self) -> int:
+        return hash(self.text)
+
+
+@functools.lru_cache(256)  # most experiments of a sweep share their tasks
+def _row(key: _Same, length: int) -> Batch:
+    return key.task.sample(np.random.default_rng(0), 1, length)
 
 
 def position_ids(task: Task, config: ModelConfig, batch: Batch) -> np.ndarray | None:

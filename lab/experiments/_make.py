@@ -50,11 +50,12 @@ def make(experiment: str | Function, **options: Any) -> Experiment:
         made = replace(made, model=PRESETS[options["preset"]])
     if "prompt_repeats" in options and "prompt_repeats" not in own:
         made = replace(made, prompt_repeats=options["prompt_repeats"])
-    return replace(
-        made,
-        model=replace(made.model, **_of_part(ModelConfig, options, own)),
-        train=replace(made.train, **_of_part(TrainConfig, options, own)),
-    )
+    changes = {
+        part: replace(getattr(made, part), **values)
+        for part, cls in PARTS.items()
+        if (values := _of_part(cls, options, own))
+    }
+    return replace(made, **changes) if changes else made
 
 
 def option_types(function: Function) -> dict[str, Any]:

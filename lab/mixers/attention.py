@@ -30,9 +30,13 @@ from kernels.attention import attention
 from kernels.attention import definition as attention_definition
 from kernels.path import PathCache, path, path_prefill, path_step
 from kernels.path import definition as path_definition
+from kernels.rotary import rotary
 from lab.config import ModelConfig
 from lab.mixers import _position
+from lab.mixers._cache import Cache, after_prompt, grown, step
 from lab.mixers._gate import Gate
+from lab.mixers._heads import split_heads
+from lab.mixers._norm import RMSNorm
 from lab.mixers._position import Reflections, exact
 from lab.mixers._recurrent import projection
 
@@ -48,26 +52,30 @@ class _Inputs(NamedTuple):
     turns: tuple[Tensor, Tensor, Tensor] | None
 
 
-class _Cache(NamedTuple):
-    """k, v [B,G,room,d] with the first t positions filled; room doubles when it is full. forgotten
-    [B,H,room]: the sum of log f since each token, with a forget gate."""
+class _Banded(NamedTuple):
+    """Under hard_alibi: of heads of keys that only heads with a window read, a ring of the widest
+    window; and of the others."""
 
-    k: Tensor
-    v: Tensor
-    forgotten: Tensor | None
-    t: int
+    near: Cache
+    far: Cache | None
+
+    @property
+    def t(self) -> int:
+        return self.near.t
 
 
 class _Turned(NamedTuple):
-    """Under path: what kernels.path.PathCache holds, in its order, and `past` of _Inputs."""
+    """Under path: the operator's cache, and `past` of _Inputs."""
 
-    k: Tensor
-    v: Tensor
-    turn: Tensor
-    total: Tensor | None
-    folded: int
-    t: int
+    cache: PathCache
     past: Tensor
+
+    @property
+    def t(self) -> int:
+        return self.cache.t
+
+
+_State = Cache | _Banded | _Turned
 
 
 class Attention(nn.Module):
@@ -84,8 +92,8 @@ class Attention(nn.Module):
         self.log_length = config.log_length
         self.qkv = projection(config, D, (H + 2 * self.kv_heads) * self.d)
         self.out = projection(config, D, D)
-        self.q_norm = nn.RMSNorm(self.d, eps=1e-6) if config.qk_norm else None
-        self.k_norm = nn.RMSNorm(self.d, eps=1e-6) if config.qk_norm else None
+        self.q_norm = RMSNorm(self.d) if config.qk_norm else None
+        self.k_norm = RMSNorm(self.d) if config.qk_norm else None
         self.forget = nn.Linear(D, H) if config.forget else None
         if self.forget is not None:
             nn.init.zeros_(self.forget.bias)
@@ -95,26 +103,26 @@ class Attention(nn.Module):
         slopes = _position.slopes(H) if config.position == "alibi" else None
         banded = config.position == "hard_alibi"
         window = _position.windows(H, config.banded) if banded else None
+        self.windows: list[int] = [0] * H if window is None else window.tolist()
+        # Windows rise and come first: so many heads of keys are read by heads with a window alone.
+        self.near = sum(w > 0 for w in self.windows) * self.kv_heads // H
         self.register_buffer("slopes", slopes, persistent=False)
         self.register_buffer("window", window, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self._attend(x, self._project(x, 0, None))
 
-    def prefill(self, x: Tensor) -> tuple[Tensor, _Cache | _Turned]:
+    def prefill(self, x: Tensor) -> tuple[Tensor, _State]:
         new = self._project(x, 0, None)
         with torch.autocast(x.device.type, enabled=False):
-            state = _keep(new) if new.turns is None else _keep_turned(new)
+            state = self._after_prompt(new)
         return self._attend(x, new), state
 
-    def step(self, x: Tensor, state: _Cache | _Turned) -> tuple[Tensor, _Cache | _Turned]:
+    def step(self, x: Tensor, state: _State) -> tuple[Tensor, _State]:
         x = x[:, None]
         new = self._project(x, state.t, state.past if isinstance(state, _Turned) else None)
         with torch.autocast(x.device.type, enabled=False):
-            if isinstance(state, _Turned):
-                y, state = _step_turned(new, state)
-            else:
-                y, state = _step(new, state, self._bias(state.t + 1))
+            y, state = self._step(new, state)
         return self._merge(x, self._gated("G1", x, y))[:, 0], state
 
     def attention_weights(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -141,19 +149,29 @@ class Attention(nn.Module):
         return weights, read, self._gated("G1", x, read)
 
     def state_size(self, T: int) -> int:
+        near = self._kept(slice(0, self.near)) * min(T, self._ring())
+        size = near + self._kept(slice(self.near, self.kv_heads)) * T
         width = self.kv_heads * self.d
-        size = 2 * T * width + (T * self.heads if self.forget else 0)
         return size + ((self.d + _position.TAPS - 1) * width if self.turns else 0)
+
+    def _kept(self, groups: slice) -> int:
+        """Numbers of a token in the caches of some heads of keys."""
+        n = groups.stop - groups.start
+        return n * (2 * self.d + (self.heads // self.kv_heads if self.forget else 0))
+
+    def _ring(self) -> int:
+        """Tokens that the near heads of keys keep: the widest window of their heads."""
+        return max(self.windows[: self.near * self.heads // self.kv_heads], default=0)
 
     def _project(self, x: Tensor, start: int, past: Tensor | None) -> _Inputs:
         """Queries, keys, values and gates of tokens at positions start, start + 1, ..."""
         heads = self.qkv(x).unflatten(2, (-1, self.d))
-        q, k, v = heads.split([self.heads, self.kv_heads, self.kv_heads], 2)
+        q, k, v = split_heads(heads, [self.heads, self.kv_heads, self.kv_heads])
         if self.q_norm is not None and self.k_norm is not None:
             q, k = _normed(self.q_norm, q), _normed(self.k_norm, k)
         q, k, v = self._gated("G4", x, q), self._gated("G3", x, k), self._gated("G2", x, v)
         if self.rope_base:
-            q, k = _position.turned(q, k, start, self.rope_base)
+            q, k = (rotary(part, start, base=self.rope_base) for part in (q, k))
         if self.log_length:
             q = _position.log_length(q, start, self.log_length)
         log_f = None
@@ -181,67 +199,57 @@ class Attention(nn.Module):
         """The heads' outputs y [B,T,H,d] -> [B,T,D]."""
         return self._gated("G5", x, self.out(y.flatten(2)))
 
-    def _bias(self, t: int) -> Tensor | None:
-        """The position bias of the logits of token t - 1, [1,H,t]."""
-        heads = self.window if self.slopes is None else self.slopes
-        if heads is None:
-            return None
-        offset = torch.arange(t - 1, -1, -1, device=heads.device)
+    def _after_prompt(self, new: _Inputs) -> _State:
+        if new.turns is not None:
+            w, beta, past = new.turns
+            return _Turned(path_prefill(new.k, new.v, w, beta, log_forget=new.log_f), past)
+        if not self.near:
+            return after_prompt(new.k, new.v, new.log_f)
+        near, far = self._split(new)
+        ring = after_prompt(near.k, near.v, near.log_f, self._ring())
+        return _Banded(ring, None if far is None else after_prompt(far.k, far.v, far.log_f))
+
+    def _step(self, new: _Inputs, state: _State) -> tuple[Tensor, _State]:
+        """y [B,1,H,d] of one token, and the state after it."""
+        if isinstance(state, _Turned):
+            return _step_turned(new, state)
+        if isinstance(state, Cache):
+            return self._read(new, grown(state), 0)
+        near, far = self._split(new)
+        y, ring = self._read(near, state.near, 0)
+        if far is None or state.far is None:
+            return y, _Banded(ring, None)
+        z, cache = self._read(far, grown(state.far), near.q.shape[2])
+        return torch.cat([y, z], 2), _Banded(ring, cache)
+
+    def _split(self, new: _Inputs) -> tuple[_Inputs, _Inputs | None]:
+        """What concerns the near heads of keys, and the others if there are any."""
+        near, heads = self.near, self.near * self.heads // self.kv_heads
+
+        def part(groups: slice, heads: slice) -> _Inputs:
+            log_f = None if new.log_f is None else new.log_f[..., heads]
+            return _Inputs(
+                new.q[:, :, heads], new.k[:, :, groups], new.v[:, :, groups], log_f, None
+            )
+
+        far = part(slice(near, None), slice(heads, None)) if near < self.kv_heads else None
+        return part(slice(near), slice(heads)), far
+
+    def _read(self, new: _Inputs, cache: Cache, first: int) -> tuple[Tensor, Cache]:
+        """y [B,1,heads,d] of one token in heads first, first + 1, ..., and the cache with it."""
+        heads = slice(first, first + new.q.shape[2])
+        bias = None
         if self.slopes is not None:
-            return -self.slopes[None, :, None] * offset
-        unseen = (heads[:, None] > 0) & (offset >= heads[:, None])
-        return torch.zeros(unseen.shape, device=heads.device).masked_fill(unseen, -torch.inf)[None]
+            bias = -self.slopes[heads, None] * cache.offsets()
+        elif self.window is not None and any(self.windows[heads]):
+            window, offset = self.window[heads, None], cache.offsets()
+            bias = torch.zeros(offset.shape, device=offset.device).expand(len(window), -1)
+            bias = bias.masked_fill((window > 0) & (offset >= window), -torch.inf)
+        return step(cache, new.q, new.k, new.v, new.log_f, bias)
 
 
-def _normed(norm: nn.RMSNorm, x: Tensor) -> Tensor:
+def _normed(norm: RMSNorm, x: Tensor) -> Tensor:
     return norm(x.to(norm.weight.dtype)).to(x.dtype)
-
-
-def _keep(new: _Inputs) -> _Cache:
-    """The cache after a prompt."""
-    T = new.k.shape[1]
-    room = max(16, 1 << T.bit_length())
-    k, v = (_roomy(part.transpose(1, 2), room) for part in (new.k, new.v))
-    if new.log_f is None:
-        return _Cache(k, v, None, T)
-    since = new.log_f.flip(1).cumsum(1).flip(1) - new.log_f
-    return _Cache(k, v, _roomy(since.transpose(1, 2), room), T)
-
-
-def _step(new: _Inputs, state: _Cache, bias: Tensor | None) -> tuple[Tensor, _Cache]:
-    """y [B,1,H,d] of one token; bias [1,H,t+1] is the position bias of its logits."""
-    k, v, forgotten, t = state
-    if t == k.shape[2]:
-        k, v = _roomy(k, 2 * t), _roomy(v, 2 * t)
-        forgotten = None if forgotten is None else _roomy(forgotten, 2 * t)
-    k[:, :, t], v[:, :, t] = new.k[:, 0], new.v[:, 0]
-    if forgotten is not None and new.log_f is not None:
-        forgotten[:, :, :t] += new.log_f[:, 0, :, None]
-        forgotten[:, :, t] = 0
-        bias = forgotten[:, :, : t + 1] + (0 if bias is None else bias)
-    y = _read(new.q, k[:, :, : t + 1], v[:, :, : t + 1], bias)
-    return y, _Cache(k, v, forgotten, t + 1)
-
-
-def _read(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
-    """Attention of one token, q [B,1,H,d], over k, v [B,G,t,d] with bias [1 or B,H,t]: the heads of
-    a group are the rows of one matrix. -> [B,1,H,d]
-
-    Two plain products: for one query a row, the fused CPU kernel takes nearly twice as long.
-    """
-    B, G, _, d = k.shape
-    s = (q.reshape(B, G, -1, d) * d**-0.5).to(k.dtype) @ k.mT
-    if bias is not None:
-        s = s + bias.to(s.dtype).unflatten(1, (G, -1))
-    y = s.to(exact(s)).softmax(-1).to(v.dtype) @ v
-    return y.reshape(B, 1, -1, d)
-
-
-def _keep_turned(new: _Inputs) -> _Turned:
-    assert new.turns is not None
-    w, beta, past = new.turns
-    own = path_prefill(new.k, new.v, w, beta, log_forget=new.log_f)
-    return _Turned(own.k, own.v, own.turn, own.total, own.folded, own.t, past)
 
 
 def _step_turned(new: _Inputs, state: _Turned) -> tuple[Tensor, _Turned]:
@@ -249,13 +257,5 @@ def _step_turned(new: _Inputs, state: _Turned) -> tuple[Tensor, _Turned]:
     w, beta, past = new.turns
     log_f = None if new.log_f is None else new.log_f[:, 0]
     q, k, v = (part[:, 0] for part in (new.q, new.k, new.v))
-    y, own = path_step(q, k, v, w[:, 0], beta[:, 0], PathCache(*state[:6]), log_forget=log_f)
-    new_state = _Turned(own.k, own.v, own.turn, own.total, own.folded, own.t, past)
-    return y[:, None].to(v.dtype), new_state
-
-
-def _roomy(x: Tensor, room: int) -> Tensor:
-    """x [B,heads,t,...] copied into the first t of `room` positions."""
-    y = x.new_empty(*x.shape[:2], room, *x.shape[3:])
-    y[:, :, : x.shape[2]] = x
-    return y
+    y, cache = path_step(q, k, v, w[:, 0], beta[:, 0], state.cache, log_forget=log_f)
+    return y[:, None].to(v.dtype), _Turned(cache, past)

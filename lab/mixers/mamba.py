@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kernels.selective_scan import selective_scan, step
+from kernels.swiglu import swiglu
 from lab.config import ModelConfig
 from lab.mixers._conv import ShortConv
 from lab.mixers._recurrent import projection, step_bias
@@ -64,7 +65,7 @@ class Mamba(nn.Module):
         u, z = self.in_proj(x).chunk(2, -1)
         u, seen = self.conv.step(u, state.seen)
         y, h = step(u, *self._select(u), self.skip, state.h)
-        return self.out(y * F.silu(z)), _State(seen, h)
+        return self.out(swiglu(y, z)), _State(seen, h)
 
     def state_size(self, T: int) -> int:
         return self.skip.numel() * (len(self.conv.weight) - 1) + self.A_log.numel()
@@ -72,7 +73,7 @@ class Mamba(nn.Module):
     def _mix(self, u: Tensor, z: Tensor) -> tuple[Tensor, Tensor]:
         u = self.conv(u)
         y, h = selective_scan(u, *self._select(u), self.skip)
-        return self.out(y * F.silu(z)), h
+        return self.out(swiglu(y, z)), h
 
     def _select(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """delta [...,E], A [E,N], B and C [...,N]."""

@@ -14,9 +14,10 @@ step so far (global batch, 2501.11873). Padding tokens count too.
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kernels.gelu import gelu
+from kernels.swiglu import swiglu
 from lab.config import ModelConfig
 
 
@@ -39,8 +40,8 @@ class _MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.gate is None:
-            return self.out(F.gelu(self.up(x), approximate="tanh"))
-        return self.out(F.silu(self.gate(x)) * self.up(x))
+            return self.out(gelu(self.up(x)))
+        return self.out(swiglu(self.up(x), self.gate(x)))
 
 
 class _Mixture(nn.Module):

@@ -35,6 +35,13 @@ def environment(device: str, threads: int) -> dict[str, Any]:
     }
 
 
+def forget_operators() -> None:
+    """Forget which operators this process has run, so that `environment` tells those of one run."""
+    from kernels import forget_served
+
+    forget_served()
+
+
 def cpu_name() -> str:
     """The name of the processor, where the system has it."""
     try:

@@ -124,9 +124,11 @@ def read_record(path: Path) -> dict[str, Any]:
 def result(data: Any, run: str) -> Result:
     """The Result in the JSON of a run at `run`."""
     fields = [f.name for f in dataclasses.fields(Result)]
-    strict.check_keys(data, fields, [n for n in fields if n not in ("learned", "steps")], "")
+    later = ("learned", "steps", "evaluation_seconds")
+    strict.check_keys(data, fields, [n for n in fields if n not in later], "")
     experiment = configuration(data["experiment"])
-    values = {"learned": [], "steps": experiment["train"]["steps"], **data}
+    given = {"learned": [], "steps": experiment["train"]["steps"], "evaluation_seconds": None}
+    values = {**given, **data}
     kinds: tuple[tuple[str, Any], ...] = (
         ("run", str),
         ("scores", list),
@@ -135,6 +137,7 @@ def result(data: Any, run: str) -> Result:
         ("environment", dict[str, Any]),
         ("learned", list[Learned]),
         ("steps", int),
+        ("evaluation_seconds", float | None),
     )
     for name, kind in kinds:
         strict.check(values[name], kind, name)
@@ -151,7 +154,8 @@ def result(data: Any, run: str) -> Result:
             _check_numbers(score, f"curves[{number}].scores[{place}]")
     for number, row in enumerate(values["learned"]):
         _check_numbers(row, f"learned[{number}]")
-    _check_numbers({"seconds": values["seconds"], "steps": values["steps"]}, "result")
+    own = {name: values[name] for name in ("seconds", "steps", "evaluation_seconds")}
+    _check_numbers(own, "result")
     return Result(**{**values, "run": run, "experiment": experiment, "scores": tuple(scores)})
 
 

@@ -47,7 +47,7 @@ def run_all(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> list[Result]:
-    """The result of every experiment, in their order, each run in a process of its own.
+    """The result of every experiment, in their order; worker processes execute the runs.
 
     progress: called several times a second; None for a bar of the finished steps of all runs.
     RunFailed with one sentence for each failed run, after the others have finished.

@@ -6,13 +6,14 @@ ends with the same bytes of weights as an unbroken one (on a CPU, with the same 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lab.config import Experiment
 from lab.errors import RunFailed, RunStopped
-from lab.results.environment import environment
+from lab.results.environment import environment, forget_operators
 from lab.results.folder import Folder, load
 from lab.results.result import Result
 from lab.results.summary import samples_to
@@ -32,13 +33,14 @@ def run(
     warn: Callable[[str], None] = lambda text: None,
     track: str | None = None,
     wait: float = 0,
+    heartbeat: Callable[[], None] = lambda: None,
 ) -> Result:
     """Train and evaluate one experiment under out/, or read it where that is done.
 
     checkpoint_every: steps. compile: use torch.compile where it pays (lab.training.compile). watch:
     gets every row of metrics.jsonl. warn: gets a sentence about each damaged checkpoint. track: a
     tracker (lab.runs.trackers). wait: seconds to wait for another process that makes the same run,
-    -1 for no limit.
+    -1 for no limit. heartbeat: called after every step and every evaluated batch.
 
     Raises RunFailed (folder in use, full disk, loss not finite), RunStopped (SIGINT, SIGTERM),
     ValueError (options that exclude each other, a damaged result.json, no sound checkpoint).
@@ -66,7 +68,15 @@ def run(
                     note(row)
 
                 result = _train(
-                    experiment, folder, device, threads, checkpoint_every, compile, both, warn
+                    experiment,
+                    folder,
+                    device,
+                    threads,
+                    checkpoint_every,
+                    compile,
+                    both,
+                    warn,
+                    heartbeat,
                 )
                 trackers.finish(track, folder, result, note)
                 return result
@@ -86,29 +96,38 @@ def _train(
     compile: bool,
     watch: Watcher,
     warn: Callable[[str], None],
+    heartbeat: Callable[[], None],
 ) -> Result:
     import torch
 
+    from lab.training.heap import keep_heap
     from lab.training.trainer import Trainer
 
+    keep_heap()
     torch.set_num_threads(threads)
+    forget_operators()
     device = pick_device(device_name)
-    trainer = Trainer(experiment, folder, device, compile, watch, warn)
+    trainer = Trainer(experiment, folder, device, compile, watch, warn, heartbeat)
     with interrupts() as stop_requested:
         trainer.fit(checkpoint_every, stop_requested)
         watch({"step": trainer.step, "evaluating": len(experiment.probes)})
-        scores = trainer.scores()
+        began = time.monotonic()
+        scores = tuple(trainer.scores())
+        evaluation_seconds = trainer.evaluation_seconds + time.monotonic() - began
         if stop_requested:
             raise RunStopped(folder.path, trainer.step)
     curves = [row for row in folder.read_log() if "scores" in row]
+    for row in curves:
+        row.pop("evaluation_seconds", None)  # equal runs have equal curves
     rows = trainer.step * experiment.train.batch
     final = {"rows": rows, "scores": [vars(score) for score in scores]}
     result = Result(
         run=str(folder.path),
         experiment=experiment.to_json(),
-        scores=tuple(scores),
+        scores=scores,
         curves=curves,
         seconds=trainer.seconds,
+        evaluation_seconds=evaluation_seconds,
         environment={**environment(device.type, threads), "compiled": trainer.compiled},
         learned=samples_to([*curves, final], experiment.train.threshold),
         steps=trainer.step,

@@ -7,12 +7,13 @@ interrupted ones resume, and no run is made twice.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 from lab import registry
 from lab.config import Experiment
@@ -25,17 +26,20 @@ from lab.runs.process import interrupts
 from tasks import refuse
 
 POLL_EVERY = 0.25  # seconds between two looks at the running runs
+LOOK = 256  # unfinished runs that are looked at: an engine starts them in their order
 TAIL = 1 << 16  # bytes at the end of metrics.jsonl that hold its latest row
 
 
 @dataclass
 class State:
     """One run of a sweep, as the live table shows it. row: its latest row of metrics. error: a
-    sentence, when it failed."""
+    sentence, when it failed. earlier: a sentence about the attempt before, when that crashed or
+    hung."""
 
     status: Literal["waiting", "running", "done", "failed"] = "waiting"
     row: dict[str, Any] = field(default_factory=lambda: {"step": 0})
     error: str = ""
+    earlier: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,29 +96,35 @@ def sweep(
     """
     _check(options)
     engine = registry.load("engines", options.engine)
-    folders = [Folder(Path(out), experiment) for experiment in experiments]
-    states = [
-        State("done" if folder.result.exists() and not options.track else "waiting")
-        for folder in folders
-    ]
-    waiting = [i for i, state in enumerate(states) if state.status == "waiting"]
-    path = str(out) if options.engine == "local" else str(Path(out).resolve())
-    jobs = [_job(experiments[i], path, options) for i in waiting]
+    states = [State() for _ in experiments]
     start, polled = time.time(), 0.0
     with interrupts() as stop_requested:
-        for state, folder in zip(states, folders, strict=True):
-            _update(state, folder, start)
+        for experiment, state in zip(experiments, states, strict=True):
+            folder = Folder(Path(out), experiment)
+            if folder.result.exists() and not options.track:
+                state.status = "done"
+            elif folder.metrics.exists():
+                _update(state, folder, start)
+        waiting = [i for i, state in enumerate(states) if state.status != "done"]
+        unfinished = dict.fromkeys(waiting)
+        jobs = _Jobs([experiments[i] for i in waiting], out, options)
         poll(states)
         if jobs and not stop_requested:
             running = engine(jobs, options.workers, options.retries, **options.own)
             with contextlib.closing(running) as events:
                 for results in events:
-                    for number, error in results:
-                        state = states[waiting[number]]
-                        state.status, state.error = "failed" if error else "done", error or ""
-                    if time.monotonic() - polled > POLL_EVERY or results:
-                        for i in waiting:
-                            _update(states[i], folders[i], start)
+                    for number, error, earlier in results:
+                        i = waiting[number]
+                        del unfinished[i]
+                        states[i].earlier = earlier
+                        # A job of a cluster may be lost when some of its runs are complete.
+                        if error and not (Folder(Path(out), experiments[i]).result.exists()):
+                            states[i].status, states[i].error = "failed", error
+                        else:
+                            states[i].status = "done"
+                    if time.monotonic() - polled > POLL_EVERY or not unfinished:
+                        for i in itertools.islice(unfinished, LOOK):
+                            _update(states[i], Folder(Path(out), experiments[i]), start)
                         poll(states)
                         polled = time.monotonic()
                     if stop_requested:
@@ -132,21 +142,36 @@ def _check(options: SweepOptions) -> None:
             raise refuse(f"--{name}", value, f"only with --engine {' or '.join(having)}")
 
 
-def _job(experiment: Experiment, out: str, options: SweepOptions) -> engines.Job:
-    return {
-        "experiment": experiment.to_json(),
-        "out": out,
-        "device": options.device,
-        "checkpoint_every": options.checkpoint_every,
-        "compile": options.compile,
-        "track": options.track,
-    }
+class _Jobs(Sequence[engines.Job]):
+    """The jobs of a sweep, each made when an engine asks for it: their JSON is large."""
+
+    def __init__(
+        self, experiments: Sequence[Experiment], out: str | Path, options: SweepOptions
+    ) -> None:
+        self._experiments = experiments
+        self._same = {
+            "out": str(out if options.engine == "local" else Path(out).resolve()),
+            "device": options.device,
+            "checkpoint_every": options.checkpoint_every,
+            "compile": options.compile,
+            "track": options.track,
+        }
+
+    def __len__(self) -> int:
+        return len(self._experiments)
+
+    @overload
+    def __getitem__(self, index: int) -> engines.Job: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[engines.Job]: ...
+    def __getitem__(self, index: int | slice) -> engines.Job | list[engines.Job]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        return {"experiment": self._experiments[index].to_json(), **self._same}
 
 
 def _update(state: State, folder: Folder, start: float) -> None:
     """Update the state of a run that has not ended from its folder."""
-    if state.status in ("done", "failed"):
-        return
     try:
         fresh = folder.lock.stat().st_mtime >= start  # the process of the run has opened its lock
         state.status = "running" if fresh else "waiting"

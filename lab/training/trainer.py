@@ -2,8 +2,8 @@
 
 After a step, in this order: an evaluation (every eval_every steps; at each budget of wsd_s, then
 of all rows as at the end), a checkpoint, and the branches of wsd that start at this step. A branch
-is a copy of model and optimizer whose learning rate decays to 0 at its budget. It is scored and
-saved, and the run itself does not change.
+is a copy of model and optimizer whose learning rate decays to 0 at its budget. It is saved and
+scored, and the run itself does not change.
 
 metrics.jsonl is the source of truth: on resume, evaluations and branches that are due but missing
 run first. So a run that is killed at any moment ends with the same numbers. The row of a branch has
@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any
@@ -42,8 +42,8 @@ class Trainer:
     """Model and optimizer of a run at `step`, restored from its newest sound checkpoint.
 
     watch gets every row of metrics.jsonl, warn a sentence about each damaged checkpoint. compile:
-    use torch.compile where it pays (lab.training.compile). ValueError when there are checkpoints
-    and all are damaged.
+    use torch.compile where it pays (lab.training.compile). heartbeat is called after every step and
+    every evaluated batch. ValueError when there are checkpoints and all are damaged.
     """
 
     def __init__(
@@ -54,9 +54,11 @@ class Trainer:
         compile: bool,
         watch: Callable[[Row], None],
         warn: Callable[[str], None],
+        heartbeat: Callable[[], None],
     ) -> None:
         self.experiment, self.config = experiment, experiment.train
-        self.folder, self.device, self.watch = folder, device, watch
+        self.folder, self.device = folder, device
+        self.watch, self.heartbeat = watch, heartbeat
         self.model, self.optimizer = self._build()
         self.step, self._seconds_before = checkpoint.restore(
             folder.checkpoints, self.model, self.optimizer, warn
@@ -101,14 +103,21 @@ class Trainer:
                 if last:
                     return
                 now = self._finite(next(steps))
+                self.heartbeat()
                 self.step, self._tokens = now.number, self._tokens + now.tokens
                 if self.step % LOG_EVERY == 0 or self.step == config.steps:
                     self._log_step(now)
 
-    def scores(self, model: Model | None = None) -> list[Score]:
+    @property
+    def evaluation_seconds(self) -> float:
+        """Wall time of all evaluations in the log; one of an older lab does not say and adds 0."""
+        return sum(row.get("evaluation_seconds", 0.0) for row in self._evaluations.values())
+
+    def scores(self, model: Model | None = None) -> Iterator[Score]:
         """The final scores on every probe, of the run's model or of another one."""
         model = self.model if model is None else model
-        return [score(model, self.experiment, probe) for probe in self.experiment.probes]
+        probes = self.experiment.probes
+        return (score(model, self.experiment, probe, self.heartbeat) for probe in probes)
 
     def _build(self) -> tuple[Model, torch.optim.Optimizer]:
         model = make_model(self.experiment).to(self.device)
@@ -123,6 +132,12 @@ class Trainer:
         self.watch(row)
         if "scores" in row:
             self._evaluations[row["step"], row.get("branch")] = row
+
+    def _log_scores(self, row: Row, scores: Iterator[Row]) -> None:
+        """Log a row with scores, which are computed here, and the wall time that they took."""
+        began = time.monotonic()
+        row = {**row, "scores": list(scores)}
+        self._log({**row, "evaluation_seconds": time.monotonic() - began})
 
     def _log_step(self, now: Step) -> None:
         self._log(
@@ -150,17 +165,17 @@ class Trainer:
             return
         row: Row = {"step": step, "rows": step * config.batch}
         if config.schedule == "wsd_s" and step in config.budgets:
-            self._log({**row, "budget": step, "scores": [vars(s) for s in self.scores()]})
+            self._log_scores({**row, "budget": step}, (vars(s) for s in self.scores()))
         elif config.eval_every and step % config.eval_every == 0:
             probes = self.experiment.probes
             some = [replace(p, n=min(p.n, config.eval_rows or p.n)) for p in probes]
-            scores = [
-                vars(score(self.model, self.experiment, probe))
+            scores = (
+                vars(score(self.model, self.experiment, probe, self.heartbeat))
                 if config.eval_answers
-                else score_teacher_forced(self.model, self.experiment, probe)
+                else score_teacher_forced(self.model, self.experiment, probe, self.heartbeat)
                 for probe in some
-            ]
-            self._log({**row, "scores": scores})
+            )
+            self._log_scores(row, scores)
 
     def _is_learned(self) -> bool:
         """Whether early_stop ends the run here: the first probe reaches the threshold."""
@@ -169,17 +184,17 @@ class Trainer:
         return any(score["exact"] >= self.config.threshold for score in first)
 
     def _branch(self, budget: int, stop_requested: Sequence[int]) -> None:
-        """Decay a copy of the run to 0 at `budget` steps, score it, save it and log it."""
+        """Decay a copy of the run to 0 at `budget` steps, save it, score it and log it."""
         model, optimizer = self._build()
         checkpoint.copy_state(self.model, self.optimizer, model, optimizer)
         if self.compiled["used"]:
             compile_blocks(model)
         for now in train(self.experiment, model, optimizer, self.step, self.device, budget):
             self._finite(now)
+            self.heartbeat()
             if stop_requested:
                 raise RunStopped(self.folder.path, self.step)
-        scores = [vars(score) for score in self.scores(model)]
         state = (budget, self.seconds, model, optimizer)
         checkpoint.save(self.folder.checkpoints, *state, self.config.keep_steps, kind="branch")
-        rows = budget * self.config.batch
-        self._log({"step": self.step, "branch": budget, "rows": rows, "scores": scores})
+        row = {"step": self.step, "branch": budget, "rows": budget * self.config.batch}
+        self._log_scores(row, (vars(s) for s in self.scores(model)))

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +28,9 @@ from lab.experiments.parity import experiment
 from lab.results.folder import Folder
 from lab.results.result import Result as LabResult
 from lab.results.result import Score
-from lab.runs.engines import local
+from lab.runs.engines import JobResult, local
 from lab.runs.sweep import State
+from lab.runs.worker import attempt
 from tests.commands import grid, invoke, invoke_in, sentence
 
 TINY = ["--length", "6", "--batch", "16", "--width", "16", "--set", "model.mlp_ratio=2"]
@@ -136,13 +137,13 @@ def test_a_failed_run_is_named_not_tried_again_and_spoils_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starts = []
-    start = local._start
+    give = local.Worker.give
 
-    def counted(order: Any, device: str | None) -> Any:
-        starts.append(order)
-        return start(order, device)
+    def counted(worker: local.Worker, number: int, job: Any) -> None:
+        starts.append(number)
+        give(worker, number, job)
 
-    monkeypatch.setattr(local, "_start", counted)
+    monkeypatch.setattr(local.Worker, "give", counted)
     options = ["--grid", "lr=1e-3,1e18", "--grad-clip", "0", "--steps", "30", "--device", "cpu"]
     done = invoke("sweep", "parity", *TINY, "--k", "2", *options, "--out", str(tmp_path), "--json")
     document = json.loads(done.stdout)
@@ -199,6 +200,18 @@ def test_runs_are_listed_by_name_and_fields(tmp_path: Path) -> None:
     ]:
         done = invoke("list", *args, "--out", str(tmp_path))
         assert done.exit_code == 2 and message in done.stderr
+
+
+def test_an_attempt_that_crashed_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def execute(jobs: Any, workers: Any, retries: Any) -> Iterator[list[JobResult]]:
+        attempt(jobs[0])
+        yield [JobResult(0, None, "a run ended with code -9")]
+
+    monkeypatch.setattr(local, "execute", execute)
+    options = ["--grid", "steps=2", "--device", "cpu", "--out", str(tmp_path)]
+    done = invoke("sweep", "parity", *TINY, "--k", "2", *options)
+    assert done.exit_code == 0
+    assert "Tried again: steps=2 seed 0: a run ended with code -9" in done.stderr.splitlines()
 
 
 # A user's own engine: one job after another in this process.

@@ -43,9 +43,9 @@ CONSTANT = ("slopes", "window")  # inputs without a gradient
 # Products in series from an input to a gradient. attention: q k, p v, do v, dS k. path: besides
 # these the overlap, the inverse, X and U, and the passes of the queries. delta: the inverse, R and
 # the state, and the same backward. A scan multiplies once, a selective scan twice.
-# A rotation multiplies twice (its angle, then x), GELU and a norm three times.
+# A rotation multiplies twice (its angle, then x), GELU, a norm and a convolution with SiLU thrice.
 STAGES = {"attention": 4, "path": 8, "delta": 8, "linear": 4, "scan": 1, "selective_scan": 2}
-STAGES |= {"rotary": 2, "gelu": 3, "rms_norm": 3}
+STAGES |= {"rotary": 2, "gelu": 3, "rms_norm": 3, "short_conv": 3, "swiglu": 3, "taylor": 4}
 
 Inputs = dict[str, Any]
 Results = dict[str, Tensor]
@@ -65,12 +65,14 @@ def allowed(
 
 
 def longest_sum(operator: str, inputs: Inputs) -> int:
-    """Terms of the longest sum: a dot of width d, then one over all tokens."""
+    """Terms of the longest sum: a dot of width d, then one over all tokens (or channels)."""
     if operator == "scan":
         return inputs["x"].shape[1]
+    if operator == "short_conv":
+        return inputs["x"][..., 0].numel()
     if operator == "selective_scan":
-        return inputs["u"].shape[1] + inputs["A"].shape[-1]
-    if operator in ("gelu", "rotary", "rms_norm"):
+        return sum(inputs["u"].shape[1:]) + inputs["A"].shape[-1]
+    if operator in ("gelu", "rotary", "rms_norm", "swiglu"):
         return inputs["x"].shape[-1] if operator == "rms_norm" else 2
     T, d = inputs["k"].shape[1], inputs["k"].shape[3]
     return d + T
@@ -130,9 +132,9 @@ def limits(
 ) -> dict[str, float]:
     """The allowed error of every output and gradient."""
     stages, terms = STAGES[operator], longest_sum(operator, inputs)
-    softmax = operator in ("attention", "path")
+    weighted = operator in ("attention", "path", "taylor")
     return {
-        n: allowed(dtype, stages, terms, cancelled(inputs, want, n) if softmax else 1.0, gpu)
+        n: allowed(dtype, stages, terms, cancelled(inputs, want, n) if weighted else 1.0, gpu)
         for n in want
     }
 

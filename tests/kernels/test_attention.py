@@ -5,9 +5,12 @@ import math
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from kernels import choose, served
 from kernels.attention import attention, definition, example_inputs, reference
+from kernels.attention.bands import narrow_heads
 from tests.kernels.rounding import CONSTANT, FLOAT32, allowed, gap, with_gradients
 from tests.profiles import NIGHTLY
 
@@ -20,8 +23,8 @@ OPTIONS = [
 ]
 
 
-def doubles(T: int, options: dict, B: int = 2, **shape) -> dict:
-    inputs = example_inputs(B, T, 4, 8, **{"G": 2, "e": 12, **options, **shape}, seed=T)
+def doubles(T: int, options: dict, B: int = 2, H: int = 4, **shape) -> dict:
+    inputs = example_inputs(B, T, H, 8, **{"G": 2, "e": 12, **options, **shape}, seed=T)
     return {n: x.double() if x.is_floating_point() else x for n, x in inputs.items()}
 
 
@@ -108,6 +111,28 @@ def test_a_window_of_one_copies_the_value_and_zero_sees_everything():
     assert gap(narrow, inputs["v"]) < 1e-14
     wide = attention(**inputs, window=torch.tensor([0, 9, 20, 0]))
     assert gap(wide, attention(**inputs)) < 1e-14
+
+
+@given(
+    window=st.lists(st.sampled_from([0, 1, 2, 3, 4, 5, 9, 30]), min_size=1, max_size=6),
+    T=st.integers(1, 40) | st.integers(30, 40),
+    options=st.sampled_from(OPTIONS),
+    grouped=st.booleans(),
+)
+@settings(max_examples=500 if NIGHTLY else 20)
+def test_any_windows_equal_the_definition_with_every_gradient(window, T, options, grouped):
+    H = len(window)
+    inputs = doubles(T, options, B=1, H=H, G=1 if grouped else H)
+    inputs["window"] = torch.tensor(window)
+    want = with_gradients(definition, inputs)
+    got = with_gradients(reference, inputs)
+    assert {n: gap(got[n], want[n]) for n in want if gap(got[n], want[n]) > 1e-10} == {}
+
+
+def test_narrow_heads_are_chosen_by_what_their_window_costs():
+    assert narrow_heads([3, 0, 1, 16, 17, 2, -1], 400) == [2, 5, 0, 3]
+    assert narrow_heads([3, 0, 1, 16, 17, 2, -1], 16) == [2, 5]
+    assert narrow_heads([1, 2], 7) == []
 
 
 def test_future_tokens_change_nothing():

@@ -12,6 +12,7 @@ from torch import Tensor
 from lab.config import ModelConfig
 from lab.mixers import _position
 from lab.mixers.attention import Attention
+from lab.nn.model import select_rows
 
 Options = dict[str, Any]
 SIZE: Options = {"width": 16, "heads": 4, "position": "none"}
@@ -168,6 +169,7 @@ FORMS: list[Options] = [
 OTHERS: list[Options] = [
     {"position": "hard_alibi", "banded": 3},
     {"position": "hard_alibi", "banded": 4, "forget": True},
+    {"position": "hard_alibi", "banded": 3, "forget": True, "kv_heads": 2},
     {"qk_norm": True},
     {"qk_norm": True, "position": "rope", "gate": "headwise", "gate_at": "G4"},
     {"log_length": 3, "position": "path"},
@@ -226,11 +228,28 @@ def test_steps_are_the_forward_and_the_state_is_counted(options: Options) -> Non
 
 def filled(state: Any) -> int:
     """Numbers of a row that a state holds, without the room for later tokens."""
-    growing = {"k", "v", "forgotten", "total"}
-    parts = [(key, part) for key, part in state._asdict().items() if isinstance(part, Tensor)]
-    return sum(
-        (part[0, :, : state.t] if key in growing else part[0]).numel() for key, part in parts
-    )
+    parts = state._asdict()
+    held = 0
+    for key, part in parts.items():
+        if isinstance(part, tuple):
+            held += filled(part)
+        elif isinstance(part, Tensor):
+            growing = key in ("k", "v", "forgotten", "total")
+            held += (part[0, :, : parts["t"]] if growing else part[0]).numel()
+    return held
+
+
+@pytest.mark.parametrize("options", [{"banded": 3}, {"banded": 2, "kv_heads": 2}], ids=name)
+@torch.no_grad()
+def test_heads_with_a_window_keep_the_widest_window(options: Options) -> None:
+    mixer, x = make(position="hard_alibi", **options), rows(2, 100)
+    for t in (1, 2, 99):
+        _, state = mixer.prefill(x[:, :t])
+        _, state = mixer.step(x[:, t], state)
+        near, far = state.near.k.shape, state.far.k.shape
+        assert near == (2, mixer.near, options["banded"], 4)
+        assert far[1] == mixer.kv_heads - mixer.near > 0
+        assert far[2] > t
 
 
 @torch.no_grad()
@@ -246,13 +265,17 @@ def test_room_doubles() -> None:
     assert sorted(set(rooms)) == [16, 32, 64, 128] and moves == 3
 
 
-@pytest.mark.parametrize("options", [{}, {"position": "path", "forget": True}], ids=name)
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"position": "path", "forget": True}, {"position": "hard_alibi", "forget": True}],
+    ids=name,
+)
 @torch.no_grad()
 def test_rows_can_be_dropped_from_the_state(options: Options) -> None:
     mixer, x, rest = make(**options), rows(5, 24), torch.tensor([3, 1])
     whole = mixer(x)
     _, state = mixer.prefill(x[:, :10])
-    state = type(state)(*(part[rest] if isinstance(part, Tensor) else part for part in state))
+    state = select_rows(state, rest)
     for t in range(10, 24):
         y, state = mixer.step(x[rest, t], state)
         assert (y - whole[rest, t]).abs().max() < 1e-10

@@ -1,57 +1,108 @@
-"""The local engine: tries, sentences and GPUs, with processes that are made up."""
+"""The local engine: tries, sentences, GPUs and the number of workers, with workers made up."""
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lab.runs.engines import local
-from lab.runs.worker import FINAL
+from lab.runs.worker_process import Outcome
 
 
 class Fake:
-    """A process that ends with a code after a number of looks."""
+    """A worker whose job ends when it is asked the `looks`-th time. A job tells how its tries end,
+    one after the other: "done", "last" (done, and the worker retires), "failed" or "crash"."""
 
-    def __init__(self, looks: int, code: int = 0) -> None:
-        self.looks, self.code, self.returncode, self.stdin = looks, code, code, io.StringIO()
+    made: list[Fake]
+    tries: dict[int, int]
+    most_busy: int
 
-    def poll(self) -> int | None:
+    def __init__(self, device: str | None) -> None:
+        self.device, self.number, self.retired, self.open = device, None, False, False
+        Fake.made.append(self)
+
+    def ended(self) -> bool:
+        return self.number is None and self.retired
+
+    def retire(self) -> None:
+        assert self.number is None
+        self.retired = True
+
+    def give(self, number: int, job: dict[str, Any]) -> None:
+        assert self.number is None and not self.retired
+        self.number, self.looks = number, job.get("looks", 1)
+        tries = Fake.tries[number] = Fake.tries.get(number, 0) + 1
+        self.end = job["ends"][min(tries, len(job["ends"])) - 1]
+        busy = [worker.device for worker in Fake.made if worker.number is not None]
+        Fake.most_busy = max(Fake.most_busy, len(busy))
+        loads = [busy.count(name) - (name == self.device) for name in job.get("devices", ())]
+        assert not loads or busy.count(self.device) - 1 == min(loads), "the device with fewest runs"
+
+    def outcome(self, stall: float) -> Outcome | None:
         self.looks -= 1
-        return None if self.looks > 0 else self.code
+        if self.looks > 0:
+            return None
+        self.number, self.retired = None, self.end in ("last", "crash")
+        error = f"a sentence about {self.end}" if self.end in ("crash", "failed") else None
+        return Outcome(error, self.end == "crash")
+
+
+def executed(jobs: list[dict[str, Any]], workers: int, retries: int) -> list[Any]:
+    """The results of `execute` on made-up workers."""
+    Fake.made, Fake.tries, Fake.most_busy = [], {}, 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "Worker", Fake)
+        patch.setattr(local, "LOOK_EVERY", 0)
+        patch.setattr(local, "close", lambda workers, seconds: None)
+        events = local.execute([{"device": "cpu", **job} for job in jobs], workers, retries)
+        return [result for results in events for result in results]
 
 
 @pytest.mark.parametrize(
-    ("code", "stderr", "retries", "starts", "error"),
+    ("ends", "retries", "starts", "error", "earlier"),
     [
-        (-9, "one\ntwo\n", 0, 1, "a run ended with code -9 (1 tries): two"),
-        (-9, "one\ntwo\n", 1, 2, "a run ended with code -9 (2 tries): two"),
-        (-9, "one\ntwo\n", 3, 4, "a run ended with code -9 (4 tries): two"),
-        (1, "", 0, 1, "a run ended with code 1 (1 tries)"),
-        (FINAL, "the loss is nan\n", 3, 1, "the loss is nan"),
-        (0, "a warning\n", 3, 1, None),
+        (["crash"], 0, 1, "a sentence about crash (1 tries)", ""),
+        (["crash"], 1, 2, "a sentence about crash (2 tries)", "a sentence about crash"),
+        (["crash"], 3, 4, "a sentence about crash (4 tries)", "a sentence about crash"),
+        (["crash", "done"], 3, 2, None, "a sentence about crash"),
+        (["failed"], 3, 1, "a sentence about failed", ""),
+        (["done"], 3, 1, None, ""),
     ],
 )
 def test_crashes_are_repeated_and_failures_are_not(
-    code: int,
-    stderr: str,
-    retries: int,
-    starts: int,
-    error: str | None,
-    monkeypatch: pytest.MonkeyPatch,
+    ends: list[str], retries: int, starts: int, error: str | None, earlier: str
 ) -> None:
-    started = []
+    assert executed([{"ends": ends}], 1, retries) == [(0, error, earlier)]
+    assert Fake.tries == {0: starts}
 
-    def start(job: dict[str, Any], device: str | None) -> Any:
-        started.append(job)
-        return local._Worker(Fake(1, code), io.StringIO(stderr), device)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(local, "_start", start)
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
-    events = local.execute([{"device": "cpu"}], 1, retries)
-    assert [result for results in events for result in results] == [(0, error)]
-    assert len(started) == starts
+JOBS = st.fixed_dictionaries(
+    {
+        "ends": st.lists(st.sampled_from(["done", "last", "failed", "crash"]), min_size=1),
+        "looks": st.integers(1, 4),
+    }
+)
+
+
+@given(st.lists(JOBS, max_size=12), st.integers(1, 4), st.integers(0, 2))
+def test_the_number_of_workers_changes_no_result(
+    jobs: list[dict[str, Any]], workers: int, retries: int
+) -> None:
+    results = executed(jobs, workers, retries)
+    assert Fake.most_busy == min(workers, len(jobs))
+    assert sorted(results) == sorted(executed(jobs, 1, retries))
+    assert [number for number, *_ in sorted(results)] == list(range(len(jobs)))
+    assert Fake.tries.keys() == set(range(len(jobs)))
+
+
+def test_a_worker_takes_one_run_after_another() -> None:
+    executed([{"ends": ["done"]}] * 7, 2, 0)
+    assert len(Fake.made) == 2
+    executed([{"ends": ["last"]}] * 7, 2, 0)
+    assert len(Fake.made) == 7
 
 
 @pytest.mark.parametrize(("told", "names"), [(None, ["0", "1"]), ("5,7,9", ["5", "7"])])
@@ -61,23 +112,8 @@ def test_gpus_go_round(monkeypatch: pytest.MonkeyPatch, told: str | None, names:
     else:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
-    placed: list[str | None] = []
-    busy: list[tuple[str | None, Fake]] = []
-
-    def start(job: dict[str, Any], device: str | None) -> Any:
-        busy[:] = [(name, fake) for name, fake in busy if fake.looks > 0]
-        loads = {name: sum(other == name for other, _ in busy) for name in names}
-        assert device is not None and loads[device] == min(loads.values())
-        placed.append(device)
-        busy.append((device, Fake(job["looks"])))
-        return local._Worker(busy[-1][1], io.StringIO(), device)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(local, "_start", start)
-    monkeypatch.setattr("time.sleep", lambda seconds: None)
-    jobs = [{"device": "auto", "looks": looks} for looks in (9, 2, 2, 2, 9, 2, 2, 2)]
-    events = local.execute(jobs, 4, 0)
-    assert sorted(result for results in events for result in results) == [
-        (i, None) for i in range(8)
-    ]
-    assert placed[:4] == names * 2 and len(placed) == 8
+    job = {"device": "auto", "ends": ["done"], "devices": names}
+    jobs = [{**job, "looks": looks} for looks in (9, 2, 2, 2, 9, 2, 2, 2)]
+    assert sorted(executed(jobs, 4, 0)) == [(i, None, "") for i in range(8)]
+    assert sorted(str(worker.device) for worker in Fake.made) == sorted(names * 2)
     assert local.cuda_devices("cpu") == []

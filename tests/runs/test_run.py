@@ -110,3 +110,15 @@ def test_a_damaged_result_is_one_sentence(tmp_path: Path) -> None:
 def test_nothing_is_pickled() -> None:
     suffixes = {path.suffix for path in trained().path.rglob("*") if path.is_file()}
     assert suffixes <= {".json", ".jsonl", ".safetensors", ""}
+
+
+def test_every_step_and_every_evaluated_batch_is_a_heartbeat(tmp_path: Path) -> None:
+    """60 steps; evaluations of 64 rows after 20 and 40, and a branch of 30 steps from step 27 on
+    with its own evaluation; 1,100 rows at the end, which are three batches of at most 512."""
+    e = small(schedule="wsd", budgets=(30,), eval_every=20, eval_rows=64)
+    probe = dataclasses.replace(e.probes[0], n=1100)
+    e = dataclasses.replace(e, probes=(probe,))
+    beats: list[int] = []
+    run(e, tmp_path, "cpu", heartbeat=lambda: beats.append(len(beats)))
+    branch = 30 - e.train.decay_start(30) + 3
+    assert len(beats) == 60 + 2 + branch + 3

@@ -37,7 +37,7 @@ from typing import Any
 import pytest
 
 from lab.results.folder import Folder, load
-from lab.runs.engines import slurm
+from lab.runs.engines import JobResult, slurm
 from lab.runs.run import run
 from tests.engines import in_the_middle, job, losses, sweep, tiny, until
 from tests.processes import LINUX, children
@@ -61,23 +61,25 @@ def ended(tmp_path: Path, result: object = None, stderr: str | None = None) -> A
 
 
 def test_how_a_job_ended(tmp_path: Path) -> None:
-    assert slurm._outcome(ended(tmp_path, stderr="one\n\nslurmstepd: killed\n")) == (
-        True,
-        "slurmstepd: killed",
-    )
-    assert slurm._outcome(ended(tmp_path)) == (True, "no output")
-    assert slurm._outcome(ended(tmp_path, "the loss is nan")) == (False, "the loss is nan")
+    killed = ended(tmp_path, stderr="one\n\nslurmstepd: killed\n")
+    assert slurm._outcome(killed) == ("slurmstepd: killed", [])
+    assert slurm._outcome(ended(tmp_path)) == ("no output", [])
+    results = [JobResult(0, "the loss is nan")]
+    assert slurm._outcome(ended(tmp_path, results)) == ("", results)
     trace = Exception("Traceback\n  line 3\nRuntimeError: no device\nsee the log")
-    assert slurm._outcome(ended(tmp_path, trace)) == (True, "RuntimeError: no device")
+    assert slurm._outcome(ended(tmp_path, trace)) == ("RuntimeError: no device", [])
 
 
 @LINUX
 @pytest.mark.skipif(NO_SUBMITIT, reason="needs submitit")
 def test_a_preempted_job_is_put_back_and_goes_on(tmp_path: Path) -> None:
-    """On submitit's local executor: a process that controls the one of the job."""
+    """On submitit's local executor: a process that controls the one of the job. The job has two
+    runs and is told when the second one is under way."""
     e = tiny(3000)
     folder = Folder(tmp_path, e)
-    events = slurm.drive("local", [job(e, tmp_path)], None, 0)
+    short = tiny(20)
+    jobs = [job(short, tmp_path), job(e, tmp_path)]
+    events = slurm.drive("local", jobs, None, 0, pack=2)
     assert next(events) == []
     until(lambda: in_the_middle(folder))
     (logs,) = tmp_path.glob(".slurm-*")
@@ -86,7 +88,7 @@ def test_a_preempted_job_is_put_back_and_goes_on(tmp_path: Path) -> None:
     (first,) = children(control, "submitit.core._submit")
     os.kill(first, signal.SIGUSR2)
     until(lambda: set(children(control, "submitit.core._submit")) - {first})
-    assert [end for ends in events for end in ends] == [(0, None)]
+    assert [end[:2] for ends in events for end in ends] == [(0, None), (1, None)]
     assert load(folder.path).scores
     assert [step for step, _ in losses(folder)] == list(range(10, 3001, 10))
     assert not logs.exists(), "gone when all went well"
@@ -96,11 +98,10 @@ def test_a_preempted_job_is_put_back_and_goes_on(tmp_path: Path) -> None:
 def test_submitit_tells_a_failure_from_a_crash(tmp_path: Path) -> None:
     bad, crash = tiny(lr=1e18), tiny(lr=2e-3)
     jobs = [job(bad, tmp_path), job(crash, tmp_path, "nothing")]
-    results = dict(end for ends in slurm.drive("local", jobs, None, 1) for end in ends)
+    results = dict(end[:2] for ends in slurm.drive("local", jobs, None, 1) for end in ends)
     assert results[0] and results[0].startswith("the loss is")
-    assert results[1] and results[1].startswith("a run crashed (2 tries): RuntimeError: ")
-    (logs,) = tmp_path.glob(".slurm-*")  # kept for the crash
-    assert str(logs) in results[1]
+    assert results[1] and results[1].startswith("a run ended with code 1: RuntimeError: ")
+    assert results[1].endswith(" (2 tries)") and not list(tmp_path.glob(".slurm-*"))
 
 
 def answers() -> bool:

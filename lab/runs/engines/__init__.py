@@ -22,10 +22,11 @@ Job = dict[str, Any]  # JSON: an experiment and arguments of `run`, for lab.runs
 
 class JobResult(NamedTuple):
     """A job that has ended. number: its index among the jobs. error: what went wrong, None when the
-    run is complete."""
+    run is complete. earlier: what went wrong in the attempt before it, "" for the first."""
 
     number: int
     error: str | None
+    earlier: str = ""
 
 
 Events = Generator[list[JobResult], None, None]

@@ -1,6 +1,7 @@
 """Runs as tasks of a Ray cluster: one CPU each, and one GPU with --device cuda.
 
-Ray places the runs, and repeats one whose worker or node is lost. The folder --out must be on a
+A task executes several runs of a large sweep, one after another (lab.runs.chunk). Ray places the
+tasks, and repeats one whose worker or node is lost. The folder --out must be on a
 file system that all nodes share: a run is written there, and another node resumes it from there.
 Results are read from there too, so only an error sentence comes back through Ray. Without an
 address a cluster of this machine is started, and ended with the sweep; no usage is reported.
@@ -13,15 +14,20 @@ import io
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lab.errors import RunFailed, RunStopped
+from lab.runs.chunk import chunks, execute_chunk, numbered
 from lab.runs.engines import Events, Job, JobResult, need
-from lab.runs.worker import attempt
 
-PATIENCE = 600  # seconds that a run waits for a lock: a lost node may still be ending its process
+PATIENCE = 300  # seconds that a run waits for a lock: a lost node may still be ending its process
+STALL = 10  # minutes without a step or an evaluated batch after which a run counts as hung
+MOST = 50  # runs of a task
+QUEUED = 100  # tasks at once, which is what a cluster that grows by itself sees
+TASKS = 4  # tasks a CPU at least, so that all end at about the same time
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -53,8 +59,7 @@ def _drive(
     ray: Any, jobs: Sequence[Job], workers: int | None, retries: int, address: str | None
 ) -> Events:
     _connect(ray, address, workers)
-    waiting = list(range(len(jobs)))
-    running: dict[Any, int] = {}
+    running: dict[Any, range] = {}
     try:
         cuda = jobs[0]["device"] == "cuda"
         if cuda and not address and not ray.cluster_resources().get("GPU"):
@@ -64,14 +69,17 @@ def _drive(
             num_gpus=1 if cuda else 0,
             max_retries=retries,
             retry_exceptions=True,
-            max_calls=1,  # a process of its own for each run
         )(_task)
+        room = workers or int(ray.cluster_resources().get("GPU" if cuda else "CPU", 1)) or 1
+        size = max(1, min(MOST, len(jobs) // (TASKS * room)))
+        waiting = deque(chunks(len(jobs), size))
         while waiting or running:
-            while waiting and len(running) < (workers or len(jobs)):
-                number = waiting.pop(0)
-                running[task.remote({**jobs[number], "wait": PATIENCE})] = number
+            while waiting and len(running) < (workers or max(QUEUED, 2 * room)):
+                numbers = waiting.popleft()
+                chunk = [{**jobs[number], "wait": PATIENCE} for number in numbers]
+                running[task.remote(chunk, retries)] = numbers
             ready, _ = ray.wait(list(running), num_returns=len(running), timeout=0.5)
-            yield [JobResult(running.pop(ref), _outcome(ray, ref, retries)) for ref in ready]
+            yield [r for ref in ready for r in _results(ray, ref, running.pop(ref), retries)]
     finally:
         for ref in running:
             ray.cancel(ref)  # as Ctrl-C in the task: it saves and ends
@@ -99,17 +107,17 @@ def _connect(ray: Any, address: str | None, workers: int | None) -> None:
         )  # Ray's own would end this process before the runs have saved
 
 
-def _task(job: Job) -> str | None:
+def _task(jobs: Sequence[Job], retries: int) -> list[JobResult]:
     try:
-        return attempt(job)
+        return execute_chunk(jobs, retries, STALL)
     except RunStopped as stopped:  # its node is shutting down
         raise InterruptedError(str(stopped)) from None
 
 
-def _outcome(ray: Any, ref: Any, retries: int) -> str | None:
+def _results(ray: Any, ref: Any, numbers: range, retries: int) -> list[JobResult]:
     try:
-        error: str | None = ray.get(ref)
-        return error
+        return numbered(numbers, ray.get(ref))
     except ray.exceptions.RayError as lost:
         lines = [line for line in str(lost).splitlines() if line.strip()]
-        return f"a run was lost or crashed ({retries + 1} tries): {lines[-1].strip()}"
+        error = f"a run was lost or crashed ({retries + 1} tries): {lines[-1].strip()}"
+        return [JobResult(number, error) for number in numbers]
