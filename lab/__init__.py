@@ -136,9 +136,9 @@ def sweep(
 
 def load(runs: str | Path = "runs") -> list[Result]:
     """The results of complete runs, by name: of one run folder, of all run folders in a folder, or
-    of a pattern such as "runs/parity-*".
+    of a pattern such as "runs/parity-*". A damaged run among several is left out with a warning.
 
-    ValueError when there is no such folder or no folder fits the pattern.
+    ValueError when there is no such folder, no folder fits the pattern, or the one run is damaged.
 
     >>> [result.experiment["name"] for result in lab.load("runs/parity-*")][:2]
     ['parity', 'parity']

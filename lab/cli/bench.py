@@ -194,8 +194,8 @@ def write_record(
     """Write a record: the command, the environment and the rows."""
     if record is None:
         return
+    from lab.files import write_json
     from lab.results.environment import environment
-    from lab.results.files import write_json
 
     try:
         made = {"command": command, "environment": environment(device, 1)}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.common import as_cli_errors
+from lab.cli.common import as_cli_errors, say
 from lab.cli.experiment import ByExperiment, command
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
                         every,
                         compile,
                         watch=lambda row: show([row]),
-                        warn=lambda text: click.echo(text, err=True),
+                        warn=lambda text: say(text, err=True),
                         track=track,
                     )
                 ]
@@ -98,15 +98,15 @@ def _print_results(name: str, both: bool, experiment: Experiment, results: list[
 
     Console().print(tables.scores(results))
     for line in words.sentences(results):
-        click.echo(line)
+        say(line)
     folders = Path(results[0].run).parent if len(results) > 1 else results[0].run
-    click.echo(f"{folders}  ({_time(results)})")
+    say(f"{folders}  ({_time(results)})")
     _plot(results)
     this, other = ("--cot", "--no-cot") if experiment.cot else ("--no-cot", "--cot")
     shown = (
         (f"lab run {name} {other}", f"lab show {name} {this}") if both else (f"lab show {name}",)
     )
-    click.echo("Next: " + "   ".join([*shown, "lab list runs"]))
+    say("Next: " + "   ".join([*shown, "lab list runs"]))
 
 
 def _time(results: list[Result]) -> str:
@@ -127,9 +127,9 @@ def _plot(results: list[Result]) -> None:
     from lab.figures import draw
 
     try:
-        click.echo(draw.of_run(results))
+        say(draw.of_run(results))
     except OSError as error:
         reason = error.strerror or error
-        click.echo(f"no plot: cannot write into {results[0].run}: {reason}", err=True)
+        say(f"no plot: cannot write into {results[0].run}: {reason}", err=True)
     except ValueError as error:
-        click.echo(f"no plot: {error}", err=True)
+        say(f"no plot: {error}", err=True)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
 import re
 import types
 import typing
@@ -18,6 +19,8 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from tasks import refuse
+
+LARGEST = 2**53  # from here on not every whole number is a float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,12 +132,18 @@ def check(config: Any, prefix: str) -> None:
         several = origin is tuple
         if (value is None and not none) or isinstance(value, tuple) != several:
             raise refuse(prefix + info.name, value, f"it must be {in_words(info.type)}")
-        if not info.range or value is None:
-            continue
-        for one in value if several else (value,):
-            if not info.field.contains(one):
+        for one in value if several else () if value is None else (value,):
+            if info.range and not info.field.contains(one):
                 words = ("none, or a number " if none else "") + ("each " if several else "")
                 raise refuse(prefix + info.name, value, words + info.range)
+            if _is_excessive(one):
+                raise refuse(prefix + info.name, value, "a finite number, a whole one below 2^53")
+
+
+def _is_excessive(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isinf(value)
+    return isinstance(value, int) and abs(value) >= LARGEST
 
 
 @functools.cache

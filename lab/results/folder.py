@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lab.config import Experiment
-from lab.results.files import read_json, write_json, write_text
+from lab.files import write_json, write_text
+from lab.results.reader import read_bytes, read_json
 from lab.results.result import Result
 from tasks import refuse
 
@@ -26,8 +28,17 @@ class Folder:
         self.lock = self.path / ".lock"
 
     def open(self) -> None:
-        """Make the folder and write the configuration, or check that it is the same."""
+        """Make the folder and write the configuration, or check that it is the same.
+
+        ValueError for another experiment's folder, and for one with a link, a pipe or a device in
+        it: what the run writes must stay in the folder.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                kinds = entry.is_file(follow_symlinks=False), entry.is_dir(follow_symlinks=False)
+                if not any(kinds):
+                    raise ValueError(f"{entry.path} is no regular file; move it away")
         mine = self.experiment.to_json()
         if not self.config.exists():
             write_json(self.config, mine)
@@ -47,7 +58,7 @@ class Folder:
         """The rows of metrics.jsonl up to the first damaged line: a crash may cut the last one."""
         rows: list[dict[str, Any]] = []
         if self.metrics.exists():
-            for line in self.metrics.read_bytes().splitlines():
+            for line in read_bytes(self.metrics).splitlines():
                 try:
                     row = json.loads(line)
                 except (ValueError, RecursionError):
@@ -68,14 +79,18 @@ def load(path: str | Path) -> Result:
     complete, ValueError when its result.json is damaged."""
     from lab.results import schema
 
+    again = "delete it, and the command that started the run makes it again"
     try:
         data = read_json(Path(path) / "result.json")
-    except ValueError:
-        raise refuse("RUN", str(path), "its result.json cannot be read") from None
+    except ValueError as error:
+        raise refuse(
+            "RUN", str(path), f"its result.json cannot be read: {error}; {again}"
+        ) from None
     try:
         return schema.result(data, str(path))
     except ValueError as error:
-        raise refuse("RUN", str(path), f"its result.json is damaged: {error}") from None
+        message = f"its result.json is damaged: {error}; {again}"
+        raise refuse("RUN", str(path), message) from None
 
 
 def load_all(out: str | Path = "runs") -> Iterator[Result]:

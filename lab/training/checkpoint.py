@@ -10,12 +10,13 @@ decayed to 0 at step 300; no run resumes from it. No pickle anywhere.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, TypedDict
 
@@ -26,12 +27,18 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from lab.config import strict
-from lab.results.files import read_json, sync_folder, write_json, write_synced
+from lab.files import sync_folder, write_json, write_synced
+from lab.results.reader import read_bytes, read_json
 from lab.training.optimizer_state import optimizer_to_tensors, tensors_to_optimizer
 from tasks import refuse
 
 KEPT = 2  # newest checkpoints that stay
 FILES = ("weights.safetensors", "optimizer.safetensors")
+
+# Limit of a file of tensors: its names and shapes, and at most so many times the model's weights
+# (the optimizer with most state is SOAP, with the squares of both sides of each matrix).
+HEADER = 16 << 20
+OPTIMIZER = 20
 
 # What a damaged or hostile checkpoint may raise.
 DAMAGE = (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError, SafetensorError)
@@ -69,25 +76,36 @@ def save(
     the disk is full; the checkpoints that were there stay.
     """
     final = folder / f"{kind}-{step:08d}"
-    part = folder / f".part-{os.getpid()}"
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    moments, rest = optimizer_to_tensors(model, optimizer)
-    contents = dict(zip(FILES, map(save_tensors, (_weights(model), moments)), strict=True))
-    for name, content in contents.items():
-        write_synced(part / name, content)
-    sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    state = {"step": step, "seconds": seconds, "optimizer": rest, "sha256": sums}
-    write_json(part / "state.json", {**state, "seal": _seal(state)})
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(part, final)
+    with _part_folder(folder) as part:
+        moments, rest = optimizer_to_tensors(model, optimizer)
+        contents = dict(zip(FILES, map(save_tensors, (_weights(model), moments)), strict=True))
+        for name, content in contents.items():
+            write_synced(part / name, content)
+        sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        state = {"step": step, "seconds": seconds, "optimizer": rest, "sha256": sums}
+        write_json(part / "state.json", {**state, "seal": _seal(state)})
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(part, final)
     sync_folder(folder)
     others = [p for p in list_checkpoints(folder) if _number(p) not in keep_steps]
     for old in others[:-KEPT]:
         shutil.rmtree(old, ignore_errors=True)
     for left_over in folder.glob(".part-*"):
         shutil.rmtree(left_over, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _part_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder beside the checkpoints, which the block renames; gone after an error."""
+    part = folder / f".part-{os.getpid()}"
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    try:
+        yield part
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -119,7 +137,7 @@ def restore(
     damaged = []
     for path in reversed(list_checkpoints(folder)):
         try:
-            state, weights, moments = _read(path)
+            state, weights, moments = _read(path, model)
             _load(model, weights)
             tensors_to_optimizer(model, optimizer, moments, dict(state["optimizer"]))
         except DAMAGE as error:
@@ -145,7 +163,7 @@ def copy_state(
 
 def load_weights(path: Path, model: nn.Module) -> None:
     """Load the weights of one checkpoint, a folder. One of DAMAGE when it is damaged."""
-    _load(model, _read(path)[1])
+    _load(model, _read(path, model)[1])
 
 
 @torch.no_grad()
@@ -168,16 +186,20 @@ def _seal(state: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
 
 
-def _read(path: Path) -> tuple[State, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+def _read(
+    path: Path, model: nn.Module
+) -> tuple[State, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """State, weights and tensors of the optimizer; one of DAMAGE when they are not as written."""
-    state: State = read_json(path / "state.json")
+    run = path.parent.parent
+    state: State = read_json(path / "state.json", run)
     strict.check_keys(state, State.__annotations__, State.__annotations__, "state.json")
     strict.check(state, State, "state.json")
     if state["seal"] != _seal({key: value for key, value in state.items() if key != "seal"}):
         raise ValueError("state.json is not what was written")
     parts = []
+    own = sum(t.numel() * t.element_size() for t in _weights(model).values())
     for name in FILES:
-        content = (path / name).read_bytes()
+        content = read_bytes(path / name, HEADER + OPTIMIZER * own, run)
         if hashlib.sha256(content).hexdigest() != state["sha256"][name]:
             raise ValueError(f"{name} is not what was written")
         parts.append(load_tensors(content))

@@ -175,3 +175,14 @@ def test_assignments(text: str, parts: tuple[str, str]) -> None:
 def test_a_text_that_is_no_assignment(text: str) -> None:
     with pytest.raises(ValueError, match=f"--set = '{text}' .* form PATH=VALUE, such as k=5"):
         split_assignment(text, "--set", "k=5")
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "value"),
+    [(TrainConfig, "lr", math.inf), (TrainConfig, "steps", 2**53), (ModelConfig, "width", 10**400)],
+)
+def test_a_number_has_an_end(cls: type, name: str, value: Any) -> None:
+    with pytest.raises(
+        ValueError, match=rf"\.{name} = .* a finite number, a whole one below 2\^53"
+    ):
+        cls(**{name: value})

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from lab.results.files import read_json, write_json
+from lab.files import write_json
 from lab.results.folder import Folder, load, load_all, read_configuration
+from lab.results.reader import read_json
 from tests.trained import copy_of, small, trained
 
 

@@ -11,8 +11,8 @@ from filelock import FileLock
 
 from lab.config import Probe, from_json
 from lab.errors import RunFailed, RunStopped
-from lab.results.files import read_json
 from lab.results.folder import Folder, load, load_all
+from lab.results.reader import read_json
 from lab.runs.run import run
 from lab.training import checkpoint
 from tests.trained import copy_of, small, trained, weights

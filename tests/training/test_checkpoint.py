@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 import torch
 
+from lab.files import write_json
 from lab.nn.model import make_model
-from lab.results.files import read_json, write_json
 from lab.results.folder import Folder
+from lab.results.reader import read_json
 from lab.runs.run import run
 from lab.training import checkpoint
 from lab.training.loop import train
@@ -130,3 +131,23 @@ def test_branches_are_named_too(tmp_path: Path) -> None:
     assert checkpoint.find_checkpoint(tmp_path, "branch-10") == tmp_path / "branch-00000010"
     with pytest.raises(ValueError, match=r"are branch-4, branch-10$"):
         checkpoint.find_checkpoint(tmp_path, "branch-0x4")
+
+
+def test_a_failed_save_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk at any file; the checkpoints that were there stay."""
+    folder = copy_of(trained(), tmp_path)
+    before = sorted(path.name for path in folder.checkpoints.iterdir())
+    model = make_model(small())
+    optimizer = build(model, small().train)
+    for name in (*checkpoint.FILES, "state.json"):
+
+        def full(path: Path, data: bytes, name: str = name) -> None:
+            if name in path.name:
+                raise OSError(28, "No space left on device")
+            path.write_bytes(data)
+
+        monkeypatch.setattr("lab.files.write_synced", full)
+        monkeypatch.setattr("lab.training.checkpoint.write_synced", full)
+        with pytest.raises(OSError, match="No space left"):
+            checkpoint.save(folder.checkpoints, 80, 0.0, model, optimizer)
+        assert sorted(path.name for path in folder.checkpoints.iterdir()) == before
