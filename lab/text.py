@@ -12,15 +12,3 @@ def shown(text: str, keep: str = "") -> str:
     for character in {c for c in set(text) if not c.isprintable()}.difference(keep):
         text = text.replace(character, repr(character)[1:-1])
     return text
-
-
-def csv_cell(text: str) -> str:
-    """A cell of a CSV file that no spreadsheet takes for a formula: an apostrophe stands before
-    = + - @, a tab and a return. A number stays as it is."""
-    if not text.startswith(("=", "+", "-", "@", "\t", "\r")):
-        return text
-    try:
-        float(text)
-    except ValueError:
-        return "'" + text
-    return text

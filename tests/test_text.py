@@ -1,14 +1,13 @@
-"""Text from files: what cannot be printed is spelled, and no cell is a formula."""
+"""Text from files: what cannot be printed is spelled."""
 
 from __future__ import annotations
 
 import unicodedata
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.text import csv_cell, shown
+from lab.text import shown
 
 ANY = st.text(st.characters(exclude_categories=()))  # halves of surrogate pairs too
 
@@ -32,13 +31,3 @@ def test_what_terminals_and_pages_obey() -> None:
     assert shown("\x1b[31m[bold]\u202e\n\t\x9b") == r"\x1b[31m[bold]\u202e\n\t\x9b"
     assert shown("a\nb\x07", keep="\n") == "a\nb\\x07"
     assert shown("é 漢 ∞ 🙂") == "é 漢 ∞ 🙂"
-
-
-@pytest.mark.parametrize("text", ["=1+1", "+cmd", "-cmd|x", "@SUM(A1)", "\t=1", "\r=1", "-", "+"])
-def test_no_cell_is_a_formula(text: str) -> None:
-    assert csv_cell(text) == "'" + text
-
-
-@given(st.floats() | st.integers())
-def test_a_number_stays_a_number(value: float) -> None:
-    assert csv_cell(str(value)) == str(value)
