@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
 import re
 import types
 import typing
@@ -120,7 +121,8 @@ def _described(source: Any) -> tuple[FieldInfo, ...]:
 
 
 def check(config: Any, prefix: str) -> None:
-    """ValueError for the first field with a value that its type, choices or range exclude."""
+    """ValueError for the first field with a value that its type, choices or range exclude, or with
+    a number that is not finite."""
     for info in describe(type(config)):
         value = getattr(config, info.name)
         if typing.get_origin(info.type) is Literal and value not in info.choices:
@@ -129,9 +131,12 @@ def check(config: Any, prefix: str) -> None:
         several = typing.get_origin(info.type) is tuple
         if (value is None and not none) or isinstance(value, tuple) != several:
             raise refuse(prefix + info.name, value, f"it must be {in_words(info.type)}")
+        values = value if several else (value,)
+        if any(isinstance(one, float) and not math.isfinite(one) for one in values):
+            raise refuse(prefix + info.name, value, "a finite number")
         if not info.range or value is None:
             continue
-        if not all(info.field.contains(one) for one in (value if several else (value,))):
+        if not all(info.field.contains(one) for one in values):
             words = ("none, or a number " if none else "") + ("each " if several else "")
             raise refuse(prefix + info.name, value, words + info.range)
 
