@@ -86,7 +86,8 @@ def read_configuration(path: str | Path) -> dict[str, Any]:
     file = Path(path) / "config.json"
     try:
         data = read_json(file)
+        configuration = schema.configuration(unsealed(data))
         check_seal(data, "it")
-        return schema.configuration(unsealed(data))
+        return configuration
     except ValueError as error:
         raise ValueError(f"{file} holds no experiment of this lab: {error}") from None
