@@ -17,7 +17,6 @@ import re
 import shutil
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, Literal, TypedDict
 
 import torch
 from safetensors import SafetensorError
@@ -25,58 +24,19 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from lab.config import strict
 from lab.config.experiment import slug
 from lab.results.files import read_json, sync_folder, write_synced
-from lab.results.log import EMPTY, Log, LogSeal
-from lab.results.seal import check_seal, unsealed, write_sealed
+from lab.results.log import EMPTY, Log
+from lab.results.seal import unsealed, write_sealed
 from lab.training.optimizer_state import optimizer_to_tensors, tensors_to_optimizer
+from lab.training.state import Position, State, read_state
 from tasks import refuse
 
 KEPT = 2  # newest checkpoints that stay
-MOST_THREADS = 1024  # of a run that resumes
 FILES = ("weights.safetensors", "optimizer.safetensors")
 
 # What a damaged or hostile checkpoint may raise.
 DAMAGE = (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError, SafetensorError)
-
-
-class OptimizerState(TypedDict):
-    """What lab.training.optimizer_state.optimizer_to_tensors returns besides tensors."""
-
-    states: dict[str, dict[str, Any]]
-    groups: list[dict[str, bool | int | float]]
-
-
-class Position(TypedDict):
-    """Where in which run a checkpoint stands. run: the slug of its experiment. step: of a branch,
-    its budget. seconds: wall time of the run so far. threads: of torch. log: the seal of
-    metrics.jsonl."""
-
-    run: str
-    kind: Literal["step", "branch"]
-    step: int
-    seconds: float
-    threads: int
-    log: LogSeal
-
-
-class State(Position):
-    """state.json."""
-
-    optimizer: OptimizerState
-    sha256: dict[str, str]
-    seal: str
-
-
-class OldState(TypedDict):
-    """state.json before it named its run: it can be read, but no run resumes from it."""
-
-    step: int
-    seconds: float
-    optimizer: OptimizerState
-    sha256: dict[str, str]
-    seal: str
 
 
 def save(
@@ -163,8 +123,6 @@ def restore(
     for path in reversed(list_checkpoints(folder)):
         try:
             state, weights, moments = _read(path, run)
-            if not 1 <= state["threads"] <= MOST_THREADS:
-                raise ValueError(f"threads = {state['threads']}, not from 1 to {MOST_THREADS}")
             log.check(state["log"])
             tensors_to_optimizer(model, optimizer, moments, dict(state["optimizer"]))
             _load(model, weights)
@@ -231,21 +189,8 @@ def _read(
     path: Path, run: str, older: bool = False
 ) -> tuple[State, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """State, weights and tensors of the optimizer; one of DAMAGE when they are not as written, or
-    not those of this run, or not of the step in the name of the folder. older: a checkpoint may be
-    one that names no run."""
-    state: State = read_json(path / "state.json")
-    strict.check(state, dict[str, Any], "state.json")
-    old = "run" not in state
-    if old and not older:
-        raise ValueError("an older lab wrote it, which sealed no log; only that one resumes it")
-    form = OldState if old else State
-    strict.check_keys(state, form.__annotations__, form.__annotations__, "state.json")
-    strict.check(state, form, "state.json")
-    check_seal(state, "state.json")
-    kind = state.get("kind", path.name.partition("-")[0])
-    own = f"{kind}-{state['step']:08d}", state.get("run", run)
-    if own != (path.name, run):
-        raise ValueError(f"it is {own[0]} of {own[1]}, not {path.name} of {run}")
+    not those of this run, or not of the step in the name of the folder. older: see `read_state`."""
+    state = read_state(path, run, older)
     parts = []
     for name in FILES:
         content = (path / name).read_bytes()

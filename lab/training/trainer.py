@@ -32,6 +32,7 @@ from lab.training import checkpoint, divergence
 from lab.training.compile import compile_blocks, decide
 from lab.training.loop import Step, train
 from lab.training.optim import build
+from lab.training.state import Position
 
 LOG_EVERY = 10  # steps between two rows of the loss
 
@@ -141,7 +142,7 @@ class Trainer:
         keep = self.config.keep_steps
         checkpoint.save(self.folder.checkpoints, position, self.model, self.optimizer, keep)
 
-    def _position(self, kind: Literal["step", "branch"], step: int) -> checkpoint.Position:
+    def _position(self, kind: Literal["step", "branch"], step: int) -> Position:
         return {
             "run": self.experiment.slug,
             "kind": kind,

@@ -17,6 +17,7 @@ from lab.nn.model import Model, State, make_model, select_rows
 from lab.results.log import Log
 from lab.training import checkpoint
 from lab.training.optim import build
+from lab.training.state import Position
 
 WORDS = 7
 POSITIONS = typing.get_args(typing.get_type_hints(ModelConfig)["position"])
@@ -202,7 +203,7 @@ def test_checkpoint_is_exact(layers: str, options: Options, tmp_path: Path) -> N
     one(tokens(2, 9)).square().sum().backward()
     moments[0].step()
     log = Log(tmp_path / "metrics.jsonl")
-    at: checkpoint.Position = {
+    at: Position = {
         "run": "parity-01234567",
         "kind": "step",
         "step": 7,

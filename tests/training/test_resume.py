@@ -21,6 +21,7 @@ from lab.results.log import EMPTY
 from lab.results.seal import unsealed, write_sealed
 from lab.runs.run import run
 from lab.training import checkpoint
+from lab.training.state import Position
 from tests.profiles import NIGHTLY
 from tests.trained import copy_of, log, small, weights
 
@@ -208,7 +209,7 @@ def test_pruning_keeps_the_newest_sound_checkpoints(
                 sound.discard(hit)
 
 
-def position(step: int) -> checkpoint.Position:
+def position(step: int) -> Position:
     return {
         "run": "a-01234567",
         "kind": "step",
