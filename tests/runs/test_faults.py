@@ -37,6 +37,10 @@ KILLS = 20 if NIGHTLY else 2  # of each kind
 DAMAGES = 1000 if NIGHTLY else 100
 STEPS, EVERY = 24, 5
 
+# What every run imports: in the process that forks, so that each start takes a moment.
+IMPORTED = ["lab.runs.worker", "lab.training.trainer", "torch._dynamo", "scipy.stats", "filelock"]
+IMPORTED += ["lab.experiments.parity", "lab.mixers.attention", "msgspec", "pytorch_optimizer"]
+
 # Options of training, and of the model, by kind.
 KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "wsd": ({"schedule": "wsd", "decay": 0.5, "budgets": (8, 20), "keep_steps": (7,)}, {}),
@@ -78,7 +82,7 @@ def test_killed_runs_end_the_same(kind: str, tmp_path: Path) -> None:
     whole = Folder(tmp_path / "whole", e)
     run(e, tmp_path / "whole", checkpoint_every=EVERY)
     fork = multiprocessing.get_context("forkserver")
-    fork.set_forkserver_preload(["lab.runs.worker", "lab.training.trainer"])
+    fork.set_forkserver_preload(IMPORTED)
     rng, kills, rounds, seconds = random.Random(kind), 0, 0, 0.0
     while kills < KILLS:
         rounds += 1
