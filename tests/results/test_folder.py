@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from lab.results.files import read_json, write_json
 from lab.results.folder import Folder, load, load_all, read_configuration
 from lab.results.log import Log
 from lab.results.seal import unsealed
+from tests.damage import changed
 from tests.trained import copy_of, small, trained
 
 
@@ -42,6 +44,26 @@ def test_results_without_later_fields_are_read(tmp_path: Path) -> None:
     del data["learned"], data["steps"]
     write_json(tmp_path / "result.json", data)
     assert (load(tmp_path).learned, load(tmp_path).steps) == ([], 60)
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "value"),
+    [
+        ("result", "scores.0.exact", 0.25),
+        ("result", "experiment.train.lr", 0.25),
+        ("result", "seal", "0" * 64),
+        ("config", "train.lr", 0.25),
+        ("config", "probes.0.n", 32),
+        ("config", "seal", None),
+    ],
+)
+def test_another_value_is_found(name: str, path: str, value: Any, tmp_path: Path) -> None:
+    """One that the schema allows."""
+    folder = copy_of(trained(), tmp_path)
+    file = folder.path / f"{name}.json"
+    write_json(file, changed(read_json(file), path, value))
+    with pytest.raises(ValueError, match="it is not what was written"):
+        load(folder.path) if name == "result" else read_configuration(folder.path)
 
 
 def test_only_complete_runs_have_a_result(tmp_path: Path) -> None:
