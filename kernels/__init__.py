@@ -9,7 +9,8 @@ Every folder has the same files; what an operator lacks is absent, and its `__in
 
     __init__      the public operator: formula, shapes, errors, source
     definition    the formula as a loop over time in any dtype, and example inputs
-    reference     the same in few torch calls: what a CPU runs and trains with
+    reference     the same in few torch calls: what runs anywhere, and trains
+    native        C++ for a CPU in float32 (native.cpp, compiled on first use), and its gradient
     forward, backward   Triton kernels and their launches, imported when a kernel first runs
     chunks        what both kernels do with one chunk of tokens (delta, path)
     plans         tile sizes and launch options; needs no triton
@@ -19,9 +20,10 @@ Every folder has the same files; what an operator lacks is absent, and its `__in
 
 The public operator calls `choose`, which picks one implementation:
 
-    auto       triton for CUDA tensors whose shape and type a kernel takes, else reference;
-               `served` says which it was, and so does the environment in every result
+    auto       triton for CUDA tensors and native for a CPU's, where a kernel takes their shape and
+               type, else reference; `served` says which it was, and so does every result
     triton     or a ValueError; on the CPU only under TRITON_INTERPRET=1
+    native     or a ValueError: no compiler, another type than float32, inside torch.func or compile
     reference  anywhere
 """
 
@@ -34,7 +36,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     import torch
 
-Impl = Literal["auto", "triton", "reference"]
+Served = Literal["triton", "native", "reference"]
+Impl = Literal["auto"] | Served
 
 # Arguments of kernels that count tokens, rows or tiles. By default Triton compiles a kernel again
 # where such a number is 1 or a multiple of 16. Alignment depends on widths, never on these counts,
@@ -52,25 +55,58 @@ def has_triton() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def choose(operator: str, impl: Impl, device: torch.device, unsupported: str | None = None) -> bool:
-    """True: run the Triton kernel; False: the reference. Notes the choice for `served`.
+def choose(
+    operator: str,
+    impl: Impl,
+    device: torch.device,
+    unsupported: str | None = None,
+    native: str | None = "there is no native operator",
+) -> Served:
+    """Which implementation runs; notes it for `served`.
 
-    unsupported: why the kernel cannot take these inputs, in words, or None. With impl = "triton"
-    that raises ValueError. With "auto" the reference runs: published models have heads that are
-    wider than a kernel's tile (GPT-2 with one head: 720), and nobody can pass impl to a model.
+    unsupported, native: why the Triton kernel and the native operator cannot take these inputs, in
+    words, or None. Asked for by name, an implementation that cannot raises ValueError. With "auto"
+    the reference runs: published models have heads that are wider than a kernel's tile (GPT-2 with
+    one head: 720), and nobody can pass impl to a model.
     """
-    if impl not in ("auto", "triton", "reference"):
-        raise ValueError(f"impl = {impl!r} cannot be used: auto, triton or reference")
-    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
-    if impl == "triton" and device.type != "cuda" and not interpreted:
+    chosen: Served = "reference"
+    if impl == "triton" or (impl == "auto" and device.type == "cuda" and not unsupported):
+        _check_triton(operator, device, unsupported)
+        chosen = "triton"
+    elif impl == "native" or (impl == "auto" and device.type == "cpu" and not native):
+        from kernels import _native  # torch is imported late
+
+        why = native or _native.transformed() or _native.reason(operator)
+        if why and impl == "native":
+            raise ValueError(f"{operator}: {why}; impl = 'reference' runs without it")
+        chosen = "reference" if why else "native"
+    elif impl not in ("auto", "reference"):
+        raise ValueError(f"impl = {impl!r} cannot be used: auto, triton, native or reference")
+    _served[operator] = chosen
+    return chosen
+
+
+def _check_triton(operator: str, device: torch.device, unsupported: str | None) -> None:
+    if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
         raise ValueError("impl = 'triton' needs CUDA tensors, or TRITON_INTERPRET=1 on the CPU")
-    triton = impl == "triton" or (impl == "auto" and device.type == "cuda" and not unsupported)
-    if triton and not has_triton():
+    if not has_triton():
         raise ValueError(f"{operator}: triton is not installed; impl = 'reference' runs without it")
-    if triton and unsupported:
+    if unsupported:
         raise ValueError(f"{operator}: {unsupported}; impl = 'reference' takes any shape")
-    _served[operator] = "triton" if triton else "reference"
-    return triton
+
+
+def native_compiler() -> str | None:
+    """The C++ compiler that builds native operators, in its own words; None without one."""
+    from kernels import _native
+
+    return _native.version()
+
+
+def native_operators() -> dict[str, str | None]:
+    """Every operator with native code, and why this machine cannot build it or None; builds it."""
+    from kernels import _native
+
+    return {operator: _native.reason(operator) for operator in _native.operators()}
 
 
 def served() -> dict[str, str]:

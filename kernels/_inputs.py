@@ -60,6 +60,14 @@ def unsupported_heads(q: Tensor, k: Tensor, v: Tensor) -> str | None:
     return None
 
 
+def not_float32(*tensors: Tensor | None) -> str | None:
+    """Why native operators cannot take these tensors, or None: they read float32 on a CPU."""
+    for x in tensors:
+        if x is not None and (x.dtype != torch.float32 or x.device.type != "cpu"):
+            return f"native operators take float32 on a CPU, not {x.dtype} on {x.device.type}"
+    return None
+
+
 def autocast(*tensors: Tensor) -> tuple[Tensor, ...]:
     """The tensors in the type that an enclosing torch.autocast asks for, else as they are."""
     device = tensors[0].device.type

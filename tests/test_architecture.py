@@ -59,9 +59,10 @@ def test_imports_that_no_file_may_have() -> None:
         if source.where.startswith("tasks/"):
             foreign = tops - set(sys.stdlib_module_names) - {"tasks", "numpy"}
             assert not foreign, f"{source.where}: tasks/ needs numpy only, it imports {foreign}"
-        outside = not source.where.startswith(("kernels/", "lab/mixers/", "lab/bench/"))
+        outside = not source.where.startswith(("kernels/", "lab/mixers/", "lab/nn/", "lab/bench/"))
         operators = {n for n in names if n.startswith("kernels.")}
-        allowed = {"kernels.served", "kernels.has_triton"}
+        allowed = {f"kernels.{name}" for name in ("served", "has_triton")}
+        allowed |= {f"kernels.native_{name}" for name in ("compiler", "operators")}
         assert not (outside and operators - allowed), f"{source.where}: {operators - allowed}"
 
 

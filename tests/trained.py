@@ -20,7 +20,11 @@ from lab.results.folder import Folder
 from lab.runs.run import run
 from lab.training import checkpoint
 
-TIMES = ("seconds", "tokens_per_second")  # what differs between two equal runs
+TIMES = (
+    "seconds",
+    "evaluation_seconds",
+    "tokens_per_second",
+)  # what differs between two equal runs
 
 
 def small(**changes: Any) -> Experiment:

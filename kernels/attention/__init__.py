@@ -58,7 +58,7 @@ def attention(
             raise ValueError(f"attention: {name} must be [{H}] and not learned: {list(x.shape)}")
     q, k, v = autocast(q, k, v)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    if choose("attention", impl, q.device, unsupported_heads(q, k, v)):
+    if choose("attention", impl, q.device, unsupported_heads(q, k, v)) == "triton":
         call = operator if torch.compiler.is_compiling() else eager
         return call(q, k, v, scale, slopes, window, log_forget, gate, offsets)[0]
     return reference(

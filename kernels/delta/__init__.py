@@ -65,7 +65,7 @@ def delta(
         no = f"heads of {d} and {e} are wider than the kernel's 128"
     elif k[0, ..., 0].numel() * max(d, e) >= 2**31 or k.shape[1] > 2**20 - 16:
         no = f"T = {k.shape[1]} is beyond the kernel's offsets"
-    if not choose("delta", impl, v.device, no):
+    if choose("delta", impl, v.device, no) != "triton":
         return reference(q, k, v, beta, log_decay, S0, scale)
     scale = 1.0 if scale is None else scale
     call = operator if torch.compiler.is_compiling() else eager

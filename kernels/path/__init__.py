@@ -77,7 +77,7 @@ def path(
         )
     q, k, v = autocast(q, k, v)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    if choose("path", impl, q.device, _unsupported(q, k, v)):
+    if choose("path", impl, q.device, _unsupported(q, k, v)) == "triton":
         if w.dtype != q.dtype:
             w, beta = _narrowed(w, beta, q.dtype)
         call = operator if torch.compiler.is_compiling() else eager

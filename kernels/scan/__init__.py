@@ -39,7 +39,8 @@ def scan(a: Tensor, x: Tensor, h0: Tensor | None = None, *, impl: Impl = "auto")
     no = "float64 is more than the kernel's float32" if x.dtype == torch.float64 else None
     if x[0].numel() >= 2**31:
         no = f"T * D = {x[0].numel()} is beyond the kernel's 32-bit offsets"
-    return run(a, x, h0, choose("scan", impl, x.device, no))
+    triton = choose("scan", impl, x.device, no) == "triton"
+    return run(a, x, h0, triton)
 
 
 def configurations() -> list[dict[str, Any]]:

@@ -64,7 +64,8 @@ def selective_scan(
         no = f"N = {N} is more than the kernel's 64"
     elif T * max(N, D, D * N // CHUNK) >= 2**31:
         no = f"T = {T} with D = {D} is beyond the kernel's 32-bit offsets"
-    return run(u, delta, A, Bm, Cm, Dskip, h0, choose("selective_scan", impl, u.device, no))
+    triton = choose("selective_scan", impl, u.device, no) == "triton"
+    return run(u, delta, A, Bm, Cm, Dskip, h0, triton)
 
 
 def configurations() -> list[dict[str, Any]]:

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import lab
 from lab import registry
 from lab.bench import steps as timer
 from lab.bench.flops import flops
@@ -32,7 +31,7 @@ from lab.experiments._make import make
 from lab.nn.model import make_model
 from tasks import refuse
 
-ROOT = Path(lab.__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 LEAST = 0.25  # CPU seconds of a block of steps
 ROUNDS = 5  # blocks of each version
 SHOWN = 0.05  # least share of the time of an operator that is listed

@@ -16,7 +16,7 @@ from lab.cli.common import JSON
 @click.command()
 @JSON
 def doctor(as_json: bool) -> None:
-    """Say what this machine can do: torch, triton, GPU, bf16, threads."""
+    """Say what this machine can do: torch, triton, native kernels, GPU, bf16, threads."""
     facts = examine()
     if as_json:
         click.echo(json.dumps(facts))
@@ -42,7 +42,8 @@ def examine() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "triton": _version("triton") or "not installed (kernels run their reference)",
-        "kernels": "triton" if kernels.has_triton() and gpus else "reference (no GPU)",
+        "kernels on the GPU": "triton" if kernels.has_triton() and gpus else "none (no GPU)",
+        "kernels on the CPU": _native(),
         "processor": cpu_name(),
         "cores": os.cpu_count(),
         "torch threads": torch.get_num_threads(),
@@ -50,6 +51,23 @@ def examine() -> dict[str, Any]:
         "GPU": ", ".join(gpus) or "none",
         "bf16 on the GPU": torch.cuda.is_bf16_supported() if gpus else "-",
     }
+
+
+def _native() -> str:
+    """Which operators run as native code, and why not all of them."""
+    import warnings
+
+    import kernels
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # said below
+        found = kernels.native_operators()
+    built = [name for name, why in found.items() if why is None]
+    failures = "; ".join(dict.fromkeys(why for why in found.values() if why))
+    if not built:
+        return f"reference, in torch alone: {failures}"
+    said = f"native: {', '.join(built)} ({kernels.native_compiler()})"
+    return f"{said}; {failures}" if failures else said
 
 
 def _version(name: str) -> str | None:

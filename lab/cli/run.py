@@ -104,14 +104,23 @@ def _print_results(name: str, both: bool, experiment: Experiment, results: list[
     for line in words.sentences(results):
         click.echo(line)
     folders = Path(results[0].run).parent if len(results) > 1 else results[0].run
-    seconds = sum(result.seconds for result in results)
-    click.echo(f"{folders}  ({seconds:.0f} s of training and evaluation)")
+    click.echo(f"{folders}  ({_time(results)})")
     _plot(results)
     this, other = ("--cot", "--no-cot") if experiment.cot else ("--no-cot", "--cot")
     shown = (
         (f"lab run {name} {other}", f"lab show {name} {this}") if both else (f"lab show {name}",)
     )
     click.echo("Next: " + "   ".join([*shown, "lab list runs"]))
+
+
+def _time(results: list[Result]) -> str:
+    """The wall time of runs and, where all of them measured it, the share of their evaluations."""
+    seconds = sum(result.seconds for result in results)
+    parts = [result.evaluation_seconds for result in results]
+    known = [part for part in parts if part is not None]
+    if len(known) < len(parts) or not seconds:
+        return f"{seconds:.0f} s of training and evaluation"
+    return f"{seconds:.0f} s, {sum(known) / seconds:.0%} of it evaluation"
 
 
 def _plot(results: list[Result]) -> None:

@@ -21,8 +21,17 @@ def greedy(logits: torch.Tensor, rows: np.ndarray, t: int) -> np.ndarray:
 
 
 @torch.inference_mode()
-def decode(model: Model, task: Task, batch: Batch, pick: Pick = greedy) -> np.ndarray:
+def decode(
+    model: Model,
+    task: Task,
+    batch: Batch,
+    pick: Pick = greedy,
+    known: np.ndarray | None = None,
+) -> np.ndarray:
     """Rows int64 [n, T]: prompt tokens are given, tools answer, the model writes the rest.
+
+    known: int [n], the columns before which a row is known to be the reference, at most up to its
+    last supervised token; these are given too.
 
     All rows decode in lockstep, one token a step; finished rows leave the batch and its state.
     Positions after a stop token hold 0. T is that of the batch, enough for every correct row.
@@ -31,8 +40,10 @@ def decode(model: Model, task: Task, batch: Batch, pick: Pick = greedy) -> np.nd
     device = next(model.parameters()).device
     given = batch.roles == Role.PROMPT
     T = batch.tokens.shape[1]
+    if known is not None:
+        given |= np.arange(T) < known[:, None]
     ids = position_ids(task, model.config, batch)
-    start = int(given.cumprod(1).sum(1).min())  # the shortest prompt
+    start = int(given.cumprod(1).sum(1).min())  # the shortest given part
     written = np.where(given, batch.tokens, 0)
     rows = np.arange(len(batch))  # rows that are still decoded
     done = np.zeros(len(batch), bool)

@@ -27,8 +27,8 @@ import torch
 from lab.config import Experiment, Probe
 from lab.data.rows import stream
 from lab.evaluation.decode import Pick, answers, decode
+from lab.evaluation.mode import evaluating
 from lab.evaluation.score import ROWS_AT_ONCE, questions
-from lab.nn.loss import precision
 from lab.nn.model import Model
 from lab.stats import wilson
 
@@ -82,14 +82,11 @@ def sample(
     )
 
 
-@torch.inference_mode()
 def _draw(
     model: Model, experiment: Experiment, probe: Probe, samples: int, temperature: float
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """For each part of the rows: right bool [n, samples], and which answer it is, int [n, samples],
     numbered within a prompt, -1 for none."""
-    model.eval()
-    device = next(model.parameters()).device
     task, parts = probe.of(experiment.task), []
     for part, batch in enumerate(questions(experiment, probe)):
         wanted = answers(task, batch, batch.tokens)
@@ -97,8 +94,7 @@ def _draw(
         for s in range(samples):
             key = stream(experiment.train.seed, "sample", probe.label, probe.length, s, part)
             pick = sampler(np.random.default_rng(key), batch.tokens.shape[1], temperature)
-            kind = precision(experiment.train.precision, device)
-            with kind, torch.compiler.set_stance("force_eager"):
+            with evaluating(model, experiment.train.precision):
                 drawn.append(answers(task, batch, decode(model, task, batch, pick)))
         each = list(zip(*drawn, strict=True))
         right = [[own == ref for own in row] for row, ref in zip(each, wanted, strict=True)]

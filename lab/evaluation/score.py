@@ -18,14 +18,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
 
 from lab.config import Experiment, Probe
 from lab.data.batches import visible
 from lab.data.rows import Rows, stream
-from lab.evaluation.decode import compare, decode
-from lab.nn.inputs import to_torch
-from lab.nn.loss import precision, teacher_forced
+from lab.evaluation.forced import teacher_force
+from lab.evaluation.mode import evaluating
+from lab.evaluation.written import free_running
 from lab.nn.model import Model
 from lab.results.result import Score
 from lab.stats import wilson
@@ -90,7 +89,7 @@ def score_teacher_forced(model: Model, experiment: Experiment, probe: Probe) -> 
     """The part of a Score that needs no decoding: probe, length, n, exact, low, high."""
     task, right = probe.of(experiment.task), 0
     for batch in questions(experiment, probe):
-        right += int(teacher_forced_exact(model, task, batch, experiment.train.precision).sum())
+        right += int(teacher_force(model, task, batch, experiment.train.precision).exact.sum())
     low, high = wilson(right, probe.n)
     return {
         "probe": probe.label,
@@ -102,24 +101,8 @@ def score_teacher_forced(model: Model, experiment: Experiment, probe: Probe) -> 
     }
 
 
-@torch.inference_mode()
-def teacher_forced_exact(model: Model, task: Task, batch: Batch, kind: str = "fp32") -> np.ndarray:
-    """Whether all supervised tokens of a row have the highest logit, earlier tokens given: bool
-    [n]."""
-    model.eval()
-    device = next(model.parameters()).device
-    with precision(kind, device), torch.compiler.set_stance("force_eager"):
-        _, exact = teacher_forced(model, to_torch(task, model.config, batch, device))
-    return exact.cpu().numpy()
-
-
-@torch.inference_mode()
 def score_batch(model: Model, task: Task, batch: Batch, kind: str = "fp32") -> RowScores:
-    """Teacher-forced and free-running scores of every row of a batch."""
-    model.eval()
-    device = next(model.parameters()).device
-    exact = teacher_forced_exact(model, task, batch, kind)
-    with precision(kind, device), torch.compiler.set_stance("force_eager"):
-        written = decode(model, task, batch)
-    answer, valid, first = compare(task, batch, written)
-    return RowScores(exact, answer, valid, first)
+    """Teacher-forced and free-running scores of every row of a batch. kind: of activations."""
+    forced = teacher_force(model, task, batch, kind)
+    with evaluating(model, kind):
+        return RowScores(forced.exact, *free_running(model, task, batch, forced))

@@ -50,44 +50,6 @@ def log_length(q: Tensor, start: int, tokens: int) -> Tensor:
     return q * (position.log() / math.log(tokens)).clamp(min=1)[:, None, None].to(q.dtype)
 
 
-def turned(q: Tensor, k: Tensor, start: int, base: float) -> tuple[Tensor, Tensor]:
-    """Rotary embedding (2104.09864) of q [B,T,H,d], k [B,T,G,d] at positions start, start + 1, ...
-
-    Channels m and m + d/2 rotate by position / base^(2m/d) (the half-split pairing of LLaMA).
-    """
-    T, half, wide = q.shape[1], q.shape[3] // 2, exact(q)
-    frequency = base ** (-torch.arange(half, device=q.device, dtype=wide) / half)
-    angle = torch.arange(start, start + T, device=q.device, dtype=wide)[:, None, None] * frequency
-    cos, sin = angle.cos(), angle.sin()
-    q, k = (_Turn.apply(x.to(wide), cos, sin).to(x.dtype) for x in (q, k))
-    return q, k
-
-
-class _Turn(torch.autograd.Function):
-    """Rotation with two passes over x forward and two backward; autograd would need a dozen."""
-
-    @staticmethod
-    def forward(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-        half = cos.shape[-1]
-        y = x * torch.cat([cos, cos], -1)
-        y[..., :half].addcmul_(x[..., half:], sin, value=-1)
-        y[..., half:].addcmul_(x[..., :half], sin)
-        return y
-
-    @staticmethod
-    def setup_context(ctx, inputs, output):  # type: ignore[no-untyped-def]
-        ctx.save_for_backward(*inputs[1:])
-
-    @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        cos, sin = ctx.saved_tensors
-        return _Turn.apply(grad, cos, -sin), None, None
-
-    @staticmethod
-    def vmap(info, in_dims, x, cos, sin):  # type: ignore[no-untyped-def]
-        return _Turn.apply(x.movedim(in_dims[0], 0), cos, sin), 0  # one set of angles for all
-
-
 class Reflections(nn.Module):
     """The reflections of PaTH (2505.16381) from x [B,T,D]: unit vectors w and strengths beta, one
     of each per token and head of keys, for H_t = I - beta_t w_t w_t^T.

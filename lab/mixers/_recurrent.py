@@ -8,7 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kernels.rms_norm import rms_norm
 from lab.config import ModelConfig
+from lab.mixers._norm import EPS
 
 
 def projection(config: ModelConfig, wide: int, narrow: int) -> nn.Linear:
@@ -27,5 +29,5 @@ def step_bias(n: int) -> Tensor:
 
 def gated_norm(o: Tensor, gate: Tensor, weight: Tensor) -> Tensor:
     """SiLU(gate) * RMSNorm(o), eps 1e-6: o [...,H,d], gate [...,H d], weight [d] -> [...,H d]."""
-    o = F.rms_norm(o.to(weight.dtype), weight.shape, weight, 1e-6)
+    o = rms_norm(o.to(weight.dtype), weight, eps=EPS)
     return o.flatten(-2) * F.silu(gate)

@@ -30,9 +30,11 @@ from kernels.attention import attention
 from kernels.attention import definition as attention_definition
 from kernels.path import PathCache, path, path_prefill, path_step
 from kernels.path import definition as path_definition
+from kernels.rotary import rotary
 from lab.config import ModelConfig
 from lab.mixers import _position
 from lab.mixers._gate import Gate
+from lab.mixers._norm import RMSNorm
 from lab.mixers._position import Reflections, exact
 from lab.mixers._recurrent import projection
 
@@ -84,8 +86,8 @@ class Attention(nn.Module):
         self.log_length = config.log_length
         self.qkv = projection(config, D, (H + 2 * self.kv_heads) * self.d)
         self.out = projection(config, D, D)
-        self.q_norm = nn.RMSNorm(self.d, eps=1e-6) if config.qk_norm else None
-        self.k_norm = nn.RMSNorm(self.d, eps=1e-6) if config.qk_norm else None
+        self.q_norm = RMSNorm(self.d) if config.qk_norm else None
+        self.k_norm = RMSNorm(self.d) if config.qk_norm else None
         self.forget = nn.Linear(D, H) if config.forget else None
         if self.forget is not None:
             nn.init.zeros_(self.forget.bias)
@@ -153,7 +155,7 @@ class Attention(nn.Module):
             q, k = _normed(self.q_norm, q), _normed(self.k_norm, k)
         q, k, v = self._gated("G4", x, q), self._gated("G3", x, k), self._gated("G2", x, v)
         if self.rope_base:
-            q, k = _position.turned(q, k, start, self.rope_base)
+            q, k = (rotary(part, start, base=self.rope_base) for part in (q, k))
         if self.log_length:
             q = _position.log_length(q, start, self.log_length)
         log_f = None
@@ -193,7 +195,7 @@ class Attention(nn.Module):
         return torch.zeros(unseen.shape, device=heads.device).masked_fill(unseen, -torch.inf)[None]
 
 
-def _normed(norm: nn.RMSNorm, x: Tensor) -> Tensor:
+def _normed(norm: RMSNorm, x: Tensor) -> Tensor:
     return norm(x.to(norm.weight.dtype)).to(x.dtype)
 
 

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kernels.gelu import gelu
 from lab.config import ModelConfig
 
 
@@ -39,7 +40,7 @@ class _MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.gate is None:
-            return self.out(F.gelu(self.up(x), approximate="tanh"))
+            return self.out(gelu(self.up(x)))
         return self.out(F.silu(self.gate(x)) * self.up(x))
 
 

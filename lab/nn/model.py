@@ -16,11 +16,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple, cast
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from lab import registry
 from lab.config import Experiment, ModelConfig
+from lab.data.rows import stream
 from lab.nn.mlp import mlp
 from lab.nn.norms import norm
 from lab.nn.sigma_reparam import reparametrise
@@ -200,15 +202,8 @@ class _Block(nn.Module):
         return x + self.drop(self.mlp(self.norm2(x)))
 
 
-def make_model(experiment: Experiment) -> Any:
+def make_model(experiment: Experiment) -> Model:
     """The model of an experiment with its first weights, drawn from the seed's own stream."""
-    import numpy as np
-    import torch
-
-    from lab.data.rows import stream
-
-    pass
-
     seed = stream(experiment.train.seed, "weights").generate_state(1, np.uint64)[0]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(seed))

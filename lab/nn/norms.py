@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lab.config import ModelConfig
+from lab.mixers._norm import RMSNorm
 
 RANK = 16
 
@@ -23,7 +24,7 @@ def norm(config: ModelConfig) -> nn.Module:
     if config.norm == "layer":
         return nn.LayerNorm(config.width, eps=1e-5)
     if config.norm == "rms":
-        return nn.RMSNorm(config.width, eps=1e-6)
+        return RMSNorm(config.width)
     return _PreAffine(config.width) if config.norm == "preaffine" else _GatedNorm(config.width)
 
 
@@ -31,7 +32,7 @@ class _PreAffine(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
         self.scale = nn.Parameter(torch.ones(width))
-        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.norm = RMSNorm(width)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.scale * x)
@@ -40,7 +41,7 @@ class _PreAffine(nn.Module):
 class _GatedNorm(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.norm = nn.RMSNorm(width, eps=1e-6)
+        self.norm = RMSNorm(width)
         self.down = nn.Linear(width, RANK, bias=False)
         self.up = nn.Linear(RANK, width, bias=False)
 

@@ -17,8 +17,9 @@ def environment(device: str, threads: int) -> dict[str, Any]:
     import numpy
     import torch
 
-    from kernels import served
+    from kernels import native_compiler, served
 
+    kernels = served()
     return {
         "lab": lab.__version__,
         "git": _commit(),
@@ -28,7 +29,8 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "numpy": numpy.__version__,
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else cpu_name(),
         "threads": threads,
-        "kernels": served(),
+        "kernels": kernels,
+        "compiler": native_compiler() if "native" in kernels.values() else None,
         "system": platform.platform(),
     }
 

@@ -44,7 +44,8 @@ class Result:
     lab.evaluation.score_teacher_forced returns), and branch: the budget of a branch of a wsd run
     that left at this step; its rows are those at its own end. seconds: wall time of training and
     evaluation, over all starts. learned: see lab.results.summary.samples_to. steps: steps trained,
-    fewer than train.steps after an early stop."""
+    fewer than train.steps after an early stop. evaluation_seconds: wall time of the evaluations, a
+    part of `seconds` that differs between equal runs; None for a run of an older lab."""
 
     run: str
     experiment: dict[str, Any]
@@ -54,6 +55,7 @@ class Result:
     environment: dict[str, Any]
     learned: list[dict[str, Any]] = field(default_factory=list)
     steps: int = 0
+    evaluation_seconds: float | None = field(default=None, compare=False)
 
     def to_json(self) -> dict[str, Any]:
         """The content of result.json."""

@@ -118,9 +118,11 @@ def read_record(path: Path) -> dict[str, Any]:
 def result(data: Any, run: str) -> Result:
     """The Result in the JSON of a run at `run`."""
     fields = [f.name for f in dataclasses.fields(Result)]
-    strict.check_keys(data, fields, [n for n in fields if n not in ("learned", "steps")], "")
+    later = ("learned", "steps", "evaluation_seconds")
+    strict.check_keys(data, fields, [n for n in fields if n not in later], "")
     experiment = configuration(data["experiment"])
-    values = {"learned": [], "steps": experiment["train"]["steps"], **data}
+    given = {"learned": [], "steps": experiment["train"]["steps"], "evaluation_seconds": None}
+    values = {**given, **data}
     kinds: tuple[tuple[str, Any], ...] = (
         ("run", str),
         ("scores", list),
@@ -129,6 +131,7 @@ def result(data: Any, run: str) -> Result:
         ("environment", dict[str, Any]),
         ("learned", list[Learned]),
         ("steps", int),
+        ("evaluation_seconds", float | None),
     )
     for name, kind in kinds:
         strict.check(values[name], kind, name)

@@ -6,6 +6,7 @@ ends with the same bytes of weights as an unbroken one (on a CPU; it keeps its n
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -89,14 +90,18 @@ def _train(
     watch: Watcher,
     warn: Callable[[str], None],
 ) -> Result:
+    from lab.training.heap import keep_heap
     from lab.training.trainer import Trainer
 
+    keep_heap()
     device = pick_device(device_name)
     trainer = Trainer(experiment, folder, device, threads, compile, watch, warn)
     with interrupts() as stop_requested:
         trainer.fit(checkpoint_every, stop_requested)
         watch({"step": trainer.step, "evaluating": len(experiment.probes)})
-        scores = trainer.scores()
+        began = time.monotonic()
+        scores = tuple(trainer.scores())
+        evaluation_seconds = trainer.evaluation_seconds + time.monotonic() - began
         if stop_requested:
             raise RunStopped(folder.path, trainer.step)
     curves = trainer.evaluations
@@ -105,9 +110,10 @@ def _train(
     result = Result(
         run=str(folder.path),
         experiment=experiment.to_json(),
-        scores=tuple(scores),
+        scores=scores,
         curves=curves,
         seconds=trainer.seconds,
+        evaluation_seconds=evaluation_seconds,
         environment={**environment(device.type, trainer.threads), "compiled": trainer.compiled},
         learned=samples_to([*curves, final], experiment.train.threshold),
         steps=trainer.step,

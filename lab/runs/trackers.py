@@ -86,7 +86,8 @@ def flat(row: Row) -> dict[str, float]:
         return {}
     branch = f"branch-{row['branch']}/" if "branch" in row else ""  # another model than the run's
     own = {} if branch else row
-    values = {f"train/{k}": v for k, v in own.items() if k not in ("step", "budget") and _number(v)}
+    not_curves = ("step", "budget", "evaluation_seconds")
+    values = {f"train/{k}": v for k, v in own.items() if k not in not_curves and _number(v)}
     for score in row.get("scores", ()):
         where = branch + f"{score['probe']}/{score['length']}".replace(" ", "_")
         for measure in ("exact", "answer", "valid_thought"):

@@ -2,8 +2,8 @@
 
 After a step, in this order: an evaluation (every eval_every steps; at each budget of wsd_s, then
 of all rows as at the end), a checkpoint, and the branches of wsd that start at this step. A branch
-is a copy of model and optimizer whose learning rate decays to 0 at its budget. It is scored and
-saved, and the run itself does not change.
+is a copy of model and optimizer whose learning rate decays to 0 at its budget. It is saved and
+scored, and the run itself does not change.
 
 Every checkpoint seals the rows of metrics.jsonl before it, and is written once more after each of
 its branches. A run that resumes keeps these rows and no others, then evaluates and branches what is
@@ -14,7 +14,7 @@ branch has the step at which the branch left.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Literal
@@ -87,8 +87,10 @@ class Trainer:
 
     @property
     def evaluations(self) -> list[Row]:
-        """The rows of metrics.jsonl with scores, in their order."""
-        return self._metrics.evaluations
+        """The rows of metrics.jsonl with scores, in their order, without their times: equal runs
+        have equal ones."""
+        rows = self._metrics.evaluations
+        return [{k: row[k] for k in row if k != "evaluation_seconds"} for row in rows]
 
     @property
     def seconds(self) -> float:
@@ -128,10 +130,15 @@ class Trainer:
                 if self.step % LOG_EVERY == 0 or self.step == config.steps:
                     self._log_step(now)
 
-    def scores(self, model: Model | None = None) -> list[Score]:
+    @property
+    def evaluation_seconds(self) -> float:
+        """Wall time of all evaluations in the log; one of an older lab does not say and adds 0."""
+        return sum(row.get("evaluation_seconds", 0.0) for row in self._evaluations.values())
+
+    def scores(self, model: Model | None = None) -> Iterator[Score]:
         """The final scores on every probe, of the run's model or of another one."""
         model = self.model if model is None else model
-        return [score(model, self.experiment, probe) for probe in self.experiment.probes]
+        return (score(model, self.experiment, probe) for probe in self.experiment.probes)
 
     def _build(self) -> tuple[Model, torch.optim.Optimizer]:
         model = make_model(self.experiment).to(self.device)
@@ -158,6 +165,12 @@ class Trainer:
         if "scores" in row:
             self._evaluations[row["step"], row.get("branch")] = row
 
+    def _log_scores(self, row: Row, scores: Iterator[Row]) -> None:
+        """Log a row with scores, which are computed here, and the wall time that they took."""
+        began = time.monotonic()
+        row = {**row, "scores": list(scores)}
+        self._log({**row, "evaluation_seconds": time.monotonic() - began})
+
     def _log_step(self, now: Step) -> None:
         self._log(
             {
@@ -178,17 +191,17 @@ class Trainer:
             return
         row: Row = {"step": step, "rows": step * config.batch}
         if config.schedule == "wsd_s" and step in config.budgets:
-            self._log({**row, "budget": step, "scores": [vars(s) for s in self.scores()]})
+            self._log_scores({**row, "budget": step}, (vars(s) for s in self.scores()))
         elif config.eval_every and step % config.eval_every == 0:
             probes = self.experiment.probes
             some = [replace(p, n=min(p.n, config.eval_rows or p.n)) for p in probes]
-            scores = [
+            scores = (
                 vars(score(self.model, self.experiment, probe))
                 if config.eval_answers
                 else score_teacher_forced(self.model, self.experiment, probe)
                 for probe in some
-            ]
-            self._log({**row, "scores": scores})
+            )
+            self._log_scores(row, scores)
 
     def _is_learned(self) -> bool:
         """Whether early_stop ends the run here: the first probe reaches the threshold."""
@@ -197,7 +210,7 @@ class Trainer:
         return any(score["exact"] >= self.config.threshold for score in first)
 
     def _branch(self, budget: int, stop_requested: Sequence[int]) -> None:
-        """Decay a copy of the run to 0 at `budget` steps, score it, save it and log it."""
+        """Decay a copy of the run to 0 at `budget` steps, save it, score it and log it."""
         model, optimizer = self._build()
         checkpoint.copy_state(self.model, self.optimizer, model, optimizer)
         if self.compiled["used"]:
@@ -206,8 +219,7 @@ class Trainer:
             divergence.check(self.folder, now, model)
             if stop_requested:
                 raise RunStopped(self.folder.path, self.step)
-        scores = [vars(score) for score in self.scores(model)]
         position = self._position("branch", budget)
         checkpoint.save(self.folder.checkpoints, position, model, optimizer)
-        rows = budget * self.config.batch
-        self._log({"step": self.step, "branch": budget, "rows": rows, "scores": scores})
+        row = {"step": self.step, "branch": budget, "rows": budget * self.config.batch}
+        self._log_scores(row, (vars(s) for s in self.scores(model)))

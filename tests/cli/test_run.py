@@ -37,6 +37,7 @@ def test_run_prints_a_table_and_what_to_do_next(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "held out" in done.stdout and "Next: lab run parity --no-cot" in done.stdout
     assert max(map(len, done.stdout.splitlines()[:2])) <= 80
+    assert re.search(r" s, \d+% of it evaluation\)", done.stdout)
     folder = re.search(r"runs/parity-[0-9a-f]{8}", done.stdout)
     assert folder and (tmp_path / folder[0] / "result.json").exists()
     again = process("run", "parity", "--cot", *QUICK, cwd=tmp_path)

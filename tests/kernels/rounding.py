@@ -43,7 +43,9 @@ CONSTANT = ("slopes", "window")  # inputs without a gradient
 # Products in series from an input to a gradient. attention: q k, p v, do v, dS k. path: besides
 # these the overlap, the inverse, X and U, and the passes of the queries. delta: the inverse, R and
 # the state, and the same backward. A scan multiplies once, a selective scan twice.
+# A rotation multiplies twice (its angle, then x), GELU and a norm three times.
 STAGES = {"attention": 4, "path": 8, "delta": 8, "linear": 4, "scan": 1, "selective_scan": 2}
+STAGES |= {"rotary": 2, "gelu": 3, "rms_norm": 3, "taylor": 4}
 
 Inputs = dict[str, Any]
 Results = dict[str, Tensor]
@@ -68,6 +70,8 @@ def longest_sum(operator: str, inputs: Inputs) -> int:
         return inputs["x"].shape[1]
     if operator == "selective_scan":
         return inputs["u"].shape[1] + inputs["A"].shape[-1]
+    if operator in ("gelu", "rotary", "rms_norm"):
+        return inputs["x"].shape[-1] if operator == "rms_norm" else 2
     T, d = inputs["k"].shape[1], inputs["k"].shape[3]
     return d + T
 

@@ -170,7 +170,7 @@ def test_vmap_is_a_loop(options):
 
 def test_auto_takes_the_reference_where_no_kernel_fits():
     cuda = torch.device("cuda")  # a name: no device is touched
-    assert choose("attention", "auto", cuda, "heads of width 720 exceed 128") is False
+    assert choose("attention", "auto", cuda, "heads of width 720 exceed 128") == "reference"
     assert served()["attention"] == "reference"
     with pytest.raises(ValueError, match="width 720"):
         choose("attention", "triton", cuda, "heads of width 720 exceed 128")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 from torch import Tensor
 
-from lab.mixers import based
+from kernels.taylor import reference
 from tests.recurrent import inputs, make, taylor
+
+MODULE = sys.modules[reference.__module__]
 
 
 @torch.no_grad()
@@ -16,8 +20,8 @@ def test_based_beyond_a_chunk(monkeypatch: pytest.MonkeyPatch) -> None:
     x = inputs(3, 13, 8)
     expected = torch.stack([taylor(row, dict(mixer.named_parameters()), config) for row in x])
     for chunk, block in ((1, 1), (4, 100), (13, 1 << 18), (6, 40)):
-        monkeypatch.setattr(based, "_CHUNK", chunk)
-        monkeypatch.setattr(based, "_BLOCK", block)
+        monkeypatch.setattr(MODULE, "_CHUNK", chunk)
+        monkeypatch.setattr(MODULE, "_BLOCK", block)
         y, state = mixer.prefill(x[:, :12])
         assert torch.allclose(mixer(x), expected, atol=1e-11)
         assert torch.allclose(y, expected[:, :12], atol=1e-11)
@@ -34,8 +38,8 @@ def test_gradients_of_based_beyond_a_chunk(monkeypatch: pytest.MonkeyPatch) -> N
         return [p.grad for p in mixer.parameters() if p.grad is not None]
 
     whole = gradients()
-    monkeypatch.setattr(based, "_CHUNK", 3)
-    monkeypatch.setattr(based, "_BLOCK", 20)
+    monkeypatch.setattr(MODULE, "_CHUNK", 3)
+    monkeypatch.setattr(MODULE, "_BLOCK", 20)
     parts = gradients()
     assert len(whole) == len(parts) == 3
     for a, b in zip(whole, parts, strict=True):

@@ -41,9 +41,10 @@ def test_a_folder_keeps_its_configuration(tmp_path: Path) -> None:
 
 def test_results_without_later_fields_are_read(tmp_path: Path) -> None:
     data = unsealed(read_json(trained().result))
-    del data["learned"], data["steps"]
+    del data["learned"], data["steps"], data["evaluation_seconds"]
     write_json(tmp_path / "result.json", data)
-    assert (load(tmp_path).learned, load(tmp_path).steps) == ([], 60)
+    result = load(tmp_path)
+    assert (result.learned, result.steps, result.evaluation_seconds) == ([], 60, None)
 
 
 @pytest.mark.parametrize(

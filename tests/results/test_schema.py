@@ -45,6 +45,7 @@ RECORD = HERE / "records" / "claim-gate-sink-cpu.json"
         ("curves.0.scores.0.exact", "<b>", "curves[0].scores[0].exact = '<b>' cannot be used"),
         ("environment", [], "environment = [] cannot be used: expected object"),
         ("seconds", "1", "seconds = '1' cannot be used: expected float"),
+        ("evaluation_seconds", "1", "evaluation_seconds = '1' cannot be used: expected float"),
         ("speed", 1, "speed = 1 cannot be used: there is no such field"),
     ],
 )

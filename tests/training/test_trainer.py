@@ -13,6 +13,7 @@ import torch
 
 from lab.config import Experiment, Probe
 from lab.errors import RunFailed
+from lab.evaluation.score import score
 from lab.experiments.parity import experiment
 from lab.nn.model import make_model
 from lab.results.folder import Folder, load
@@ -145,6 +146,27 @@ def test_killed_at_any_moment_ends_the_same(
             whole, run="", seconds=0
         ), number
         assert load(out / e.slug) == again
+
+
+def test_evaluations_are_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each of 2 probes takes 7 s on a clock that stands still otherwise: 2 evaluations, a branch,
+    the final scores. A run that resumes takes the first ones from the log."""
+    now = [0.0]
+
+    def scoring(*args: Any) -> Any:
+        now[0] += 7.0
+        return score(*args)
+
+    monkeypatch.setattr(trainer, "score", scoring)
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    e = tiny(**{**WSD, "budgets": (10,)}, eval_every=5, eval_answers=True)
+    whole = run(e, tmp_path, checkpoint_every=5)
+    assert whole.evaluation_seconds == whole.seconds == 4 * 2 * 7.0
+    folder = Folder(tmp_path, e)
+    folder.result.unlink()
+    again = run(e, tmp_path)
+    assert again.evaluation_seconds == load(folder.path).evaluation_seconds == 4 * 2 * 7.0
+    assert all("evaluation_seconds" not in row for row in again.curves)
 
 
 def test_branches_do_not_touch_the_run(tmp_path: Path) -> None:
