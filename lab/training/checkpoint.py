@@ -67,14 +67,14 @@ def save(
     os.replace(part, final)
     sync_folder(folder)
     if position["kind"] == "step":
-        _prune(folder, position, keep_steps)
+        prune(folder, position, keep_steps)
+
+
+def prune(folder: Path, position: Position, keep_steps: Collection[int]) -> None:
+    """Delete all checkpoints but that of `position`, those of keep_steps before it, and the newest
+    sound ones before it, KEPT in all; and what killed processes have left half written."""
     for left_over in folder.glob(".part-*"):
         shutil.rmtree(left_over, ignore_errors=True)
-
-
-def _prune(folder: Path, position: Position, keep_steps: Collection[int]) -> None:
-    """Delete all checkpoints but that of `position`, those of keep_steps before it, and the newest
-    sound ones before it, KEPT in all."""
     kept = 1
     for path in reversed(list_checkpoints(folder)):
         before = _number(path) < position["step"]

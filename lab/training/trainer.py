@@ -72,6 +72,8 @@ class Trainer:
         if resumed:
             self.step, self._seconds_before = resumed["step"], float(resumed["seconds"])
             self.threads = resumed["threads"]
+            # The process before may have been killed between a save and this.
+            checkpoint.prune(folder.checkpoints, resumed, self.config.keep_steps)
         if self.threads != threads:
             warn(
                 f"{folder.path} goes on with --threads {self.threads}, with which it started, not"

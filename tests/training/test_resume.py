@@ -111,6 +111,16 @@ def test_a_damaged_log_is_made_again_or_refused(
     assert not resume(folder) and same(folder, whole)
 
 
+def test_what_a_kill_has_left_is_deleted(whole: Folder, tmp_path: Path) -> None:
+    """Between the save of the last step and the deletion of older checkpoints."""
+    folder = interrupted(whole, tmp_path)
+    steps = folder.checkpoints
+    for name in ("step-00000020", ".part-7"):
+        shutil.copytree(steps / "step-00000040", steps / name)
+    assert not resume(folder) and same(folder, whole)
+    assert sorted(p.name for p in steps.iterdir()) == ["step-00000010", "step-00000040", LATE]
+
+
 def test_rows_after_the_checkpoint_are_not_trusted(whole: Folder, tmp_path: Path) -> None:
     folder = interrupted(whole, tmp_path)
     shutil.rmtree(folder.checkpoints / LATE)
