@@ -25,7 +25,8 @@ class _Runs(ByExperiment):
 
         count: dict[str, Any] = {"type": click.IntRange(1), "metavar": "INTEGER", "default": 1}
         seeds = Option(["--seeds"], common=True, help="number of seeds, one run each", **count)
-        threads = Option(["--threads"], help="threads of a single run", **count)
+        told = "threads of a single run; other numbers give other bytes of weights"
+        threads = Option(["--threads"], help=told, **count)
         return command(
             name, function, [seeds, threads], "Run", lambda given: _go(name, function, given)
         )
@@ -48,12 +49,15 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
     from lab.data.position_ids import check_rows
     from lab.runs.run import run as run_one
     from lab.runs.sweep import run_many
+    from tasks import refuse
 
     out, device, quiet = given["out"], given["device"], given["as_json"]
     every, compile, track = given["checkpoint_every"], given["compile"], given["track"]
     with as_cli_errors():
         base = check_rows(build(function, given, given["sets"]))
         experiments = with_seeds(base, given["seeds"])
+        if len(experiments) > 1 and given["threads"] > 1:
+            raise refuse("--threads", given["threads"], "with --seeds each run has 1")
         labels = [f"seed {e.train.seed}" for e in experiments]
         with progress(labels, base.train.steps, quiet) as show:
             if len(experiments) == 1:

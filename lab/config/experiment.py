@@ -138,8 +138,13 @@ class Experiment:
     @functools.cached_property  # a sweep asks for it several times a run
     def slug(self) -> str:
         """The name of the run folder: experiment and hash of everything in it."""
-        text = json.dumps(self._data(), sort_keys=True, separators=(",", ":"))
-        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        return slug(self._data())
+
+
+def slug(data: Mapping[str, Any]) -> str:
+    """The slug of the experiment with this JSON, which is checked for nothing."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return f"{data['name']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def from_json(data: Mapping[str, Any], trusted: Trusted = NOTHING) -> Experiment:

@@ -123,7 +123,8 @@ def _described(source: Any) -> tuple[FieldInfo, ...]:
 
 
 def check(config: Any, prefix: str) -> None:
-    """ValueError for the first field with a value that its type, choices or range exclude."""
+    """ValueError for the first field with a value that its type, choices or range exclude, or with
+    a number that is not finite."""
     source: Any = type(config)
     for info, origin, none in _kinds(source):
         value = getattr(config, info.name)
@@ -133,17 +134,16 @@ def check(config: Any, prefix: str) -> None:
         if (value is None and not none) or isinstance(value, tuple) != several:
             raise refuse(prefix + info.name, value, f"it must be {in_words(info.type)}")
         for one in value if several else () if value is None else (value,):
+            if _is_excessive(one):
+                raise refuse(prefix + info.name, value, "a finite number, a whole one below 2^53")
             if info.range and not info.field.contains(one):
                 words = ("none, or a number " if none else "") + ("each " if several else "")
                 raise refuse(prefix + info.name, value, words + info.range)
-            if _is_excessive(one):
-                raise refuse(prefix + info.name, value, "a finite number, a whole one below 2^53")
 
 
 def _is_excessive(value: object) -> bool:
-    if isinstance(value, float):
-        return math.isinf(value)
-    return isinstance(value, int) and abs(value) >= LARGEST
+    large = isinstance(value, int) and abs(value) >= LARGEST
+    return large or (isinstance(value, float) and not math.isfinite(value))
 
 
 @functools.cache

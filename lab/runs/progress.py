@@ -7,6 +7,7 @@ is written.
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,12 +33,17 @@ def run_one(
     threads: int,
     watch: Callable[[dict[str, Any]], None] | None,
 ) -> Result:
-    """`lab.runs.run.run` of an experiment that can be run; without `watch`, a bar of the steps."""
+    """`lab.runs.run.run` of what can be run, with Python's warnings; without `watch`, a bar of the
+    steps."""
     check_rows(experiment)
     if watch is not None:
-        return run(experiment, out, device, threads, watch=watch)
+        return run(experiment, out, device, threads, watch=watch, warn=warnings.warn)
     with bar(experiment.name, experiment.train.steps) as show:
-        return run(experiment, out, device, threads, watch=lambda row: show(row["step"], row))
+
+        def step(row: dict[str, Any]) -> None:
+            show(row["step"], row)
+
+        return run(experiment, out, device, threads, watch=step, warn=warnings.warn)
 
 
 def run_all(
