@@ -1,10 +1,10 @@
-// Gated linear attention, token by token. A row of the state depends on no other row, a column on no
-// other column, so a few of them pass all tokens in registers. Forward, lanes are columns of values
-// and registers hold GROUP rows: o is summed over rows. Backward, lanes are channels of keys (eight
-// where that is all there are) and registers hold GROUP columns: of the four gradients three are
-// summed over columns, and only that of v over lanes. Forward keeps nothing: backward the states run
-// again from the first token, one in CHUNK is kept, and chunk by chunk from the last the others are
-// run once more.
+// Gated linear attention, token by token. A row of the state depends on no other row, a column on
+// no other column, so a few of them pass all tokens in registers. Forward, lanes are columns of
+// values and registers hold GROUP rows: o is summed over rows. Backward, lanes are channels of keys
+// (eight where that is all there are) and registers hold GROUP columns: of the four gradients three
+// are summed over columns, and only that of v over lanes. Forward keeps nothing: backward the
+// states run again from the first token, one in CHUNK is kept, and chunk by chunk from the last the
+// others are run once more.
 #include "../_lanes.h"
 
 #include <algorithm>
@@ -224,7 +224,7 @@ extern "C" void backward(
       for (int64_t i = 0; i < d; i += W) {
         std::fill(n.dq, n.decay, 0.f);
         for (int64_t c = 0; c < e; c += GROUP)
-          narrow ? retreat<Eight>(n, i, c, S0, dlast, dS0) : retreat<Lanes>(n, i, c, S0, dlast, dS0);
+          (narrow ? retreat<Eight> : retreat<Lanes>)(n, i, c, S0, dlast, dS0);
         for (int64_t t = 0; t < T; t++) {
           const int64_t at = (b * T + t) * H + h;
           put(dq + at * d + i, part(n.dq + t * W, W), d - i);
