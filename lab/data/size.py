@@ -19,6 +19,7 @@ from lab.data.rows import BLOCK
 from tasks import Task, refuse
 
 GB = 10**9
+ELSEWHERE = 150 * GB  # of an accelerator, or of a node that trains for this machine
 WEIGHT = 4  # bytes of a number
 MODULE = 4096  # bytes of a layer or an expert as an object, without its weights
 MODULES = 10_000  # layers times experts that are built in a moment
@@ -28,18 +29,19 @@ SHORT = 128  # a row of this length is drawn without a look at shorter ones
 
 def check_size(experiment: Experiment, training: bool = True) -> None:
     """ValueError with the estimate when training, or only reading, an experiment needs more memory
-    than this machine has."""
+    than there is: to read, on this machine; to train, here or ELSEWHERE."""
     model, train, words = experiment.model, experiment.train, len(experiment.task.words)
-    check_model(model, words, 4 if training else 1)  # weights, gradients and two moments
+    most = max(memory(), ELSEWHERE) if training else memory()
+    check_model(model, words, 4 if training else 1, most)  # weights, gradients and two moments
     for probe in experiment.probes:
         tokens = row_tokens(probe.of(experiment.task), probe.length) * experiment.prompt_repeats
-        _refuse_above("length", probe.length, _rows(model, ROWS, tokens, 1))
+        _refuse_above("length", probe.length, _rows(model, ROWS, tokens, 1), most)
     for length in set(train.lengths) if training else ():
         tokens = row_tokens(experiment.task, length) * experiment.prompt_repeats
         rows = train.batch // train.grad_accum
         stored = len(model.stack())  # the backward pass needs what every layer computed
         name, value = ("train.batch", train.batch) if rows > tokens else ("length", length)
-        _refuse_above(name, value, _rows(model, rows, tokens, stored))
+        _refuse_above(name, value, _rows(model, rows, tokens, stored), most)
 
 
 def _rows(config: ModelConfig, rows: int, tokens: int, layers: int) -> float:
@@ -48,16 +50,18 @@ def _rows(config: ModelConfig, rows: int, tokens: int, layers: int) -> float:
     return 4 * 8 * BLOCK * tokens + layer * layers
 
 
-def check_model(config: ModelConfig, words: int, copies: int = 1) -> None:
-    """ValueError with the estimate when so many copies of the weights need more than the memory of
-    this machine, or when there are too many layers and experts to build."""
+def check_model(
+    config: ModelConfig, words: int, copies: int = 1, most: float | None = None
+) -> None:
+    """ValueError with the estimate when so many copies of the weights need more than `most` bytes
+    (None: this machine's), or when there are too many layers and experts to build."""
     modules = len(config.stack()) * max(1, config.experts)
     if modules > MODULES:
         name, value = ("experts", config.experts) if config.experts else ("layers", config.layers)
         allowed = f"layers times experts are {modules:,}, and at most {MODULES:,} are built"
         raise refuse(f"model.{name}", value, allowed)
     needed = WEIGHT * copies * parameters(config, words) + MODULE * modules
-    _refuse_above("model.width", config.width, needed)
+    _refuse_above("model.width", config.width, needed, most)
 
 
 def parameters(config: ModelConfig, words: int) -> float:
@@ -106,13 +110,10 @@ def memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _refuse_above(option: str, value: object, needed: float) -> None:
-    if needed > memory():
-        allowed = (
-            f"it needs about {_in_words(needed)} of memory, and this machine has"
-            f" {_in_words(memory())}"
-        )
-        raise refuse(option, value, allowed)
+def _refuse_above(option: str, value: object, needed: float, most: float | None = None) -> None:
+    if needed > (memory() if most is None else most):
+        here = f"and this machine has {_in_words(memory())}"
+        raise refuse(option, value, f"it needs about {_in_words(needed)} of memory, {here}")
 
 
 def _in_words(size: float) -> str:
