@@ -35,19 +35,20 @@ def check_size(experiment: Experiment, training: bool = True) -> None:
     check_model(model, words, 4 if training else 1, most)  # weights, gradients and two moments
     for probe in experiment.probes:
         tokens = row_tokens(probe.of(experiment.task), probe.length) * experiment.prompt_repeats
-        _refuse_above("length", probe.length, _rows(model, ROWS, tokens, 1), most)
+        _refuse_above("length", probe.length, _rows(model, ROWS, tokens, 6 + model.mlp_ratio), most)
     for length in set(train.lengths) if training else ():
         tokens = row_tokens(experiment.task, length) * experiment.prompt_repeats
         rows = train.batch // train.grad_accum
-        stored = len(model.stack())  # the backward pass needs what every layer computed
+        # The backward pass needs what every layer computed.
+        stored = len(model.stack()) * (12 + 3 * model.mlp_ratio)
         name, value = ("train.batch", train.batch) if rows > tokens else ("length", length)
         _refuse_above(name, value, _rows(model, rows, tokens, stored), most)
 
 
-def _rows(config: ModelConfig, rows: int, tokens: int, layers: int) -> float:
-    """Bytes of a block of the task's rows, and of what so many layers compute of `rows` rows."""
-    layer = rows * tokens * config.width * (12 + 3 * config.mlp_ratio) * WEIGHT
-    return 4 * 8 * BLOCK * tokens + layer * layers
+def _rows(config: ModelConfig, rows: int, tokens: int, numbers: float) -> float:
+    """Bytes of a block of the task's rows, and of so many numbers a token and channel of `rows`
+    rows."""
+    return 4 * 8 * BLOCK * tokens + rows * tokens * config.width * numbers * WEIGHT
 
 
 def check_model(

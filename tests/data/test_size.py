@@ -85,6 +85,7 @@ def test_a_long_row_is_approached_from_shorter_ones(name: str) -> None:
 
 def test_reading_needs_less_than_training(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(size, "memory", lambda: 300_000_000)
+    monkeypatch.setattr(size, "ELSEWHERE", 0)
     wide = dataclasses.replace(with_train().model, width=512, layers="attention*8")
     experiment = dataclasses.replace(with_train(batch=8), model=wide)
     check_size(experiment, training=False)
