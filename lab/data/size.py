@@ -35,7 +35,8 @@ def check_size(experiment: Experiment, training: bool = True) -> None:
     check_model(model, words, 4 if training else 1, most)  # weights, gradients and two moments
     for probe in experiment.probes:
         tokens = row_tokens(probe.of(experiment.task), probe.length) * experiment.prompt_repeats
-        _refuse_above("length", probe.length, _rows(model, ROWS, tokens, 6 + model.mlp_ratio), most)
+        needed = _rows(model, min(ROWS, probe.n), tokens, 6 + model.mlp_ratio)
+        _refuse_above("length", probe.length, needed, most)
     for length in set(train.lengths) if training else ():
         tokens = row_tokens(experiment.task, length) * experiment.prompt_repeats
         rows = train.batch // train.grad_accum
