@@ -27,7 +27,10 @@ def test_verdicts() -> None:
     three = [made(scored(x), seed=i) for i, x in enumerate((1.0, 1.0, 0.7))]
     some = told(*three)
     assert (some.kind, some.headline) == ("partly", "solved by 2 of 3 seeds")
-    assert "2 of 3 seeds solve it" in some.sentences[0] and "0.900" in some.sentences[0]
+    assert (
+        "2 of 3 seeds solve it" in some.sentences[0]
+        and "median exact match 1.000" in some.sentences[0]
+    )
     assert "1.000, 1.000, 0.700" in some.sentences[0]
     low = told(made(scored(0.51)))
     assert (low.kind, low.headline) == ("chance", "at chance")
@@ -48,7 +51,7 @@ def test_the_reach_is_that_of_the_terminal() -> None:
     verdict_ = told(*runs)
     assert verdict_.kind == "solved" and verdict_.headline.endswith("(test, length 8)")
     assert verdict_.sentences[0] == (
-        "test: right answers (mean of 2 seeds) at least 0.9 up to length 24 (1.5x the longest"
+        "test: right answers (median of 2 seeds) at least 0.9 up to length 24 (1.5x the longest"
         " training length), 0.500 at length 32; seeds reach 24, 24."
     )
     assert verdict_.sentences[0] in [" ".join(text.split()) for text in sentences(runs)]
