@@ -114,6 +114,9 @@ def read_record(path: Path) -> dict[str, Any]:
         _check_side(data, Record, "")
         strict.check(data, Record, "")
         _check_side(data["negative_control"], RecordedControl, "negative_control")
+        for side in (data, data["negative_control"]):
+            if not 1 <= len(side["values"]) == data["seeds"]:
+                raise ValueError(f"{data['seeds']} seeds have {len(side['values'])} values")
     except ValueError as error:
         raise ValueError(f"{path} is no record of a claim: {error}") from None
     return data

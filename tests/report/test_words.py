@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lab.report.page import html
-from lab.report.words import verdict
+from lab.report.words import intervals, verdict
 from lab.results.groups import groups
 from lab.results.result import Result
 from lab.results.words import sentences
@@ -38,6 +38,15 @@ def test_verdicts() -> None:
     assert told(made(scored(0.7))).kind == "not"
     assert told(made(scored(0.0, chance=1e-6, answer=0.0))).kind == "not", "no guess to beat"
     assert told(made(scored(0.51), threshold=0.5)).kind == "solved", "the run's own threshold"
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_what_an_interval_is_worth_is_said_for_each_number_of_seeds() -> None:
+    runs = [made(scored(1.0), seed=i) for i in range(3)] + [made(scored(0.5), lengths=(8, 20))]
+    three = "over seeds, all 3 seeds; covers the median with 75%, not a 95% interval"
+    assert intervals(groups(runs[:3])) == three
+    assert intervals(groups(runs)) == f"95% Wilson, over rows; or {three}"
+    assert f"of exact: 95% Wilson, over rows; or {three}" in html(runs, number=0)
 
 
 def test_the_reach_is_that_of_the_terminal() -> None:
