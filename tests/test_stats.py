@@ -55,7 +55,7 @@ DRAWS: dict[str, tuple[Draw, float]] = {
     "solved or not, even": (lambda rng, size: (rng.random(size) < 0.5) * 1.0, 0.5),
 }
 TIES = ("solved or not", "solved or not, even")
-SETS = 20_000  # of seeds; a simulated coverage is off by 0.003 (one standard error) at most
+SETS = 20_000  # of seeds; the standard error of a simulated coverage is 0.0035 at most
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 6, 8, 9, 11, 20])
@@ -69,8 +69,8 @@ def test_over_seeds_covers(n: int, closer: End | None) -> None:
         data = np.sort(draw(np.random.default_rng(1), (SETS, n)), 1)
         found = ((data[:, said.low - 1] <= middle) & (middle <= data[:, said.high - 1])).mean()
         print(f"\n  {name}: {found:.4f}", end="")
-        assert found >= said.coverage - 0.015, name
-        assert name in TIES or found <= said.coverage + 0.015, name
+        assert found >= said.coverage - 0.01, name
+        assert name in TIES or found <= said.coverage + 0.01, name
 
 
 @given(st.integers(2, 200), st.sampled_from([None, "low", "high"]))
