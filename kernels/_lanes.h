@@ -82,31 +82,61 @@ inline Lanes select(Mask where, Lanes a, Lanes b) { return where ? a : b; }
 inline Lanes max(Lanes a, Lanes b) { return a > b ? a : b; }
 
 // The lower and the upper half of a vector, added.
-template <typename Whole, typename Half>
-inline Half folded(Whole x) {
-  Half low, high;
+template <typename Whole, typename Part>
+inline Part folded(Whole x) {
+  Part low, high;
   std::memcpy(&low, &x, sizeof low);
   std::memcpy(&high, reinterpret_cast<const char*>(&x) + sizeof low, sizeof high);
   return low + high;
 }
 
+// Vectors of a fixed width, whatever a register holds.
 typedef float Four __attribute__((vector_size(16)));
+typedef float Eight __attribute__((vector_size(32)));
+
+// Any vector from memory and to it.
+template <typename Vector>
+inline Vector read(const float* from) {
+  Vector x;
+  std::memcpy(&x, from, sizeof x);
+  return x;
+}
+
+template <typename Vector>
+inline void write(float* to, Vector x) {
+  std::memcpy(to, &x, sizeof x);
+}
 
 // Four sums of every fourth lane.
-inline Four by_fours(Lanes x) {
-#if defined(__AVX512F__)
-  typedef float Eight __attribute__((vector_size(32)));
-  return folded<Eight, Four>(folded<Lanes, Eight>(x));
-#elif defined(__AVX__)
-  return folded<Lanes, Four>(x);
-#else
-  return x;
+inline Four by_fours(Four x) { return x; }
+inline Four by_fours(Eight x) { return folded<Eight, Four>(x); }
+#ifdef __AVX512F__
+inline Four by_fours(Lanes x) { return by_fours(folded<Lanes, Eight>(x)); }
 #endif
-}
 
 inline float sum(Lanes x) {  // always in this order
   const Four y = by_fours(x);
   return (y[0] + y[2]) + (y[1] + y[3]);
+}
+
+typedef int32_t Places __attribute__((vector_size(16)));
+
+#ifdef __clang__
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Places{__VA_ARGS__})
+#endif
+
+// Adds the sums of four vectors to four numbers.
+template <typename Vector>
+inline void add_sums(float* to, const Vector* x) {
+  const Four a = by_fours(x[0]), b = by_fours(x[1]), c = by_fours(x[2]), d = by_fours(x[3]);
+  const Four ab = SHUFFLE(a, b, 0, 4, 1, 5) + SHUFFLE(a, b, 2, 6, 3, 7);
+  const Four cd = SHUFFLE(c, d, 0, 4, 1, 5) + SHUFFLE(c, d, 2, 6, 3, 7);
+  Four sums;
+  std::memcpy(&sums, to, sizeof sums);
+  sums += SHUFFLE(ab, cd, 0, 1, 4, 5) + SHUFFLE(ab, cd, 2, 3, 6, 7);
+  std::memcpy(to, &sums, sizeof sums);
 }
 
 // e^x within 2 units in the last place; 0 below -87, infinity above 88.7, NaN of NaN.

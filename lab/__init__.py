@@ -87,9 +87,10 @@ def run(
     """Train and evaluate one experiment in this process, and keep it in a folder under `out`.
 
     A complete run is read instead of repeated; an interrupted one resumes from its last checkpoint.
-    watch: called with every logged row of metrics: step, loss, exact. Without it, a progress bar is
-    shown in a terminal. RunFailed when the run cannot go on (full disk, diverged loss), RunStopped
-    when it is interrupted, ValueError for options that exclude each other.
+    threads: another number gives other bytes of weights; a run that resumes keeps its own. watch:
+    called with every logged row of metrics: step, loss, exact. Without it, a progress bar is shown
+    in a terminal. RunFailed when the run cannot go on (full disk, diverged loss), RunStopped when
+    it is interrupted, ValueError for options that exclude each other.
 
     >>> small = lab.experiment("parity", k=2, length=4, width=16, steps=30, batch=32)
     >>> result = lab.run(small)
@@ -136,9 +137,9 @@ def sweep(
 
 def load(runs: str | Path = "runs") -> list[Result]:
     """The results of complete runs, by name: of one run folder, of all run folders in a folder, or
-    of a pattern such as "runs/parity-*".
+    of a pattern such as "runs/parity-*". A damaged run among several is left out with a warning.
 
-    ValueError when there is no such folder or no folder fits the pattern.
+    ValueError when there is no such folder, no folder fits the pattern, or the one run is damaged.
 
     >>> [result.experiment["name"] for result in lab.load("runs/parity-*")][:2]
     ['parity', 'parity']

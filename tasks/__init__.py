@@ -123,8 +123,9 @@ Corrupt = Callable[[np.ndarray, int | slice], np.ndarray]
 
 
 def refuse(option: str, value: object, allowed: str) -> ValueError:
-    """The error for a bad option of a task, a model or a run: option, value, what is allowed."""
-    return ValueError(f"{option} = {value!r} cannot be used: {allowed}")
+    """The error for a bad option of a task, a model or a run: option, value (at most its first 200
+    letters), what is allowed."""
+    return ValueError(f"{option} = {value!r:.200} cannot be used: {allowed}")
 
 
 class Task(ABC):

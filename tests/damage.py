@@ -1,8 +1,9 @@
-"""JSON changed in one place, for the tests of what the lab reads from files."""
+"""JSON changed in one place, and bytes damaged, for the tests of what the lab reads from files."""
 
 from __future__ import annotations
 
 import copy
+import random
 from typing import Any
 
 from hypothesis import strategies as st
@@ -34,3 +35,31 @@ def paths(data: Any, before: str = "") -> list[str]:
         if isinstance(value, dict | list):
             found += paths(value, f"{before}{key}.")
     return found
+
+
+def damaged(content: bytes, rng: random.Random) -> bytes:
+    """A file as a bad disk, a careless editor or an interrupted copy may leave it."""
+    at, to = sorted(rng.randrange(len(content) + 1) for _ in range(2))
+    near = min(len(content), at + rng.randrange(1, 9))
+    noise = rng.randbytes(near - at)
+    lines = content.splitlines(keepends=True)
+    line = rng.randrange(len(lines)) if lines else 0
+    kinds = (
+        lambda: content[:at] + bytes([content[at] ^ 1 << rng.randrange(8)]) + content[at + 1 :],
+        lambda: content[:at] + b"%d" % rng.randrange(10) + content[at + 1 :],
+        lambda: content[:at] + noise + content[near:],
+        lambda: content[:at] + bytes(near - at) + content[near:],
+        lambda: content[:at],
+        lambda: content[at:],
+        lambda: content[:at] + content[to:],
+        lambda: content[:to] + content[at:],
+        lambda: rng.choice((b"\n", b"{}\n", b"[]", b"\xff", b"5")) + content,
+        lambda: content + rng.choice((b"\n", b"{}\n", b"x", b"\x00" * 512)),
+        lambda: b"".join(lines[:line] + lines[line + 1 :]),
+        lambda: b"".join(lines[: line + 1] + lines[line:]),
+        lambda: b"".join(rng.sample(lines, len(lines))),
+        lambda: rng.choice((b"", b"[]", b"5", b"null", b"{}", b"[" * 100_000)),
+    )
+    if at == len(content):
+        kinds = kinds[4:]
+    return rng.choice(kinds)()

@@ -17,8 +17,8 @@ import torch
 
 import lab
 from lab.bench.kernels import Shape, measure
+from lab.files import write_json
 from lab.results.environment import environment
-from lab.results.files import write_json
 from tests.profiles import NIGHTLY
 
 nbformat = pytest.importorskip("nbformat")

@@ -11,7 +11,7 @@ import pytest
 from lab import registry
 from lab.bench.speeds import markdown
 from lab.config.experiment import from_json
-from lab.results.files import read_json
+from lab.results.reader import read_json
 from lab.verdicts.records import by_older_rule, file_name, records, records_folder
 from lab.verdicts.records import markdown as verdicts
 from lab.verdicts.verdict import compare, decide

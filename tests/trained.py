@@ -17,8 +17,10 @@ from typing import Any
 from lab.config import Experiment, Probe
 from lab.experiments.parity import experiment
 from lab.results.folder import Folder
+from lab.results.log import EMPTY
 from lab.runs.run import run
 from lab.training import checkpoint
+from lab.training.state import Position
 
 TIMES = (
     "seconds",
@@ -67,3 +69,15 @@ def tensors(folder: Folder) -> dict[str, bytes]:
 def log(folder: Folder) -> list[dict[str, Any]]:
     """The rows of metrics.jsonl without what differs between two equal runs."""
     return [{k: v for k, v in row.items() if k not in TIMES} for row in folder.read_log()]
+
+
+def position(step: int) -> Position:
+    """Where a checkpoint of some run with an empty log stands."""
+    return {
+        "run": "a-01234567",
+        "kind": "step",
+        "step": step,
+        "seconds": 0.0,
+        "threads": 1,
+        "log": EMPTY,
+    }

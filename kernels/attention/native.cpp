@@ -17,8 +17,6 @@ namespace {
 
 constexpr int64_t EIGHT = 8;
 constexpr int64_t ROWS = std::min(LANES, EIGHT);  // of queries, summed at a time
-typedef float Eight __attribute__((vector_size(EIGHT * sizeof(float))));
-typedef float Four __attribute__((vector_size(4 * sizeof(float))));
 constexpr double LOG2E = 1.4426950408889634;
 
 // The heads of a tensor [B,T,heads,width] whose last dimension is dense.
@@ -50,18 +48,6 @@ struct Inputs {
   bool closes_group(int64_t h) const { return h == H - 1 || group(h + 1) != group(h); }
   int64_t kept(int64_t b, int64_t h) const { return (b * H + h) * ((T + 15) / 16 * 32); }
 };
-
-template <typename V>
-inline V read(const float* from) {
-  V x;
-  std::memcpy(&x, from, sizeof x);
-  return x;
-}
-
-template <typename V>
-inline void write(float* to, V x) {
-  std::memcpy(to, &x, sizeof x);
-}
 
 inline int64_t filled(int64_t n) { return (n + EIGHT - 1) / EIGHT * EIGHT; }
 

@@ -10,25 +10,6 @@ namespace {
 
 constexpr int64_t CHUNK = 8, ROWS = 4;
 
-typedef int32_t Places __attribute__((vector_size(16)));
-
-#ifdef __clang__
-#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
-#else
-#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, Places{__VA_ARGS__})
-#endif
-
-// Adds the sums of four vectors to four numbers.
-inline void add_sums(float* to, const Lanes (&x)[ROWS]) {
-  const Four a = by_fours(x[0]), b = by_fours(x[1]), c = by_fours(x[2]), d = by_fours(x[3]);
-  const Four ab = SHUFFLE(a, b, 0, 4, 1, 5) + SHUFFLE(a, b, 2, 6, 3, 7);
-  const Four cd = SHUFFLE(c, d, 0, 4, 1, 5) + SHUFFLE(c, d, 2, 6, 3, 7);
-  Four sums;
-  std::memcpy(&sums, to, sizeof sums);
-  sums += SHUFFLE(ab, cd, 0, 1, 4, 5) + SHUFFLE(ab, cd, 2, 3, 6, 7);
-  std::memcpy(to, &sums, sizeof sums);
-}
-
 // A tensor [B,T,H,width] by its strides.
 struct View {
   const float* at;

@@ -23,6 +23,7 @@ extern "C" void backward(const float* dy, const float* x, const float* weight, c
                          float* dx, float* dweight, int64_t n, int64_t D) {
   const int64_t full = D / LANES * LANES, rest = D - full;
   if (dweight) std::memset(dweight, 0, D * sizeof(float));
+  Lanes tail = {};  // of dweight: a narrow head has no other part
   for (int64_t row = 0; row < n; row++, x += D, dy += D, dx += D) {
     const float r = kept[row];
     Lanes along = {};
@@ -34,7 +35,7 @@ extern "C" void backward(const float* dy, const float* x, const float* weight, c
     if (rest) {
       const Lanes product = load(dy + full, rest) * (load(x + full, rest) * r);
       along += product * load(weight + full, rest);
-      if (dweight) store(dweight + full, load(dweight + full, rest) + product, rest);
+      tail += product;
     }
     const float mean = sum(along) / D * r;
     for (int64_t i = 0; i < full; i += LANES)
@@ -44,4 +45,5 @@ extern "C" void backward(const float* dy, const float* x, const float* weight, c
             r * (load(dy + full, rest) * load(weight + full, rest) - load(x + full, rest) * mean),
             rest);
   }
+  if (dweight && rest) store(dweight + full, tail, rest);
 }

@@ -20,8 +20,10 @@ from lab.config import NOTHING, Experiment, Probe, Trusted
 from lab.config.experiment import from_json
 from lab.data.position_ids import position_ids
 from lab.data.rows import join
+from lab.data.size import WEIGHT, check_size, parameters
 from lab.evaluation.score import questions
 from lab.nn.model import Model, make_model
+from lab.results.find import is_run
 from lab.results.folder import read_configuration
 from lab.training import checkpoint
 from tasks import Batch, Role, Task, refuse
@@ -67,22 +69,33 @@ def load_model(
     named. ValueError in words when there is no such run, checkpoint or task.
     """
     run = Path(run)
-    if not (run / "config.json").is_file():
+    if not is_run(run):
         raise refuse("RUN", str(run), "it is no run folder (it has no config.json)")
     experiment = from_json(read_configuration(run), trusted)
+    check_size(experiment, training=False)
     if at is None:
         there = checkpoint.list_checkpoints(run / "checkpoint")
         if not there:
             raise refuse("RUN", str(run), "it has no checkpoint")
         at = there[-1].name
     path = checkpoint.find_checkpoint(run / "checkpoint", at)
-    model = make_model(experiment)
     try:
+        _check_weights(path, experiment)
+        model = make_model(experiment)
         checkpoint.load_weights(path, model)
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise refuse("checkpoint", at, f"{path} is damaged: {error}") from None
     kind, _, step = path.name.partition("-")
     return experiment, model.eval(), f"{kind}-{int(step)}"
+
+
+def _check_weights(path: Path, experiment: Experiment) -> None:
+    """ValueError when the file of weights is too small for the model, which then is not built."""
+    size = (path / "weights.safetensors").stat().st_size
+    needed = WEIGHT * parameters(experiment.model, len(experiment.task.words))
+    if 4 * size < needed:
+        text = f"its weights are {size:,} bytes, and the model of config.json needs about"
+        raise ValueError(f"{text} {needed:,.0f}")
 
 
 def open_run(

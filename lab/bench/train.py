@@ -180,6 +180,20 @@ def totals(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     return found
 
 
+def sentence(record: dict[str, Any]) -> str:
+    """What the README says of a record of experiments and claims, timed against a commit."""
+    rows, environment = record["rows"], record["environment"]
+    total, number = totals(rows), sum("runs" not in row for row in rows)
+    against = record["command"].rpartition(" ")[2]
+    return (
+        f"On one thread of an {environment['device']}, training steps reach {total['share']:.2f} of"
+        f" the rate of plain matrix products (geometric mean of {number} settings, least"
+        f" {total['least_share']:.2f}), and the claims train in"
+        f" {total['hours'] / total['hours_against']:.2f} of the time of commit {against}"
+        f" (`lab bench train`, commit {environment['git']})."
+    )
+
+
 class _Timer:
     """A process of lab.bench.steps."""
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.common import JSON, MIXER_FILES, OUT, TASK_FILE, as_cli_errors, complete
+from lab.cli.common import JSON, MIXER_FILES, OUT, TASK_FILE, as_cli_errors, complete, say
 from lab.cli.resolve import configuration, parse_probe, resolve_run, trusted_files
 
 if TYPE_CHECKING:
@@ -125,29 +125,29 @@ def _print(analysis: AnalysisResult, removed: Ablation | None, line: Interpolati
 
     console = Console()
     where = f"{analysis.rows} rows of {analysis.probe} (length {analysis.length})"
-    click.echo(f"{analysis.run} at {analysis.at}, {where}")
+    say(f"{analysis.run} at {analysis.at}, {where}")
     if analysis.heads:
         names = ["layer", "head", "entropy", "sink"]
         known = analysis.heads[0].dependency_weight is not None
         names += ["dependency_weight", "margin", "retrieval_score"] if known else []
         console.print(plain(_headings(names), _cells(analysis.heads, names)))
         if not known:
-            click.echo("The task does not define dependencies: --dependencies 1,4 marks columns.")
+            say("The task does not define dependencies: --dependencies 1,4 marks columns.")
     else:
         mixers = ", ".join(dict.fromkeys(layer.mixer for layer in analysis.layers))
-        click.echo(f"No layer is attention ({mixers}), so there are no heads to analyze.")
+        say(f"No layer is attention ({mixers}), so there are no heads to analyze.")
     names = ["layer", "mixer", "peak", "gate", "before", "after", "below_2", "below_3"]
     kept = [n for n in names if any(getattr(layer, n) is not None for layer in analysis.layers)]
     console.print(plain(_headings(kept), _cells(analysis.layers, kept), left=["mixer"]))
-    click.echo(f"largest activation, mean over layers: {analysis.activation:.3g}")
+    say(f"largest activation, mean over layers: {analysis.activation:.3g}")
     if removed:
         _print_ablation(removed)
     if line:
-        click.echo(f"loss from {line.ends[0]} (0) to {line.ends[1]} (1):")
+        say(f"loss from {line.ends[0]} (0) to {line.ends[1]} (1):")
         for share, loss, exact in zip(line.shares, line.loss, line.exact, strict=True):
-            click.echo(f"  {share:.2f}  {loss:.4f}  exact {exact:.3f}")
+            say(f"  {share:.2f}  {loss:.4f}  exact {exact:.3f}")
         above, below = f"{line.barrier:.4f}", f"{line.dip:.4f}"
-        click.echo(f"above the straight line by {above} at most, below by {below}")
+        say(f"above the straight line by {above} at most, below by {below}")
 
 
 def _print_ablation(removed: Ablation) -> None:
@@ -156,10 +156,10 @@ def _print_ablation(removed: Ablation) -> None:
         ("without the top", removed.top, removed.without_top),
     ):
         names = " ".join(f"{layer}.{head}" for layer, head in heads)
-        click.echo(f"{label} {names}".strip() + f": exact {exact:.3f}, loss {loss:.4f}")
+        say(f"{label} {names}".strip() + f": exact {exact:.3f}, loss {loss:.4f}")
     exact, loss = (sum(x) / len(x) for x in zip(*removed.without_random, strict=True))
     sets = f"mean over {len(removed.random)} sets of as many others"
-    click.echo(f"without random heads: exact {exact:.3f}, loss {loss:.4f} ({sets})")
+    say(f"without random heads: exact {exact:.3f}, loss {loss:.4f} ({sets})")
 
 
 def _headings(names: list[str]) -> list[str]:

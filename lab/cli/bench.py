@@ -69,8 +69,9 @@ def bench_tasks(batch: int, record: Path | None, as_json: bool) -> None:
 def bench_train(
     names: tuple[str, ...], against: str | None, record: Path | None, as_json: bool
 ) -> None:
-    """Time of a training step, as a share of this core's own matrix-product rate.
+    """Time of training steps, against this core's own matrix products.
 
+    The share is that of the model's FLOPs in what plain matrix products would do in the same time.
     NAMES are experiments or claims (their arms, at cpu scale); "experiments" and "claims" mean all
     of them. Default: experiments.
     """
@@ -194,8 +195,8 @@ def write_record(
     """Write a record: the command, the environment and the rows."""
     if record is None:
         return
+    from lab.files import write_json
     from lab.results.environment import environment
-    from lab.results.files import write_json
 
     try:
         made = {"command": command, "environment": environment(device, 1)}

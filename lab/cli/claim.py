@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from lab.cli.common import DEVICE, JSON, OUT, as_cli_errors, complete
+from lab.cli.common import DEVICE, JSON, OUT, as_cli_errors, complete, say
 from lab.cli.resolve import load_named
 from lab.errors import RunStopped, UsageError
 
@@ -107,7 +107,7 @@ def _checked(
     def tell(done: int, total: int, rows: list[dict[str, Any]]) -> None:
         if not finished or done > finished[-1]:
             finished.append(done)
-            click.echo(f"{done} of {total} runs under {out} are finished", err=True)
+            say(f"{done} of {total} runs under {out} are finished", err=True)
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise RunStopped(out, 0)  # nothing runs yet: running runs have their own handler
@@ -129,7 +129,7 @@ def _checked(
 
 
 def _write(path: Path, result: dict[str, Any]) -> None:
-    from lab.results.files import write_json
+    from lab.files import write_json
 
     try:
         write_json(path, result)
@@ -138,11 +138,15 @@ def _write(path: Path, result: dict[str, Any]) -> None:
 
 
 def _draw(path: Path, name: str, result: dict[str, Any]) -> None:
+    import io
+
+    from lab.files import write_bytes
     from lab.verdicts.records import picture
 
-    drawn = picture(load_named("claims", name)(result["scale"]), result)
+    drawn, buffer = picture(load_named("claims", name)(result["scale"]), result), io.BytesIO()
+    drawn.savefig(buffer, format=path.suffix[1:], dpi=200)
     try:
-        drawn.savefig(path, dpi=200)
+        write_bytes(path, buffer.getvalue())
     except OSError as error:
         raise UsageError(f"--figure {path}: {error.strerror or error}") from None
 
@@ -152,18 +156,18 @@ def _print(result: dict[str, Any]) -> None:
 
     control = result["negative_control"]
     side = "at least" if result["above"] else "at most"
-    click.echo(f"{result['claim']} ({result['source']}), {result['scale']} scale")
-    click.echo(f"  {result['statement']}")
-    click.echo(f"{result['statistic']}: {in_words(result)}")
+    say(f"{result['claim']} ({result['source']}), {result['scale']} scale")
+    say(f"  {result['statement']}")
+    say(f"{result['statistic']}: {in_words(result)}")
     values = ", ".join(number(value) for value in result["values"])
-    click.echo(f"  seeds: {values}")
-    click.echo(f"  holds when {side} {number(result['threshold'])}: {beyond(result)} seeds are")
-    click.echo(f"  the paper: {result['paper']}")
-    click.echo(f"  our choices: {result['our_choices']}")
-    click.echo(f"Verdict: {result['verdict']}")
+    say(f"  seeds: {values}")
+    say(f"  holds when {side} {number(result['threshold'])}: {beyond(result)} seeds are")
+    say(f"  the paper: {result['paper']}")
+    say(f"  our choices: {result['our_choices']}")
+    say(f"Verdict: {result['verdict']}")
     if result["diagnosis"]:
-        click.echo(f"  likely cause: {result['diagnosis']['cause']} ({result['diagnosis']['why']})")
-    click.echo(
+        say(f"  likely cause: {result['diagnosis']['cause']} ({result['diagnosis']['why']})")
+    say(
         f"Negative control ({control['why']}): {control['verdict']}"
         f", {in_words(result, control=True)}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from lab.errors import RunFailed, RunStopped, UsageError
+from lab.text import shown
 
 Names = Literal["tasks", "mixers", "experiments", "claims", "runs"]
 
@@ -31,13 +33,14 @@ def as_cli_errors() -> Iterator[None]:
         message = f"Stopped at step {stopped.step}; saved. The same command goes on from there."
         raise click.ClickException(message) from None
     except RunFailed as failed:
-        raise click.ClickException(str(failed)) from None
+        raise click.ClickException(shown(str(failed))) from None
     except ValueError as error:
-        raise _Usage(str(error)) from None
+        raise _Usage(shown(str(error))) from None
 
 
 class Group(click.Group):
-    """A group that prints UsageError, RunFailed and RunStopped of its commands as one sentence.
+    """A group that prints UsageError, RunFailed and RunStopped of its commands as one sentence, and
+    so what the system refuses: a full disk behind stdout, a folder that is gone.
 
     Other errors are bugs and keep their traceback; a command that expects a ValueError uses
     `as_cli_errors` itself.
@@ -49,6 +52,24 @@ class Group(click.Group):
         except (UsageError, RunFailed, RunStopped) as error:
             with as_cli_errors():
                 raise error
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        try:
+            return super().main(*args, **extra)
+        except OSError as error:
+            where = error.filename or "stdout"
+            click.echo(shown(f"Error: {where}: {error.strerror or error}"), err=True)
+            sys.exit(1)
+
+
+def say(text: object, err: bool = False) -> None:
+    """Print lines of text in which there may be some of a file: `shown` line by line."""
+    click.echo(shown(str(text), keep="\n"), err=err)
+
+
+def cannot_write(path: Path, error: OSError) -> RunFailed:
+    """The error of an output that cannot be written."""
+    return RunFailed(f"cannot write {path}: {error.strerror or error}")
 
 
 def unknown(kind: str, name: str, allowed: list[str]) -> UsageError:
@@ -88,7 +109,9 @@ def _names(kind: Names, ctx: click.Context) -> list[str]:
         p.name == "out" and getattr(p.type, "dir_okay", True) for p in ctx.command.params
     )
     out = ctx.params.get("out") if is_folder else None
-    return [path.parent.name for path in Path(out or "runs").glob("*/config.json")]
+    from lab.results.find import run_folders
+
+    return [path.name for path in run_folders(out or "runs")]
 
 
 JSON = click.option("--json", "as_json", is_flag=True, help="print one JSON document, nothing else")

@@ -16,7 +16,10 @@ from lab.cli.common import JSON
 @click.command()
 @JSON
 def doctor(as_json: bool) -> None:
-    """Say what this machine can do: torch, triton, native kernels, GPU, bf16, threads."""
+    """Say what this machine can do: torch, kernels, GPU, bf16, threads.
+
+    Builds the native operators where that has not been done.
+    """
     facts = examine()
     if as_json:
         click.echo(json.dumps(facts))

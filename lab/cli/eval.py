@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.common import DEVICE, JSON, MIXER_FILES, OUT, TASK_FILE, as_cli_errors, complete
+from lab.cli.common import DEVICE, JSON, MIXER_FILES, OUT, TASK_FILE, as_cli_errors, complete, say
 from lab.cli.resolve import configuration, parse_probe, resolve_run, trusted_files
 from lab.errors import UsageError
 
@@ -176,7 +176,7 @@ def _print(
     if drawn:
         one = drawn[0]
         message = f"{one.samples} samples of each prompt at temperature {one.temperature:g}"
-        click.echo(f"\n{message}:")
+        say(f"\n{message}:")
         console.print(tables.samples(drawn))
     part = "" if mixed is None else f", averaged: {1 - mixed['share']:g} of {mixed['checkpoint']}"
-    click.echo(f"{result.run} at {checkpoint}{part}  ({result.seconds:.0f} s)")
+    say(f"{result.run} at {checkpoint}{part}  ({result.seconds:.0f} s)")

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from lab.cli.common import JSON, OUT, as_cli_errors, complete
+from lab.cli.common import JSON, OUT, as_cli_errors, complete, say
 from lab.errors import UsageError
 
 
@@ -71,25 +71,35 @@ def _list_runs(out: Path, name: str | None, where: Sequence[str], as_json: bool)
     from rich.console import Console
 
     from lab.cli import tables
-    from lab.results.folder import load, read_configuration
+    from lab.results.find import readable, reason, run_folders
+    from lab.results.folder import read_configuration
+    from lab.results.reader import exists
 
+    def skip(line: str) -> None:
+        say(line, err=True)
+
+    configs = {}
+    for folder in run_folders(out):
+        try:
+            configs[folder] = read_configuration(folder)
+        except (OSError, ValueError) as error:
+            skip(f"skipped {folder}: {reason(error, folder)}")
     with as_cli_errors():
-        folders = sorted(path.parent for path in out.glob("*/config.json"))
-        configs = {folder: read_configuration(folder) for folder in folders}
         kept = [
             path
             for path in matching(configs, where)
             if name is None or configs[path]["name"] == name
         ]
-        complete = [load(path) for path in kept if (path / "result.json").exists()]
-    unfinished = [path.name for path in kept if not (path / "result.json").exists()]
+    ended = [path for path in kept if exists(path / "result.json")]
+    complete = readable(ended, skip)
+    unfinished = [path.name for path in kept if not exists(path / "result.json")]
     if as_json:
         rows = [r.to_json() for r in complete]
         click.echo(json.dumps({"complete": rows, "unfinished": unfinished}))
     elif not configs:
-        click.echo(f"No runs under {out}. Try: lab run parity --cot")
+        say(f"No runs under {out}. Try: lab run parity --cot")
     elif not kept:
-        click.echo(f"None of the {len(configs)} runs under {out} match.")
+        say(f"None of the {len(configs)} runs under {out} match.")
     else:
         Console().print(tables.runs(complete, unfinished))
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from lab.cli.common import JSON, as_cli_errors, complete
-from lab.cli.resolve import read_run, resolve_runs
+from lab.cli.common import JSON, as_cli_errors, cannot_write, complete, say
+from lab.cli.resolve import read_runs
 
 KINDS = ["auto", "length", "curve", "heatmap", "samples"]
 
@@ -52,22 +52,21 @@ def plot(
     with as_cli_errors():
         if out is not None:
             draw.check(out)
-        paths = dict.fromkeys(path for text in runs for path in resolve_runs(text))
-        results = [read_run(path) for path in paths]
+        results = read_runs(runs)
         kind = draw.choose(results) if kind == "auto" else kind
         figure = draw.make_figure(results, kind, metric)
         out = out or Path(draw.file_name(results, kind))
         try:
             draw.save(figure, out)
         except OSError as error:
-            raise click.ClickException(f"cannot write {out}: {error.strerror or error}") from None
+            raise cannot_write(out, error) from None
     drawn = groups(results)
     left_out = len(results) - sum(len(group.results) for group in drawn)
     if left_out:
         message = f"{left_out} of {len(results)} runs repeat the experiment and seed of another"
-        click.echo(f"{message}; each counts once.", err=True)
+        say(f"{message}; each counts once.", err=True)
     if as_json:
         drawn_groups = [{"label": g.label, "runs": [r.run for r in g.results]} for g in drawn]
         click.echo(json.dumps({"file": str(out), "kind": kind, "groups": drawn_groups}))
     else:
-        click.echo(out)
+        say(out)

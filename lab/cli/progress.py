@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lab.cli.tables import plain
+from lab.text import shown
 
 if TYPE_CHECKING:
     from lab.runs.sweep import State
@@ -24,16 +25,16 @@ def progress(labels: list[str], steps: int, quiet: bool) -> Iterator[Callable[[R
     """A function that takes the latest metrics row of each run and redraws their bars."""
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=16),
         TextColumn("{task.completed:.0f}/{task.total:.0f}"),
-        TextColumn("{task.fields[status]}"),
+        TextColumn("{task.fields[status]}", markup=False),
         TimeRemainingColumn(compact=True),
     )
     with Progress(
         *columns, console=console, disable=quiet or not console.is_terminal, transient=True
     ) as bars:
-        tasks = [bars.add_task(label, total=steps, status="starting") for label in labels]
+        tasks = [bars.add_task(shown(label), total=steps, status="starting") for label in labels]
 
         def show(rows: Rows) -> None:
             for task, row in zip(tasks, rows, strict=True):
@@ -64,7 +65,7 @@ def table(
                 if state.status in ("done", "failed") and number not in ended:
                     ended.add(number)
                     line = f"{len(ended)} of {len(states)}  {labels[number]}  {state.status}"
-                    console.print(line, highlight=False, soft_wrap=True)
+                    console.print(shown(line), markup=False, highlight=False, soft_wrap=True)
 
         yield (lambda states: None) if quiet else tell
         return

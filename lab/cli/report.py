@@ -6,8 +6,8 @@ from pathlib import Path
 
 import click
 
-from lab.cli.common import MIXER_FILES, TASK_FILE, as_cli_errors, complete
-from lab.cli.resolve import read_run, resolve_runs, trusted_files
+from lab.cli.common import MIXER_FILES, TASK_FILE, as_cli_errors, cannot_write, complete, say
+from lab.cli.resolve import read_runs, trusted_files
 from lab.errors import UsageError
 
 OUT = "file to write  [default: stdout, or EXPERIMENT-report.html]"
@@ -40,16 +40,14 @@ def report(
     """
     import torch
 
-    from lab.errors import RunFailed
+    from lab.files import write_text
     from lab.report import markdown, page
-    from lab.results.files import write_text
 
     with as_cli_errors():
         if not as_html and (examples is not None or task_file or mixer_files):
             options = "--examples, --task and --mixer"
             raise UsageError(f"{options} do not apply: only --html opens the models")
-        paths = dict.fromkeys(path for text in runs for path in resolve_runs(text))
-        results = [read_run(path) for path in paths]
+        results = read_runs(runs)
         if as_html:
             configurations = [result.experiment for result in results]
             trusted = trusted_files(configurations, task_file, mixer_files)
@@ -65,5 +63,5 @@ def report(
         try:
             write_text(out, written)
         except OSError as error:
-            raise RunFailed(f"cannot write {out}: {error.strerror or error}") from None
-    click.echo(out)
+            raise cannot_write(out, error) from None
+    say(out)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import registry
-from lab.cli.common import unknown
+from lab.cli.common import say, unknown
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -93,12 +93,12 @@ def resolve_runs(text: str, out: Path = RUNS) -> list[Path]:
 
     UsageError with the nearest name where there is none.
     """
-    from lab.results.find import matching
+    from lab.results.find import matching, run_folders
 
     folders = matching(text, out)
     if folders:
         return folders
-    names = [path.parent.name for path in sorted(out.glob("*/config.json"))]
+    names = [path.name for path in run_folders(out)]
     if Path(text).is_dir():
         raise UsageError(f"RUN = {text!r} cannot be used: it is no run folder; try '{text}/*'")
     raise (
@@ -117,6 +117,20 @@ def resolve_run(text: str, out: Path = RUNS) -> Path:
     return folders[0]
 
 
+def read_runs(texts: Sequence[str]) -> list[Result]:
+    """The results of the runs that RUN... names. A folder of a pattern that is incomplete or
+    damaged is left out, with a line on stderr; UsageError where it is the only one."""
+    from lab.results.find import readable
+
+    paths = list(dict.fromkeys(path for text in texts for path in resolve_runs(text)))
+    if len(paths) == 1:
+        return [read_run(paths[0])]
+    results = readable(paths, lambda line: say(line, err=True))
+    if not results:
+        raise UsageError(f"none of the {len(paths)} runs can be read")
+    return results
+
+
 def read_run(path: Path) -> Result:
     """The result of a run folder. UsageError for a run that is incomplete or damaged."""
     from lab.results.folder import load
@@ -126,6 +140,8 @@ def read_run(path: Path) -> Result:
     except FileNotFoundError:
         message = "this run is not complete; the command that started it resumes it"
         raise UsageError(f"RUN = {str(path)!r} cannot be used: {message}") from None
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def configuration(folder: Path) -> dict[str, Any]:
@@ -171,10 +187,9 @@ def trusted_files(
 
 def parse_probe(text: str, experiment: Experiment) -> Probe:
     """The probe of "length=40,split=test": the run's first probe with these values changed."""
-    import numpy as np
-
     from lab.config import Probe
     from lab.config.fields import parse, split_assignment
+    from lab.data.size import row_tokens
     from tasks import refuse
 
     task, first = experiment.task, experiment.probes[0]
@@ -199,5 +214,5 @@ def parse_probe(text: str, experiment: Experiment) -> Probe:
     asked = probe.of(task)
     if asked.words != task.words:
         raise refuse("--probe", text, "its vocabulary is not the one that the model was trained on")
-    asked.sample(np.random.default_rng(0), 1, probe.length)  # a bad option or length shows here
+    row_tokens(asked, probe.length)  # a bad option or length shows here
     return probe

@@ -10,6 +10,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from lab.text import shown
 from tasks import Batch, Role, Task
 
 STYLES = {
@@ -25,8 +26,8 @@ LETTERS = {Role.PROMPT: "p", Role.THOUGHT: "t", Role.ANSWER: "A", Role.TOOL: "o"
 
 def legend(task: Task) -> Text:
     text = Text("roles: ")
-    shown = [Role.PROMPT, Role.THOUGHT, Role.ANSWER]
-    for role in shown + ([Role.TOOL] if type(task).tool is not Task.tool else []):
+    common = [Role.PROMPT, Role.THOUGHT, Role.ANSWER]
+    for role in common + ([Role.TOOL] if type(task).tool is not Task.tool else []):
         text.append(f"{role.name.lower()} ({LETTERS[role]})", STYLES[role]).append("  ")
     return text
 
@@ -37,9 +38,9 @@ def rows(task: Task, batch: Batch, console: Console) -> Iterator[Text]:
     A column is as wide as its widest word, so rows are aligned. Without colour a second line gives
     the role of each word by a letter.
     """
-    words = task.words
-    shown = [[words[t] for t in row] for row in batch.tokens.tolist()]
-    widths = [max(map(len, column)) + 1 for column in zip(*shown, strict=True)]
+    words = [shown(word) for word in task.words]
+    spelled = [[words[t] for t in row] for row in batch.tokens.tolist()]
+    widths = [max(map(len, column)) + 1 for column in zip(*spelled, strict=True)]
     starts = [0]  # of the lines of a row
     used = 0
     for t, width in enumerate(widths):
@@ -47,7 +48,7 @@ def rows(task: Task, batch: Batch, console: Console) -> Iterator[Text]:
             starts.append(t)
             used = 0
         used += width
-    for tokens, row, roles in zip(batch.tokens, shown, batch.roles, strict=True):
+    for tokens, row, roles in zip(batch.tokens, spelled, batch.roles, strict=True):
         T = int((roles != Role.PAD).sum())
         text = Text(no_wrap=True)
         for start, stop in itertools.pairwise([*(s for s in starts if s < T), T]):
@@ -58,7 +59,7 @@ def rows(task: Task, batch: Batch, console: Console) -> Iterator[Text]:
                 text.append("\n")
                 text.append("".join(LETTERS[roles[t]].ljust(widths[t]) for t in range(start, stop)))
         for line in task.picture(tokens[:T].tolist()):
-            text.append(f"\n    {line}", "dim")
+            text.append(f"\n    {shown(line)}", "dim")
         yield text
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.common import as_cli_errors
+from lab.cli.common import as_cli_errors, say
 from lab.cli.experiment import ByExperiment, command
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ class _Runs(ByExperiment):
 
         count: dict[str, Any] = {"type": click.IntRange(1), "metavar": "INTEGER", "default": 1}
         seeds = Option(["--seeds"], common=True, help="number of seeds, one run each", **count)
-        threads = Option(["--threads"], help="threads of a single run", **count)
+        told = "threads of a single run; other numbers give other bytes of weights"
+        threads = Option(["--threads"], help=told, **count)
         return command(
             name, function, [seeds, threads], "Run", lambda given: _go(name, function, given)
         )
@@ -48,12 +49,15 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
     from lab.data.position_ids import check_rows
     from lab.runs.run import run as run_one
     from lab.runs.sweep import run_many
+    from tasks import refuse
 
     out, device, quiet = given["out"], given["device"], given["as_json"]
     every, compile, track = given["checkpoint_every"], given["compile"], given["track"]
     with as_cli_errors():
         base = check_rows(build(function, given, given["sets"]))
         experiments = with_seeds(base, given["seeds"])
+        if len(experiments) > 1 and given["threads"] > 1:
+            raise refuse("--threads", given["threads"], "with --seeds each run has 1")
         labels = [f"seed {e.train.seed}" for e in experiments]
         with progress(labels, base.train.steps, quiet) as show:
             if len(experiments) == 1:
@@ -66,7 +70,7 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
                         every,
                         compile,
                         watch=lambda row: show([row]),
-                        warn=lambda text: click.echo(text, err=True),
+                        warn=lambda text: say(text, err=True),
                         track=track,
                     )
                 ]
@@ -98,15 +102,15 @@ def _print_results(name: str, both: bool, experiment: Experiment, results: list[
 
     Console().print(tables.scores(results))
     for line in words.sentences(results):
-        click.echo(line)
+        say(line)
     folders = Path(results[0].run).parent if len(results) > 1 else results[0].run
-    click.echo(f"{folders}  ({_time(results)})")
+    say(f"{folders}  ({_time(results)})")
     _plot(results)
     this, other = ("--cot", "--no-cot") if experiment.cot else ("--no-cot", "--cot")
     shown = (
         (f"lab run {name} {other}", f"lab show {name} {this}") if both else (f"lab show {name}",)
     )
-    click.echo("Next: " + "   ".join([*shown, "lab list runs"]))
+    say("Next: " + "   ".join([*shown, "lab list runs"]))
 
 
 def _time(results: list[Result]) -> str:
@@ -127,9 +131,9 @@ def _plot(results: list[Result]) -> None:
     from lab.figures import draw
 
     try:
-        click.echo(draw.of_run(results))
+        say(draw.of_run(results))
     except OSError as error:
         reason = error.strerror or error
-        click.echo(f"no plot: cannot write into {results[0].run}: {reason}", err=True)
+        say(f"no plot: cannot write into {results[0].run}: {reason}", err=True)
     except ValueError as error:
-        click.echo(f"no plot: {error}", err=True)
+        say(f"no plot: {error}", err=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.common import as_cli_errors
+from lab.cli.common import as_cli_errors, say
 from lab.cli.experiment import ByExperiment, command
 from lab.cli.resolve import load_named
 
@@ -107,7 +107,7 @@ def _options() -> list[Any]:
 def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -> None:
     from lab.cli.grid import combinations
     from lab.cli.progress import table
-    from lab.results.folder import Folder, load
+    from lab.results.folder import Folder
     from lab.runs.sweep import SweepOptions
     from lab.runs.sweep import sweep as run_all
 
@@ -129,10 +129,7 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
         labels = [f"{c.label} seed {e.train.seed}" for c in chosen for e in c.experiments]
         with table(labels, [e.train.steps for e in experiments], given["as_json"]) as show:
             states = run_all(experiments, out, options, show)
-    done = [
-        load(Folder(out, e).path) if state.status == "done" else None
-        for e, state in zip(experiments, states, strict=True)
-    ]
+    done = [_result(Folder(out, e).path, s) for e, s in zip(experiments, states, strict=True)]
     per = given["seeds"]
     groups = [(c, done[i * per : (i + 1) * per]) for i, c in enumerate(chosen)]
     rows = [row for c, results in groups for row in _summary(c, results)]
@@ -147,8 +144,21 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
             click.echo(f"Tried again: {label}: {state.earlier}", err=True)
     for failure in failed:
         where = " ".join(f"{path}={value}" for path, value in failure["grid"].items())
-        click.echo(f"Failed: {where} seed {failure['seed']}: {failure['error']}", err=True)
+        say(f"Failed: {where} seed {failure['seed']}: {failure['error']}", err=True)
     sys.exit(1 if failed else 0)
+
+
+def _result(path: Path, state: State) -> Result | None:
+    """The result of a run that is done; one whose folder is damaged has failed."""
+    from lab.results.folder import load
+
+    if state.status != "done":
+        return None
+    try:
+        return load(path)
+    except (OSError, ValueError) as error:
+        state.status, state.error = "failed", str(error)
+        return None
 
 
 def _own(given: dict[str, Any]) -> dict[str, Any]:
@@ -228,8 +238,8 @@ def _print(name: str, out: Path, rows: list[dict[str, Any]], done: list[Result])
     for line in intervals_in_words(row["seeds"] for row in rows):
         click.echo(line)
     seconds = sum(result.seconds for result in done)
-    click.echo(f"{len(done)} runs in {out}  ({seconds:.0f} s of training and evaluation)")
-    click.echo(f"Next: lab list runs {name}   lab run {name} --help")
+    say(f"{len(done)} runs in {out}  ({seconds:.0f} s of training and evaluation)")
+    say(f"Next: lab list runs {name}   lab run {name} --help")
 
 
 def _spelled(value: Any) -> str:

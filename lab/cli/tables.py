@@ -6,10 +6,12 @@ from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
+from rich.text import Text
 
 from lab.results.result import Result
 from lab.results.summary import summary
 from lab.results.words import MANY
+from lab.text import shown
 
 if TYPE_CHECKING:
     from lab.evaluation.sampling import Sampled
@@ -19,15 +21,19 @@ def plain(
     headings: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[str] = ()
 ) -> Table:
     """A table without lines. Columns in `left` are texts: aligned left, and wrapped where the
-    terminal is narrow; all others are aligned right and never wrapped."""
+    terminal is narrow; all others are aligned right and never wrapped. Cells may hold text of a
+    file: they are no markup."""
     table = Table(box=None, pad_edge=False)
     for heading in headings:
         text = heading in left
         table.add_column(
-            heading, justify="left" if text else "right", no_wrap=not text, overflow="fold"
+            Text(shown(heading)),
+            justify="left" if text else "right",
+            no_wrap=not text,
+            overflow="fold",
         )
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*(Text(shown(cell)) for cell in row))
     return table
 
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from lab.cli.common import JSON, as_cli_errors, complete
+from lab.cli.common import JSON, as_cli_errors, cannot_write, complete, say
 from lab.cli.resolve import experiment_function, load_task, with_options
+from lab.text import shown
 
 if TYPE_CHECKING:
     from lab.testing import Finding
@@ -58,11 +59,14 @@ def show(
 
     from lab.cli import rows as task_rows
     from lab.data.rows import Rows
+    from lab.data.size import row_tokens
 
     with as_cli_errors():
         experiment = experiment_function(name)()
         task = with_options(experiment.task, sets, split)
-        batch = Rows(task, experiment.train.lengths[0] if length is None else length, seed)[0:n]
+        size = experiment.train.lengths[0] if length is None else length
+        row_tokens(task, size)
+        batch = Rows(task, size, seed)[0:n]
     batch = batch if cot else batch.without_thoughts()
     if as_json:
         options = {"name": task.name, **dataclasses.asdict(task)}  # type: ignore[call-overload]
@@ -105,14 +109,14 @@ def check(name: str, examples: int, sets: tuple[str, ...], as_json: bool) -> Non
             mark = click.style("ok  ", fg="green") if holds else click.style("FAIL", fg="red")
             click.echo(f"{mark} {finding.name}")
             if finding.broken:
-                click.echo(f"     {finding.broken}")
+                say(f"     {finding.broken}")
     except AssertionError as error:
         raise click.ClickException(str(error)) from None
     if as_json:
         click.echo(json.dumps({"task": name, "examples": examples, "properties": rows}))
     else:
         verdict = f"{broken} of {len(rows)} properties fail" if broken else "every property holds"
-        click.echo(f"{task}: {verdict}")
+        say(f"{task}: {verdict}")
     sys.exit(1 if broken else 0)
 
 
@@ -156,23 +160,25 @@ def export(
 ) -> None:
     """Write rows of a task to FILE.jsonl or FILE.parquet. The same command again resumes."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.progress import Progress
 
     from lab.data.export import export as write
+    from lab.data.size import row_tokens
 
     with as_cli_errors():
         experiment = experiment_function(name)()
         task = with_options(experiment.task, sets, split)
         size = experiment.train.lengths[0] if length is None else length
+        row_tokens(task, size)
         console = Console(stderr=True)
         with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-            bar = bars.add_task(f"{name} {split}", total=rows)
+            bar = bars.add_task(escape(shown(f"{name} {split}")), total=rows)
             try:
                 there = write(
                     task, size, seed, rows, cot, out, lambda n: bars.update(bar, completed=n)
                 )
             except OSError as error:
-                message = f"cannot write {out}: {error.strerror or error}"
-                raise click.ClickException(message) from None
+                raise cannot_write(out, error) from None
     before = f" ({there:,} were there already)" if there else ""
-    click.echo(f"{rows:,} rows of {task} at length {size} in {out}{before}")
+    say(f"{rows:,} rows of {task} at length {size} in {out}{before}")

@@ -24,6 +24,9 @@ from lab.config.trust import NOTHING, Trusted, mixer_files
 from tasks import Role, Task, refuse
 
 Scale = Literal["cpu", "gpu"]  # at most ten minutes on two cores; the paper's sizes
+SEEDS = ("secret", "seed")  # options of tasks that only choose rows, not their size
+LARGEST = 2**16  # any other whole number among the options of the lab's own tasks
+MOST = 10**7  # rows of a probe, its length, and repeats of a prompt: more are a mistake
 _FIELDS = ("name", "task", "cot", "model", "train", "prompt_repeats", "probes")
 
 
@@ -43,6 +46,10 @@ class Probe:
     def __post_init__(self) -> None:
         for name in ("length", "n"):
             at_least(self, f"probe {self.label}: ", name, 1)
+            if getattr(self, name) > MOST:
+                raise refuse(
+                    f"probe {self.label}: {name}", getattr(self, name), f"at most {MOST:,}"
+                )
 
     def of(self, task: Task) -> Task:
         """The task that this probe draws its rows from."""
@@ -70,6 +77,12 @@ class Experiment:
 
     def __post_init__(self) -> None:
         at_least(self, "", "prompt_repeats", 1)
+        if self.prompt_repeats > MOST:
+            raise refuse("prompt_repeats", self.prompt_repeats, f"at most {MOST:,}")
+        for option in dataclasses.fields(self.task) if self.source is None else ():  # type: ignore[arg-type]
+            value = getattr(self.task, option.name)
+            if option.name not in SEEDS and isinstance(value, int) and value > LARGEST:
+                raise refuse(f"task.{option.name}", value, f"at most {LARGEST:,}")
         if self.prompt_repeats > 1 and self.model.position in ("coupled", "predicted"):
             raise refuse(
                 "prompt_repeats",
@@ -92,7 +105,8 @@ class Experiment:
     def _check_thought(self, option: str, value: object) -> None:
         """Refuse an option about thoughts where the task has none or cannot recompute them."""
         try:
-            rows = self.task.sample(np.random.default_rng(0), 64, self.train.lengths[0])
+            length = min(self.train.lengths[0], 256)  # long rows cost memory and tell no more
+            rows = self.task.sample(np.random.default_rng(0), 64, length)
         except ValueError:
             return  # the length is refused elsewhere, in better words
         if not (rows.roles == Role.THOUGHT).any():
@@ -124,8 +138,13 @@ class Experiment:
     @functools.cached_property  # a sweep asks for it several times a run
     def slug(self) -> str:
         """The name of the run folder: experiment and hash of everything in it."""
-        text = json.dumps(self._data(), sort_keys=True, separators=(",", ":"))
-        return f"{self.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        return slug(self._data())
+
+
+def slug(data: Mapping[str, Any]) -> str:
+    """The slug of the experiment with this JSON, which is checked for nothing."""
+    text = json.dumps(data, sort_keys=True, separators=(",", ":"))
+    return f"{data['name']}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
 def from_json(data: Mapping[str, Any], trusted: Trusted = NOTHING) -> Experiment:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import inspect
+import math
 import re
 import types
 import typing
@@ -18,6 +19,8 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from tasks import refuse
+
+LARGEST = 2**53  # from here on not every whole number is a float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +123,8 @@ def _described(source: Any) -> tuple[FieldInfo, ...]:
 
 
 def check(config: Any, prefix: str) -> None:
-    """ValueError for the first field with a value that its type, choices or range exclude."""
+    """ValueError for the first field with a value that its type, choices or range exclude, or with
+    a number that is not finite."""
     source: Any = type(config)
     for info, origin, none in _kinds(source):
         value = getattr(config, info.name)
@@ -129,12 +133,17 @@ def check(config: Any, prefix: str) -> None:
         several = origin is tuple
         if (value is None and not none) or isinstance(value, tuple) != several:
             raise refuse(prefix + info.name, value, f"it must be {in_words(info.type)}")
-        if not info.range or value is None:
-            continue
-        for one in value if several else (value,):
-            if not info.field.contains(one):
+        for one in value if several else () if value is None else (value,):
+            if _is_excessive(one):
+                raise refuse(prefix + info.name, value, "a finite number, a whole one below 2^53")
+            if info.range and not info.field.contains(one):
                 words = ("none, or a number " if none else "") + ("each " if several else "")
                 raise refuse(prefix + info.name, value, words + info.range)
+
+
+def _is_excessive(value: object) -> bool:
+    large = isinstance(value, int) and abs(value) >= LARGEST
+    return large or (isinstance(value, float) and not math.isfinite(value))
 
 
 @functools.cache

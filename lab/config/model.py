@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -21,6 +22,8 @@ Position = Literal[
     "coupled",
     "predicted",
 ]
+
+LAYERS = 10_000  # more are a mistake, and take minutes to build
 
 
 @dataclass(frozen=True)
@@ -197,17 +200,19 @@ class ModelConfig:
         mixers = []
         for part in self.layers.split(","):
             name, _, times = part.strip().partition("*")
-            if registry.is_file(name) and not Path(name).is_file():
+            if registry.is_file(name) and not os.path.isfile(name):
                 raise refuse("model.layers", self.layers, f"there is no file {name}")
-            if not (name in known or registry.is_file(name)) or not (times or "1").isdigit():
+            if not (name in known or registry.is_file(name)) or not (times or "1").isdecimal():
                 allowed = (
                     "NAME or NAME*TIMES, separated by commas; NAME is your own FILE.py or one of"
                     f" {', '.join(known)}"
                 )
                 raise refuse("model.layers", self.layers, allowed)
+            if int(times or "1") > LAYERS:
+                raise refuse("model.layers", self.layers, f"at most {LAYERS:,} layers")
             mixers += [name] * int(times or "1")
-        if not mixers:
-            raise refuse("model.layers", self.layers, "at least one layer")
+        if not 1 <= len(mixers) <= LAYERS:
+            raise refuse("model.layers", self.layers, f"from 1 to {LAYERS:,} layers")
         return mixers
 
 
@@ -215,7 +220,7 @@ def _absolute(layers: str) -> str:
     """The same layers with the absolute path of every FILE.py that exists."""
     parts = [part.strip().partition("*") for part in layers.split(",")]
     paths = [
-        str(Path(name).resolve()) if registry.is_file(name) and Path(name).is_file() else name
+        str(Path(name).resolve()) if registry.is_file(name) and os.path.isfile(name) else name
         for name, _, _ in parts
     ]
     for path in paths:

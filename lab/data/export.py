@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lab.data.rows import BLOCK, Rows
+from lab.files import replacing
 from tasks import Batch, Role, Task, refuse
 
 
@@ -34,6 +35,8 @@ def export(
     """
     if out.suffix not in (".jsonl", ".parquet"):
         raise refuse("--out", str(out), "its name must end in .jsonl or .parquet")
+    if os.path.lexists(out) and not out.is_file():
+        raise refuse("--out", str(out), "it is no regular file")
     source = Rows(task, length, seed, "export")
     if out.suffix == ".jsonl":
         return _lines(source, rows, cot, out, progress)
@@ -43,7 +46,7 @@ def export(
         allowed = "Parquet needs pyarrow: pip install 'synthetic-reasoning-lab[parquet]'"
         raise refuse("--out", str(out), allowed) from None
     part = out.with_name(out.name + ".part.jsonl")
-    if out.exists():
+    if os.path.lexists(out):
         raise refuse("--out", str(out), "it exists; move it away or choose another name")
     done = _lines(source, rows, cot, part, progress)
     _to_parquet(part, out)
@@ -122,8 +125,9 @@ def _to_parquet(lines: Path, out: Path) -> None:
     texts = [(name, pa.string()) for name in ("prompt", "thought", "answer")]
     numbers = [("tokens", pa.int64()), ("roles", pa.int64()), ("hidden", pa.int64())]
     schema = pa.schema(texts + [(name, pa.list_(kind)) for name, kind in numbers])
-    neighbour = out.with_name(f".{out.name}.{os.getpid()}")
-    with lines.open(encoding="utf-8") as file, pq.ParquetWriter(neighbour, schema) as writer:
-        while block := [json.loads(line) for _, line in zip(range(BLOCK), file, strict=False)]:
-            writer.write_table(pa.Table.from_pylist(block, schema))
-    os.replace(neighbour, out)
+    with replacing(out) as neighbour:
+        with lines.open(encoding="utf-8") as file, pq.ParquetWriter(neighbour, schema) as writer:
+            while block := [json.loads(line) for _, line in zip(range(BLOCK), file, strict=False)]:
+                writer.write_table(pa.Table.from_pylist(block, schema))
+        with neighbour.open("rb") as file:
+            os.fsync(file.fileno())

@@ -7,15 +7,18 @@ import functools
 import numpy as np
 
 from lab.config import Experiment, ModelConfig
+from lab.data.size import check_size
 from tasks import Batch, Task, refuse
 
 
 def check_rows(experiment: Experiment) -> Experiment:
     """The experiment, after one row was made at each training length and for each probe.
 
-    A bad option raises ValueError here, before a run folder is made.
+    A bad option, and a size beyond this machine's memory, raises ValueError here, before a run
+    folder is made.
     """
     experiment.train.installed()
+    check_size(experiment)
     rows = [(probe.of(experiment.task), probe.length) for probe in experiment.probes]
     rows += [(experiment.task, length) for length in experiment.train.lengths]
     for task, length in rows:

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lab.figures.style import METRICS
-from lab.results.files import write_bytes
+from lab.files import write_bytes
 from lab.results.groups import Group, groups
+from lab.results.reader import exists
 from lab.results.result import Result
+from lab.text import shown
 from tasks import refuse
 
 if TYPE_CHECKING:
@@ -41,6 +43,7 @@ STYLE = {
     "lines.linewidth": 1.2,
     "lines.markersize": 3.5,
     "svg.hashsalt": "lab",
+    "text.parse_math": False,  # a label may come from a file: a dollar is a dollar
     "xtick.labelsize": 7,
     "xtick.major.width": 0.6,
     "ytick.labelsize": 7,
@@ -56,6 +59,7 @@ def make_figure(results: Sequence[Result], kind: str = "auto", metric: str | Non
     ValueError when these runs have no data for this kind.
     """
     import matplotlib.style
+    from matplotlib.text import Text
 
     from lab.figures.heatmap import heatmap
     from lab.figures.lines import curve, length
@@ -77,7 +81,10 @@ def make_figure(results: Sequence[Result], kind: str = "auto", metric: str | Non
         raise refuse("kind", kind, f"auto or one of {', '.join(KINDS)}")
     ignore = ("train.lengths",) if kind == "heatmap" else ()
     with matplotlib.style.context(["default", STYLE]):
-        return kinds[kind](groups(results, ignore), metric)
+        figure = kinds[kind](groups(results, ignore), metric)
+    for text in figure.findobj(Text):
+        text.set_text(shown(text.get_text(), keep="\n"))
+    return figure
 
 
 def choose(results: Sequence[Result]) -> str:
@@ -128,6 +135,6 @@ def of_run(results: Sequence[Result]) -> Path:
     several = len(results) > 1
     name = f"plot-{len(results)}-seeds.png" if several else "plot.png"
     path = Path(results[0].run) / name
-    if not path.exists():
+    if not exists(path):
         save(make_figure(results), path)
     return path

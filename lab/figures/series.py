@@ -6,7 +6,6 @@ one seed, the Wilson interval over the rows of a probe.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from lab.results.groups import Group
+from lab.results.reader import exists, read_rows
 from lab.results.result import Result
 from lab.stats import bands
 from tasks import refuse
@@ -88,11 +88,13 @@ def logged(group: Group, name: str) -> Series:
 
 
 def _log(result: Result, name: str) -> Iterable[tuple[int, float]]:
+    """(rows seen, value) of a run's log, up to its first damaged line. ValueError for a log that is
+    no regular file, or too large."""
     path = Path(result.run) / "metrics.jsonl"
-    for line in path.read_text().splitlines() if path.exists() else []:
-        row = json.loads(line)
-        if name in row and "scores" not in row:
-            yield row["rows"], row[name]
+    for row in read_rows(path) if exists(path) else ():
+        rows, value = row.get("rows"), row.get(name)
+        if "scores" not in row and isinstance(value, int | float) and type(rows) is int:
+            yield rows, value
 
 
 def _ends(values: np.ndarray, scores: Sequence[dict[str, Any]], metric: str) -> np.ndarray:

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kernels.delta import delta, delta_step
+from kernels.normalize import normalize
 from lab.config import ModelConfig
 from lab.mixers._conv import ShortConv
 from lab.mixers._recurrent import gated_norm, projection, step_bias
@@ -72,7 +73,7 @@ class DeltaNet(nn.Module):
     def _heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """q, k, v [...,H,d]."""
         qk, v = qkv.unflatten(-1, (3, self.heads, self.d)).split([2, 1], -3)
-        q, k = F.normalize(qk, dim=-1).unbind(-3)
+        q, k = normalize(qk).unbind(-3)
         return q, k, v.squeeze(-3)
 
     def _gates(self, b: Tensor, a: Tensor) -> tuple[Tensor, Tensor]:

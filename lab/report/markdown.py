@@ -9,6 +9,7 @@ from lab.report import words
 from lab.results.groups import Group, groups
 from lab.results.result import Result
 from lab.results.words import share
+from lab.text import shown
 
 
 def text(results: Sequence[Result]) -> str:
@@ -23,7 +24,7 @@ def text(results: Sequence[Result]) -> str:
         lines += ["", *_table(group), ""]
         lines += [f"- Interval of exact: {words.intervals([group])}"]
         lines += [f"- {name}: {text}" for name, text in words.facts(group).items()]
-    return words.clean("\n".join(lines))
+    return "\n".join(map(shown, lines))
 
 
 def _table(group: Group) -> list[str]:

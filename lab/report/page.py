@@ -23,6 +23,7 @@ from lab.config import NOTHING, Trusted
 from lab.report import words
 from lab.results.groups import Group, groups
 from lab.results.result import Result
+from lab.text import shown
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -80,7 +81,7 @@ def render(**data: Any) -> str:
     """The template page.html.jinja with its data, as ASCII without control characters."""
     style = (resources.files("lab.report") / "style.css").read_text("ascii")
     text = templates().get_template("page.html.jinja").render(style=style, **data)
-    return words.clean(text).encode("ascii", "xmlcharrefreplace").decode()
+    return shown(text, keep="\n").encode("ascii", "xmlcharrefreplace").decode()
 
 
 def templates() -> Environment:

@@ -17,7 +17,7 @@ from xml.etree.ElementTree import Element
 
 import numpy as np
 
-from lab.report.words import clean
+from lab.text import shown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -38,12 +38,12 @@ def inline_svg(figure: Figure, alt: str, prefix: str, greys: bool = True) -> str
     with matplotlib.style.context(["default", STYLE]), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")  # a box stands for the letter
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    svg = ElementTree.fromstring(clean(buffer.getvalue().decode()))
+    svg = ElementTree.fromstring(shown(buffer.getvalue().decode(), keep="\n"))
     _strip(svg, prefix, page_greys if greys else str)
     for name in ("width", "height"):
         svg.attrib.pop(name, None)
     kind = "plot" if greys else "plot card"
-    svg.attrib |= {"role": "img", "aria-label": clean(alt), "class": kind}
+    svg.attrib |= {"role": "img", "aria-label": shown(alt), "class": kind}
     return ElementTree.tostring(svg, "unicode", "html")
 
 

@@ -13,7 +13,6 @@ first.
 from __future__ import annotations
 
 import inspect
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -36,11 +35,6 @@ class Headline:
     kind: str
     headline: str
     sentences: tuple[str, ...]
-
-
-def clean(text: str) -> str:
-    """The text with U+FFFD for the control characters that HTML, XML and terminals cannot show."""
-    return re.sub(r"[^\t\n\r -~\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", "\ufffd", text)
 
 
 def title(grouped: Sequence[Group]) -> str:

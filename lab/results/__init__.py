@@ -6,9 +6,10 @@ A run folder is read as data: its types are checked, older names become today's,
 contains is executed. No torch.
 """
 
-from lab.results.files import read_json, write_bytes, write_json, write_text
+from lab.files import write_bytes, write_json, write_text
 from lab.results.folder import Folder, load, load_all, read_configuration
 from lab.results.groups import Group
+from lab.results.reader import read_json
 from lab.results.result import Result, Score
 from lab.results.summary import evaluations, samples_to
 

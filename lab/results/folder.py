@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from lab.config import Experiment
-from lab.results.files import read_json, write_json, write_text
+from lab.results.reader import read_bytes, read_json
 from lab.results.result import Result
+from lab.results.seal import check_seal, unsealed, write_sealed
 from tasks import refuse
 
 
@@ -22,32 +24,37 @@ class Folder:
         self.config = self.path / "config.json"
         self.metrics = self.path / "metrics.jsonl"
         self.checkpoints = self.path / "checkpoint"
+        self.failure = self.path / "failed.json"
         self.result = self.path / "result.json"
         self.lock = self.path / ".lock"
 
     def open(self) -> None:
-        """Make the folder and write the configuration, or check that it is the same."""
+        """Make the folder and write the configuration, or check that it is the same.
+
+        ValueError for another experiment's folder, and for one with a link, a pipe or a device in
+        it: what the run writes must stay in the folder.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
+        with os.scandir(self.path) as entries:
+            for entry in entries:
+                kinds = entry.is_file(follow_symlinks=False), entry.is_dir(follow_symlinks=False)
+                if not any(kinds):
+                    raise ValueError(f"{entry.path} is no regular file; move it away")
         mine = self.experiment.to_json()
         if not self.config.exists():
-            write_json(self.config, mine)
-        elif read_json(self.config) != mine:
+            write_sealed(self.config, mine)
+        elif unsealed(read_json(self.config)) != mine:
             raise ValueError(f"{self.config} belongs to another experiment; move the folder away")
 
     def finish(self, result: Result) -> None:
         """Write result.json: the run is complete."""
-        write_json(self.result, result.to_json())
-
-    def log(self, row: dict[str, Any]) -> None:
-        """Add one line to metrics.jsonl."""
-        with self.metrics.open("a") as file:
-            file.write(json.dumps(row) + "\n")
+        write_sealed(self.result, result.to_json())
 
     def read_log(self) -> list[dict[str, Any]]:
         """The rows of metrics.jsonl up to the first damaged line: a crash may cut the last one."""
         rows: list[dict[str, Any]] = []
         if self.metrics.exists():
-            for line in self.metrics.read_bytes().splitlines():
+            for line in read_bytes(self.metrics).splitlines():
                 try:
                     row = json.loads(line)
                 except (ValueError, RecursionError):
@@ -57,25 +64,26 @@ class Folder:
                 rows.append(row)
         return rows
 
-    def cut_log(self, step: int) -> None:
-        """Drop the rows after the checkpoint at `step`, from which an interrupted run resumes."""
-        kept = [row for row in self.read_log() if row["step"] <= step]
-        write_text(self.metrics, "".join(json.dumps(row) + "\n" for row in kept))
-
 
 def load(path: str | Path) -> Result:
     """The result in a run folder, under today's names. FileNotFoundError when the run is not
     complete, ValueError when its result.json is damaged."""
     from lab.results import schema
 
+    again = "delete it, and the command that started the run makes it again"
     try:
         data = read_json(Path(path) / "result.json")
-    except ValueError:
-        raise refuse("RUN", str(path), "its result.json cannot be read") from None
-    try:
-        return schema.result(data, str(path))
     except ValueError as error:
-        raise refuse("RUN", str(path), f"its result.json is damaged: {error}") from None
+        raise refuse(
+            "RUN", str(path), f"its result.json cannot be read: {error}; {again}"
+        ) from None
+    try:
+        result = schema.result(unsealed(data), str(path))
+        check_seal(data, "it")
+        return result
+    except ValueError as error:
+        message = f"its result.json is damaged: {error}; {again}"
+        raise refuse("RUN", str(path), message) from None
 
 
 def load_all(out: str | Path = "runs") -> Iterator[Result]:
@@ -91,6 +99,9 @@ def read_configuration(path: str | Path) -> dict[str, Any]:
 
     file = Path(path) / "config.json"
     try:
-        return schema.configuration(read_json(file))
+        data = read_json(file)
+        configuration = schema.configuration(unsealed(data))
+        check_seal(data, "it")
+        return configuration
     except ValueError as error:
         raise ValueError(f"{file} holds no experiment of this lab: {error}") from None

@@ -111,7 +111,7 @@ def span(lengths: Sequence[int]) -> str:
     """Lengths in short: "20", "1-8" when no length between is missing, else "4,8,16", or "4-40 (10
     lengths)" for more than six."""
     low, high = min(lengths), max(lengths)
-    if high > low and sorted(lengths) == list(range(low, high + 1)):
+    if high > low and len(lengths) == len(set(lengths)) == high - low + 1:
         return f"{low}-{high}"
     if len(lengths) > 6:
         return f"{low}-{high} ({len(lengths)} lengths)"

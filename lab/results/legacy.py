@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from lab.config import ModelConfig, TrainConfig
-from lab.results.files import read_json, write_json
+from lab.files import write_json
+from lab.results.reader import read_json
 
 # Older name: today's name, at each level of a configuration and of a record.
 MODEL = {

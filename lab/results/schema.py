@@ -15,8 +15,14 @@ from typing import Any, NotRequired, TypedDict
 from lab.config import ModelConfig, Probe, TrainConfig, strict
 from lab.config.trust import mixer_files
 from lab.results import legacy
-from lab.results.files import read_json
+from lab.results.reader import read_json
 from lab.results.result import Result, Score
+from tasks import refuse
+
+# Fields that are a fraction of some rows.
+SHARES = {"exact", "answer", "valid_thought", "chance", "threshold"}
+SHARES |= {"low", "high", "answer_low", "answer_high"}
+ROUNDING = 1e-9  # by which the ends of an interval may leave 0 to 1
 
 
 class ProbeScore(TypedDict):
@@ -153,7 +159,29 @@ def result(data: Any, run: str) -> Result:
     if not values["scores"]:
         raise ValueError("scores is empty")
     scores = [strict.build(Score, s, f"scores[{i}]") for i, s in enumerate(values["scores"])]
+    for number, score in enumerate(values["scores"]):
+        _check_numbers(score, f"scores[{number}]")
+    for number, row in enumerate(values["curves"]):
+        _check_numbers(row, f"curves[{number}]")
+        if len(row["scores"]) != len(scores):
+            raise ValueError(f"curves[{number}].scores has not one score for each of scores")
+        for place, score in enumerate(row["scores"]):
+            _check_numbers(score, f"curves[{number}].scores[{place}]")
+    for number, row in enumerate(values["learned"]):
+        _check_numbers(row, f"learned[{number}]")
+    own = {name: values[name] for name in ("seconds", "steps", "evaluation_seconds")}
+    _check_numbers(own, "result")
     return Result(**{**values, "run": run, "experiment": experiment, "scores": tuple(scores)})
+
+
+def _check_numbers(values: dict[str, Any], where: str) -> None:
+    """ValueError for a number that no run has: a share outside 0 to 1, a count below 0 or beyond
+    what an array of integers holds."""
+    for name, value in values.items():
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            high = 1 if name in SHARES else 2**53
+            if not -ROUNDING <= value <= high + ROUNDING:
+                raise refuse(f"{where}.{name}", value, f"from 0 to {high:,}")
 
 
 def configuration(data: Any) -> dict[str, Any]:
@@ -168,6 +196,8 @@ def configuration(data: Any) -> dict[str, Any]:
     for name, kind in kinds.items():
         strict.check(told[name], kind, name)
     strict.check(told["task"].get("name"), str, "task.name")
+    if not told["probes"]:
+        raise ValueError("probes is empty")
     strict.check(told.get("source"), str | None, "source")
     for number, probe in enumerate(told["probes"]):
         strict.build(Probe, probe, f"probes[{number}]")

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lab.results.result import Result, Score
-from lab.results.summary import summary
+from lab.results.summary import evaluations, summary
 from lab.stats import ranks
 
 MANY = 10  # probes from which sentences are about labels, and rows of the table about all seeds
@@ -116,7 +116,7 @@ def sentences(results: Sequence[Result]) -> list[str]:
         told = (generalization(results, label) for label in labels)
         texts = [texts[0], *map(generalization_in_words, told)]
     texts += intervals_in_words({len(results)})
-    if all(any("branch" not in row for row in result.curves) for result in results):
+    if all(result.learned and evaluations(result) for result in results):
         texts.append(learned_in_words([result.learned[0] for result in results]))
     return [textwrap.fill(text, 80, subsequent_indent="  ") for text in texts]
 

@@ -7,17 +7,20 @@ is written.
 from __future__ import annotations
 
 import importlib.util
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from lab.config import Experiment
+from lab.data.position_ids import check_rows
 from lab.errors import RunFailed
 from lab.results.folder import Folder, load
 from lab.results.result import Result
 from lab.runs.run import run
 from lab.runs.sweep import State, SweepOptions, sweep
+from lab.text import shown
 
 # Finished runs, all runs, and the latest metrics row of each run: {"step": 0} before the first.
 Progress = Callable[[int, int, list[dict[str, Any]]], None]
@@ -30,11 +33,17 @@ def run_one(
     threads: int,
     watch: Callable[[dict[str, Any]], None] | None,
 ) -> Result:
-    """`lab.runs.run.run`; without `watch`, a bar of the steps."""
+    """`lab.runs.run.run` of what can be run, with Python's warnings; without `watch`, a bar of the
+    steps."""
+    check_rows(experiment)
     if watch is not None:
-        return run(experiment, out, device, threads, watch=watch)
+        return run(experiment, out, device, threads, watch=watch, warn=warnings.warn)
     with bar(experiment.name, experiment.train.steps) as show:
-        return run(experiment, out, device, threads, watch=lambda row: show(row["step"], row))
+
+        def step(row: dict[str, Any]) -> None:
+            show(row["step"], row)
+
+        return run(experiment, out, device, threads, watch=step, warn=warnings.warn)
 
 
 def run_all(
@@ -79,15 +88,15 @@ def bar(label: str, total: int) -> Iterator[Callable[[int, dict[str, Any]], None
 
     console = Console(stderr=True)
     widgets = console.is_jupyter and importlib.util.find_spec("ipywidgets") is not None
-    shown = widgets or (console.is_terminal and not console.is_jupyter)
+    visible = widgets or (console.is_terminal and not console.is_jupyter)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=24),
         TextColumn("{task.fields[beside]}"),
         TimeRemainingColumn(compact=True),
     )
-    with Progress(*columns, console=console, disable=not shown, transient=True) as bars:
-        task = bars.add_task(label, total=total, beside="")
+    with Progress(*columns, console=console, disable=not visible, transient=True) as bars:
+        task = bars.add_task(shown(label), total=total, beside="")
 
         def show(steps: int, row: dict[str, Any]) -> None:
             beside = f"loss {row['loss']:.4f}" if "loss" in row else row.get("runs", "")

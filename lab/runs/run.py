@@ -1,7 +1,7 @@
 """From an Experiment to its Result, through the run folder.
 
 `run` is idempotent: a complete run is read. An interrupted one resumes from its last checkpoint and
-ends with the same bytes of weights as an unbroken one (on a CPU, with the same number of threads).
+ends with the same bytes of weights as an unbroken one (on a CPU; it keeps its number of threads).
 """
 
 from __future__ import annotations
@@ -37,13 +37,16 @@ def run(
 ) -> Result:
     """Train and evaluate one experiment under out/, or read it where that is done.
 
-    checkpoint_every: steps. compile: use torch.compile where it pays (lab.training.compile). watch:
-    gets every row of metrics.jsonl. warn: gets a sentence about each damaged checkpoint. track: a
-    tracker (lab.runs.trackers). wait: seconds to wait for another process that makes the same run,
-    -1 for no limit. heartbeat: called after every step and every evaluated batch.
+    threads: of torch; another number gives other bytes of weights, so a run that resumes keeps that
+    of its start. checkpoint_every: steps. compile: use torch.compile where it pays
+    (lab.training.compile). watch: gets every row of metrics.jsonl. warn: gets a sentence about each
+    checkpoint that cannot be used, and about other threads. track: a tracker (lab.runs.trackers).
+    wait: seconds to wait for another process that makes the same run, -1 for no limit. heartbeat:
+    called after every step and every evaluated batch.
 
-    Raises RunFailed (folder in use, full disk, loss not finite), RunStopped (SIGINT, SIGTERM),
-    ValueError (options that exclude each other, a damaged result.json, no sound checkpoint).
+    Raises RunFailed (folder in use, full disk, loss or weights not finite), RunStopped (SIGINT,
+    SIGTERM), ValueError (options that exclude each other, a damaged result.json, no sound
+    checkpoint).
     """
     from filelock import FileLock, Timeout
 
@@ -98,16 +101,13 @@ def _train(
     warn: Callable[[str], None],
     heartbeat: Callable[[], None],
 ) -> Result:
-    import torch
-
     from lab.training.heap import keep_heap
     from lab.training.trainer import Trainer
 
     keep_heap()
-    torch.set_num_threads(threads)
     forget_operators()
     device = pick_device(device_name)
-    trainer = Trainer(experiment, folder, device, compile, watch, warn, heartbeat)
+    trainer = Trainer(experiment, folder, device, threads, compile, watch, warn, heartbeat)
     with interrupts() as stop_requested:
         trainer.fit(checkpoint_every, stop_requested)
         watch({"step": trainer.step, "evaluating": len(experiment.probes)})
@@ -116,9 +116,7 @@ def _train(
         evaluation_seconds = trainer.evaluation_seconds + time.monotonic() - began
         if stop_requested:
             raise RunStopped(folder.path, trainer.step)
-    curves = [row for row in folder.read_log() if "scores" in row]
-    for row in curves:
-        row.pop("evaluation_seconds", None)  # equal runs have equal curves
+    curves = trainer.evaluations
     rows = trainer.step * experiment.train.batch
     final = {"rows": rows, "scores": [vars(score) for score in scores]}
     result = Result(
@@ -128,7 +126,7 @@ def _train(
         curves=curves,
         seconds=trainer.seconds,
         evaluation_seconds=evaluation_seconds,
-        environment={**environment(device.type, threads), "compiled": trainer.compiled},
+        environment={**environment(device.type, trainer.threads), "compiled": trainer.compiled},
         learned=samples_to([*curves, final], experiment.train.threshold),
         steps=trainer.step,
     )

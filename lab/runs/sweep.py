@@ -19,6 +19,7 @@ from lab import registry
 from lab.config import Experiment
 from lab.errors import RunFailed, RunStopped
 from lab.results.folder import Folder, load
+from lab.results.reader import open_regular
 from lab.results.result import Result
 from lab.runs import engines, trackers
 from lab.runs.process import interrupts
@@ -174,14 +175,14 @@ def _update(state: State, folder: Folder, start: float) -> None:
     try:
         fresh = folder.lock.stat().st_mtime >= start  # the process of the run has opened its lock
         state.status = "running" if fresh else "waiting"
-        with folder.metrics.open("rb") as file:
+        with open_regular(folder.metrics) as file:
             file.seek(max(0, file.seek(0, 2) - TAIL))
             lines = file.read().splitlines()
-    except OSError:  # the run has not started
+    except (OSError, ValueError):  # the run has not started, or will refuse its folder
         return
     for line in reversed(lines):
         with contextlib.suppress(ValueError):  # the first may be cut, the last incomplete
             row = json.loads(line)
-            if "loss" in row:
+            if isinstance(row, dict) and {"loss", "step"} <= set(row):
                 state.row = row
                 return

@@ -1,23 +1,23 @@
 """Checkpoints that survive a kill at any moment and are checked before they are used.
 
-checkpoint/step-00000300/ has weights.safetensors, optimizer.safetensors and state.json: step, what
-the optimizer keeps besides tensors, and the SHA-256 of the other two files and of itself. A folder
-is written under another name, synced and renamed, so a kill leaves it whole or not there. The last
-two steps are kept, and those of train.keep_steps; when the newest is damaged, the one before is
-used. branch-00000300/ has the same form: the end of a branch of a wsd run, whose learning rate has
+checkpoint/step-00000300/ has weights.safetensors, optimizer.safetensors and state.json: run, kind
+and step, the number of threads, the seal of metrics.jsonl at that step, what the optimizer keeps
+besides tensors, and the SHA-256 of the other two files and of itself. A folder is written under
+another name, synced and renamed, so a kill leaves it whole or not there. The last two sound steps
+are kept, and those of train.keep_steps; when the newest cannot be used, the one before is.
+branch-00000300/ has the same form: the end of a branch of a wsd run, whose learning rate has
 decayed to 0 at step 300; no run resumes from it. No pickle anywhere.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import Any, TypedDict
 
 import torch
 from safetensors import SafetensorError
@@ -25,69 +25,83 @@ from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 from torch import nn
 
-from lab.config import strict
-from lab.results.files import read_json, sync_folder, write_json, write_synced
+from lab.config.experiment import slug
+from lab.files import sync_folder, write_synced
+from lab.results.log import EMPTY, Log
+from lab.results.reader import read_bytes, read_json
+from lab.results.seal import unsealed, write_sealed
 from lab.training.optimizer_state import optimizer_to_tensors, tensors_to_optimizer
+from lab.training.state import Position, State, read_state
 from tasks import refuse
 
 KEPT = 2  # newest checkpoints that stay
 FILES = ("weights.safetensors", "optimizer.safetensors")
 
+# Limit of a file of tensors: its names and shapes, and at most so many times the model's weights
+# (the optimizer with most state is SOAP, with the squares of both sides of each matrix).
+HEADER = 16 << 20
+OPTIMIZER = 20
+
 # What a damaged or hostile checkpoint may raise.
 DAMAGE = (OSError, ValueError, KeyError, TypeError, IndexError, RuntimeError, SafetensorError)
 
 
-class OptimizerState(TypedDict):
-    """What lab.training.optimizer_state.optimizer_to_tensors returns besides tensors."""
-
-    states: dict[str, dict[str, Any]]
-    groups: list[dict[str, bool | int | float]]
-
-
-class State(TypedDict):
-    """state.json. seconds: wall time of the run so far."""
-
-    step: int
-    seconds: float
-    optimizer: OptimizerState
-    sha256: dict[str, str]
-    seal: str
-
-
 def save(
     folder: Path,
-    step: int,
-    seconds: float,
+    position: Position,
     model: nn.Module,
     optimizer: torch.optim.Optimizer,
     keep_steps: Collection[int] = (),
-    kind: str = "step",
 ) -> None:
-    """Write the checkpoint of a step and delete the oldest ones, but not those of keep_steps.
+    """Write a checkpoint and delete what it replaces: checkpoints of later steps, which this run
+    did not resume from, and the oldest ones, but not those of keep_steps.
 
-    folder: checkpoint/ of the run. seconds: wall time so far. kind: step or branch. OSError when
-    the disk is full; the checkpoints that were there stay.
+    folder: checkpoint/ of the run. OSError when the disk is full; the checkpoints that were there
+    stay.
     """
-    final = folder / f"{kind}-{step:08d}"
+    final = folder / f"{position['kind']}-{position['step']:08d}"
+    with _part_folder(folder) as part:
+        moments, rest = optimizer_to_tensors(model, optimizer)
+        contents = dict(zip(FILES, map(save_tensors, (_weights(model), moments)), strict=True))
+        for name, content in contents.items():
+            write_synced(part / name, content)
+        sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+        write_sealed(part / "state.json", {**position, "optimizer": rest, "sha256": sums})
+        if final.exists():
+            shutil.rmtree(final)
+        os.replace(part, final)
+    sync_folder(folder)
+    if position["kind"] == "step":
+        prune(folder, position, model, keep_steps)
+
+
+def prune(folder: Path, position: Position, model: nn.Module, keep_steps: Collection[int]) -> None:
+    """Delete all checkpoints but that of `position`, those of keep_steps before it, and the newest
+    sound ones before it, KEPT in all; and what killed processes have left half written."""
+    for left_over in folder.glob(".part-*"):
+        shutil.rmtree(left_over, ignore_errors=True)
+    kept = 1
+    for path in reversed(list_checkpoints(folder)):
+        before = _number(path) < position["step"]
+        if _number(path) == position["step"] or (before and _number(path) in keep_steps):
+            continue
+        if before and kept < KEPT and _is_sound(path, position["run"], model):
+            kept += 1
+            continue
+        shutil.rmtree(path, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _part_folder(folder: Path) -> Iterator[Path]:
+    """An empty folder beside the checkpoints, which the block renames; gone after an error."""
     part = folder / f".part-{os.getpid()}"
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    moments, rest = optimizer_to_tensors(model, optimizer)
-    contents = dict(zip(FILES, map(save_tensors, (_weights(model), moments)), strict=True))
-    for name, content in contents.items():
-        write_synced(part / name, content)
-    sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    state = {"step": step, "seconds": seconds, "optimizer": rest, "sha256": sums}
-    write_json(part / "state.json", {**state, "seal": _seal(state)})
-    if final.exists():
-        shutil.rmtree(final)
-    os.replace(part, final)
-    sync_folder(folder)
-    others = [p for p in list_checkpoints(folder) if _number(p) not in keep_steps]
-    for old in others[:-KEPT]:
-        shutil.rmtree(old, ignore_errors=True)
-    for left_over in folder.glob(".part-*"):
-        shutil.rmtree(left_over, ignore_errors=True)
+    try:
+        yield part
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
@@ -109,27 +123,40 @@ def find_checkpoint(folder: Path, name: str) -> Path:
 
 
 def restore(
-    folder: Path, model: nn.Module, optimizer: torch.optim.Optimizer, warn: Callable[[str], None]
-) -> tuple[int, float]:
-    """Load the newest sound checkpoint into model and optimizer.
+    folder: Path,
+    run: str,
+    log: Log,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    warn: Callable[[str], None],
+) -> Position | None:
+    """Load the newest sound checkpoint of a run into model and optimizer, and cut the log to what
+    was written before it.
 
-    Returns its step and wall seconds, (0, 0) when there is no checkpoint. `warn` gets a sentence
-    about each damaged one, which is skipped. ValueError when all are damaged.
+    None when there is no checkpoint; the log is then empty. `warn` gets a sentence about each one
+    that is damaged, of another run, or whose log is not what was written. ValueError, with all of
+    them, when none is left.
     """
-    damaged = []
+    refused = []
     for path in reversed(list_checkpoints(folder)):
         try:
-            state, weights, moments = _read(path)
-            _load(model, weights)
+            state, weights, moments = _read(path, run, model)
+            log.check(state["log"])
             tensors_to_optimizer(model, optimizer, moments, dict(state["optimizer"]))
+            _load(model, weights)
         except DAMAGE as error:
-            damaged.append(path)
-            warn(f"checkpoint {path} is damaged and was not used: {error}")
+            refused.append(f"{path.name}: {error}")
+            warn(f"checkpoint {path} was not used: {error}")
             continue
-        return state["step"], float(state["seconds"])
-    if damaged:
-        raise ValueError(f"no sound checkpoint is left in {folder}; delete it to start over")
-    return 0, 0.0
+        log.cut(state["log"])
+        return state
+    if refused:
+        told = "; ".join(refused)
+        raise ValueError(
+            f"no sound checkpoint is left in {folder}, delete it to start over: {told}"
+        )
+    log.cut(EMPTY)
+    return None
 
 
 def copy_state(
@@ -139,13 +166,18 @@ def copy_state(
     other_optimizer: torch.optim.Optimizer,
 ) -> None:
     """Copy weights and optimizer state into a model and an optimizer of the same configuration."""
-    _load(other, _weights(model))
     tensors_to_optimizer(other, other_optimizer, *optimizer_to_tensors(model, optimizer))
+    _load(other, _weights(model))
 
 
 def load_weights(path: Path, model: nn.Module) -> None:
-    """Load the weights of one checkpoint, a folder. One of DAMAGE when it is damaged."""
-    _load(model, _read(path)[1])
+    """Load the weights of one checkpoint, a folder in checkpoint/ of a run folder. ValueError when
+    it is damaged, or not what its folder and that run are."""
+    try:
+        run = slug(unsealed(read_json(path.parents[1] / "config.json")))
+        _load(model, _read(path, run, model, older=True)[1])
+    except DAMAGE as error:
+        raise ValueError(str(error)) from None
 
 
 @torch.no_grad()
@@ -164,20 +196,23 @@ def _number(path: Path) -> int:
     return int(path.name.partition("-")[2])
 
 
-def _seal(state: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(state, sort_keys=True).encode()).hexdigest()
+def _is_sound(path: Path, run: str, model: nn.Module) -> bool:
+    try:
+        return bool(_read(path, run, model))
+    except DAMAGE:
+        return False
 
 
-def _read(path: Path) -> tuple[State, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-    """State, weights and tensors of the optimizer; one of DAMAGE when they are not as written."""
-    state: State = read_json(path / "state.json")
-    strict.check_keys(state, State.__annotations__, State.__annotations__, "state.json")
-    strict.check(state, State, "state.json")
-    if state["seal"] != _seal({key: value for key, value in state.items() if key != "seal"}):
-        raise ValueError("state.json is not what was written")
+def _read(
+    path: Path, run: str, model: nn.Module, older: bool = False
+) -> tuple[State, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """State, weights and tensors of the optimizer; one of DAMAGE when they are not as written, or
+    not those of this run, or not of the step in the name of the folder. older: see `read_state`."""
+    state = read_state(path, run, older)
     parts = []
+    own = sum(t.numel() * t.element_size() for t in _weights(model).values())
     for name in FILES:
-        content = (path / name).read_bytes()
+        content = read_bytes(path / name, HEADER + OPTIMIZER * own, path.parents[1])
         if hashlib.sha256(content).hexdigest() != state["sha256"][name]:
             raise ValueError(f"{name} is not what was written")
         parts.append(load_tensors(content))
@@ -192,8 +227,8 @@ def _weights(model: nn.Module) -> dict[str, torch.Tensor]:
 
 def _load(model: nn.Module, weights: dict[str, torch.Tensor]) -> None:
     own = _weights(model)
-    shapes = {name: tensor.shape for name, tensor in own.items()}
-    if shapes != {name: tensor.shape for name, tensor in weights.items()}:
+    forms = {name: (tensor.shape, tensor.dtype) for name, tensor in own.items()}
+    if forms != {name: (tensor.shape, tensor.dtype) for name, tensor in weights.items()}:
         raise ValueError("it holds the weights of another model")
     with torch.no_grad():
         for name, tensor in own.items():

@@ -15,10 +15,11 @@ import torch
 
 from lab.config import Experiment, strict
 from lab.data.batches import batch_for_step
+from lab.files import write_json
 from lab.nn.inputs import to_torch
 from lab.nn.loss import precision, teacher_forced
 from lab.nn.model import Model
-from lab.results.files import read_json, write_json
+from lab.results.reader import read_json
 from lab.training.optim import build
 
 REPEATS = 5  # timed steps, of which the fastest counts

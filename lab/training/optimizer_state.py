@@ -38,11 +38,7 @@ def optimizer_to_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> 
         names[p]: {key: without_tensors(value, key, names[p]) for key, value in state.items()}
         for p, state in optimizer.state.items()
     }
-    groups = [
-        {key: value for key, value in group.items() if isinstance(value, int | float)}
-        for group in optimizer.param_groups
-    ]
-    return tensors, {"states": states, "groups": groups}
+    return tensors, {"states": states, "groups": list(map(_numbers, optimizer.param_groups))}
 
 
 def tensors_to_optimizer(
@@ -52,29 +48,50 @@ def tensors_to_optimizer(
     rest: dict[str, Any],
 ) -> None:
     """Load what `optimizer_to_tensors` returned, as copies, into an optimizer of the same
-    configuration. KeyError or ValueError when it is from another one."""
+    configuration. KeyError, TypeError or ValueError when it is from another one: every tensor must
+    have the shape and the type of the optimizer's own."""
     parameters = dict(model.named_parameters())
+    _step_at_rest(optimizer)
+    own = {name: optimizer.state[parameters[name]] for name in rest["states"]}
 
-    def with_tensors(value: Any, key: str, name: str, device: torch.device) -> Any:
-        if isinstance(value, list):
-            return [with_tensors(part, f"{key}.{i}", name, device) for i, part in enumerate(value)]
-        if not isinstance(value, dict):
+    def with_tensors(value: Any, key: str, name: str, like: Any) -> Any:
+        if isinstance(like, list) and isinstance(value, list):
+            pairs = enumerate(zip(value, like, strict=True))
+            return [with_tensors(one, f"{key}.{i}", name, of) for i, (one, of) in pairs]
+        if not isinstance(like, torch.Tensor) and type(value) is type(like):
             return value
-        back = [value["order"].index(axis) for axis in range(len(value["order"]))]
-        return tensors[f"{key}/{name}"].to(device, copy=True).permute(back)
+        order = value.get("order") if isinstance(value, dict) else None
+        if not isinstance(like, torch.Tensor) or not isinstance(order, list):
+            raise ValueError(f"{key} of {name} is no state of this optimizer")
+        back = [order.index(axis) for axis in range(like.ndim)]
+        tensor = tensors[f"{key}/{name}"].to(like.device, copy=True).permute(back)
+        if (tensor.shape, tensor.dtype) != (like.shape, like.dtype):
+            raise ValueError(f"{key} of {name} has another shape or type than the optimizer's own")
+        return tensor
 
-    fused = {
-        p
-        for g in optimizer.param_groups
-        if g.get("fused") or g.get("capturable")
-        for p in g["params"]
-    }
     optimizer.state.clear()
     for name, state in rest["states"].items():
-        p = parameters[name]
+        if state.keys() != own[name].keys():
+            raise ValueError(f"the state of {name} is not of this optimizer")
         for key, value in state.items():
-            on_cpu = key == "step" and p not in fused  # where torch's own optimizers count steps
-            device = torch.device("cpu") if on_cpu else p.device
-            optimizer.state[p][key] = with_tensors(value, key, name, device)
+            optimizer.state[parameters[name]][key] = with_tensors(value, key, name, own[name][key])
     for group, values in zip(optimizer.param_groups, rest["groups"], strict=True):
+        if values.keys() != _numbers(group).keys():
+            raise ValueError("its groups are not those of this optimizer")
         group.update(values)
+
+
+def _numbers(group: dict[str, Any]) -> dict[str, int | float]:
+    return {key: value for key, value in group.items() if isinstance(value, int | float)}
+
+
+def _step_at_rest(optimizer: torch.optim.Optimizer) -> None:
+    """One step of zero gradients at rate 0, which leaves the weights as they are and makes all
+    that an optimizer keeps."""
+    optimizer.state.clear()
+    for group in optimizer.param_groups:
+        group["lr"] = 0.0
+        for p in group["params"]:
+            p.grad = torch.zeros_like(p)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)

@@ -5,33 +5,34 @@ of all rows as at the end), a checkpoint, and the branches of wsd that start at 
 is a copy of model and optimizer whose learning rate decays to 0 at its budget. It is saved and
 scored, and the run itself does not change.
 
-metrics.jsonl is the source of truth: on resume, evaluations and branches that are due but missing
-run first. So a run that is killed at any moment ends with the same numbers. The row of a branch has
-the step at which the branch left, so that it is cut with the other rows of that step when a run
-resumes from an earlier checkpoint.
+Every checkpoint seals the rows of metrics.jsonl before it, and is written once more after each of
+its branches. A run that resumes keeps these rows and no others, then evaluates and branches what is
+due and missing. So a run that is killed at any moment ends with the same numbers. The row of a
+branch has the step at which the branch left.
 """
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
 from lab.config import Experiment
-from lab.errors import RunFailed, RunStopped
+from lab.errors import RunStopped
 from lab.evaluation.score import score, score_teacher_forced
 from lab.nn.model import Model, make_model
 from lab.results.folder import Folder
+from lab.results.log import Log
 from lab.results.result import Score
-from lab.training import checkpoint
+from lab.training import checkpoint, divergence
 from lab.training.compile import compile_blocks, decide
 from lab.training.loop import Step, train
 from lab.training.optim import build
+from lab.training.state import Position
 
 LOG_EVERY = 10  # steps between two rows of the loss
 
@@ -41,9 +42,11 @@ Row = dict[str, Any]  # one line of metrics.jsonl
 class Trainer:
     """Model and optimizer of a run at `step`, restored from its newest sound checkpoint.
 
-    watch gets every row of metrics.jsonl, warn a sentence about each damaged checkpoint. compile:
-    use torch.compile where it pays (lab.training.compile). heartbeat is called after every step and
-    every evaluated batch. ValueError when there are checkpoints and all are damaged.
+    watch gets every row of metrics.jsonl, warn a sentence about each checkpoint that cannot be used
+    and about options that the run does not follow. threads: of torch, for a run that starts; one
+    that resumes keeps its own. compile: use torch.compile where it pays (lab.training.compile).
+    heartbeat is called after every step and every evaluated batch. ValueError when there are
+    checkpoints and none can be used; RunFailed when the run has diverged before.
     """
 
     def __init__(
@@ -51,6 +54,7 @@ class Trainer:
         experiment: Experiment,
         folder: Folder,
         device: torch.device,
+        threads: int,
         compile: bool,
         watch: Callable[[Row], None],
         warn: Callable[[str], None],
@@ -59,17 +63,38 @@ class Trainer:
         self.experiment, self.config = experiment, experiment.train
         self.folder, self.device = folder, device
         self.watch, self.heartbeat = watch, heartbeat
+        divergence.refuse_again(folder)
         self.model, self.optimizer = self._build()
-        self.step, self._seconds_before = checkpoint.restore(
-            folder.checkpoints, self.model, self.optimizer, warn
+        self._metrics = Log(folder.metrics)
+        resumed = checkpoint.restore(
+            folder.checkpoints, experiment.slug, self._metrics, self.model, self.optimizer, warn
         )
-        folder.cut_log(self.step)
+        self.step, self._seconds_before = 0, 0.0
+        self.threads = threads
+        if resumed:
+            self.step, self._seconds_before = resumed["step"], float(resumed["seconds"])
+            self.threads = resumed["threads"]
+            # The process before may have been killed between a save and this.
+            checkpoint.prune(folder.checkpoints, resumed, self.model, self.config.keep_steps)
+        if self.threads != threads:
+            warn(
+                f"{folder.path} goes on with --threads {self.threads}, with which it started, not"
+                f" with {threads}: its weights would have other bytes"
+            )
+        torch.set_num_threads(self.threads)
         self.compiled: Row = decide(experiment, self.model, folder.path, device, compile)
         if self.compiled["used"]:
             compile_blocks(self.model)
-        rows = [row for row in folder.read_log() if "scores" in row]
+        rows = self._metrics.evaluations
         self._evaluations = {(row["step"], row.get("branch")): row for row in rows}
         self._start_time, self._tokens, self._start_step = time.monotonic(), 0, self.step
+
+    @property
+    def evaluations(self) -> list[Row]:
+        """The rows of metrics.jsonl with scores, in their order, without their times: equal runs
+        have equal ones."""
+        rows = self._metrics.evaluations
+        return [{k: row[k] for k in row if k != "evaluation_seconds"} for row in rows]
 
     @property
     def seconds(self) -> float:
@@ -80,7 +105,7 @@ class Trainer:
         """Train to the end, saving a checkpoint every so many steps.
 
         Raises RunStopped, with a checkpoint saved, once `stop_requested` is not empty, and
-        RunFailed when the loss is not finite.
+        RunFailed when the loss or a weight is not finite.
         """
         config = self.config
         run = train(self.experiment, self.model, self.optimizer, self.step, self.device)
@@ -98,11 +123,13 @@ class Trainer:
                     self._save()
                 for budget in branches:
                     self._branch(budget, stop_requested)
+                    self._save()
                 if stop_requested:
                     raise RunStopped(self.folder.path, self.step)
                 if last:
                     return
-                now = self._finite(next(steps))
+                now = next(steps)
+                divergence.check(self.folder, now, self.model)
                 self.heartbeat()
                 self.step, self._tokens = now.number, self._tokens + now.tokens
                 if self.step % LOG_EVERY == 0 or self.step == config.steps:
@@ -124,11 +151,22 @@ class Trainer:
         return model, build(model, self.config)
 
     def _save(self) -> None:
-        state = (self.step, self.seconds, self.model, self.optimizer)
-        checkpoint.save(self.folder.checkpoints, *state, self.config.keep_steps)
+        position = self._position("step", self.step)
+        keep = self.config.keep_steps
+        checkpoint.save(self.folder.checkpoints, position, self.model, self.optimizer, keep)
+
+    def _position(self, kind: Literal["step", "branch"], step: int) -> Position:
+        return {
+            "run": self.experiment.slug,
+            "kind": kind,
+            "step": step,
+            "seconds": self.seconds,
+            "threads": self.threads,
+            "log": self._metrics.seal(),
+        }
 
     def _log(self, row: Row) -> None:
-        self.folder.log(row)
+        self._metrics.add(row)
         self.watch(row)
         if "scores" in row:
             self._evaluations[row["step"], row.get("branch")] = row
@@ -151,12 +189,6 @@ class Trainer:
                 "seconds": self.seconds,
             }
         )
-
-    def _finite(self, now: Step) -> Step:
-        if not math.isfinite(now.loss):
-            message = f"the loss is {now.loss} at step {now.number}; try a smaller train.lr"
-            raise RunFailed(f"{message} (last checkpoint kept in {self.folder.checkpoints})")
-        return now
 
     def _evaluate(self) -> None:
         """Evaluate the model at this step if that is due and not in the log."""
@@ -190,11 +222,11 @@ class Trainer:
         if self.compiled["used"]:
             compile_blocks(model)
         for now in train(self.experiment, model, optimizer, self.step, self.device, budget):
-            self._finite(now)
+            divergence.check(self.folder, now, model)
             self.heartbeat()
             if stop_requested:
                 raise RunStopped(self.folder.path, self.step)
-        state = (budget, self.seconds, model, optimizer)
-        checkpoint.save(self.folder.checkpoints, *state, self.config.keep_steps, kind="branch")
+        position = self._position("branch", budget)
+        checkpoint.save(self.folder.checkpoints, position, model, optimizer)
         row = {"step": self.step, "branch": budget, "rows": budget * self.config.batch}
         self._log_scores(row, (vars(s) for s in self.scores(model)))

@@ -12,6 +12,7 @@ import pytest
 from lab.analysis import heads, subject
 from lab.config import ModelConfig
 from lab.nn.model import Model
+from lab.results.folder import read_configuration
 from tasks import Batch, Role, Task
 from tasks.compose_parity import ComposeParity
 from tasks.copy import Copy
@@ -106,7 +107,7 @@ def test_a_run_is_read_and_never_executed(trained: list[Path], tmp_path: Path) -
         subject.open_run(trained[0], at="step-7")
     marker = tmp_path / "executed"
     (tmp_path / "evil.py").write_text(f"open({str(marker)!r}, 'w')")
-    config = json.loads((trained[0] / "config.json").read_text())
+    config = read_configuration(trained[0])
     config["source"] = str(tmp_path / "evil.py")
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ValueError, match="must be given by hand"):

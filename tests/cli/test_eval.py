@@ -23,6 +23,7 @@ from lab.evaluation.score import score
 from lab.experiments._any import for_task
 from lab.experiments.parity import experiment
 from lab.nn.model import make_model
+from lab.results.folder import read_configuration
 from lab.runs.run import run
 from lab.training.checkpoint import blend
 from tasks import load_file as load_task_file
@@ -67,7 +68,7 @@ def refused(*args: str | Path) -> str:
 
 
 def experiment_of(folder: Path) -> Experiment:
-    return from_json(json.loads((folder / "config.json").read_text()))
+    return from_json(read_configuration(folder))
 
 
 def weights(folder: Path, step: int) -> dict[str, np.ndarray]:
@@ -284,7 +285,7 @@ def test_a_task_of_the_users_own(folder: Path, tmp_path: Path) -> None:
     file.write_text(OWN)
     base = small(for_task(load_task_file(file), str(file))(), steps="2", keep_steps="")
     path = Path(run(base, tmp_path, device="cpu").run)
-    data = json.loads((path / "config.json").read_text())
+    data = read_configuration(path)
     mark = f"__import__('pathlib').Path({str(tmp_path / 'executed')!r}).touch()\n"
     file.write_text(mark + OWN)
     assert "given by hand (--task)" in refused(path)

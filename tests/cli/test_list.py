@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
 
+import lab
 import tasks
 from lab import registry
 from tests.commands import invoke, invoke_in, sentence
+from tests.figure_runs import base, finished
 
 
 def test_names_of_every_kind() -> None:
@@ -28,3 +33,90 @@ def test_only_runs_are_filtered(tmp_path: Path) -> None:
 def test_where_needs_a_path_and_a_value(text: str, tmp_path: Path) -> None:
     done = invoke_in(tmp_path, "list", "runs", "--where", text)
     assert f"--where = {text!r} cannot be used" in sentence(done, 2)
+
+
+def runs(out: Path) -> dict[str, Path]:
+    """A sound run, and one of each kind that cannot be read, by its kind."""
+    sound = Path(finished(out, base(), whole=True).run)
+    made = {"sound": sound}
+    for kind in ("begun", "no_json", "no_config", "pipe", "link"):
+        made[kind] = out / kind
+        shutil.copytree(sound, made[kind])
+    (made["begun"] / "result.json").unlink()
+    (made["no_json"] / "result.json").write_text("{")
+    (made["no_config"] / "config.json").write_text("[]")
+    (made["pipe"] / "result.json").unlink()
+    os.mkfifo(made["pipe"] / "result.json")
+    (made["link"] / "config.json").unlink()
+    (made["link"] / "config.json").symlink_to(sound / "config.json")
+    return made
+
+
+def test_what_cannot_be_read_is_left_out_with_a_line(tmp_path: Path) -> None:
+    made = runs(tmp_path / "runs")
+    done = invoke_in(tmp_path, "list", "runs", "--json")
+    told = json.loads(done.stdout)
+    assert [run["run"] for run in told["complete"]] == [f"runs/{made['sound'].name}"]
+    assert told["unfinished"] == ["begun"]
+    lines = done.stderr.splitlines()
+    starts = [line.partition(":")[0] for line in lines]
+    assert sorted(starts) == [f"skipped runs/{k}" for k in ("link", "no_config", "no_json", "pipe")]
+    assert "config.json is no regular file" in lines[0]
+    assert "its result.json cannot be read: runs/pipe/result.json is no regular" in lines[-1]
+    with_tables = invoke_in(tmp_path, "list", "runs")
+    assert with_tables.exit_code == 0 and with_tables.stderr == done.stderr
+
+
+@pytest.mark.parametrize("command", [["plot", "--out", "x.svg"], ["report"]])
+def test_patterns_leave_out_what_cannot_be_read(command: list[str], tmp_path: Path) -> None:
+    made = runs(tmp_path / "runs")
+    done = invoke_in(tmp_path, *command, "runs/*")
+    assert done.exit_code == 0 and done.stdout
+    skipped = [line for line in done.stderr.splitlines() if line.startswith("skipped")]
+    assert [line.partition(":")[0] for line in skipped] == [
+        f"skipped runs/{kind}" for kind in ("begun", "no_json", "pipe")
+    ]
+    assert "skipped runs/begun: this run is not complete" in done.stderr
+    shutil.rmtree(made["sound"])
+    shutil.rmtree(made["no_config"])  # these two have a sound result.json
+    shutil.rmtree(made["link"])
+    done = invoke_in(tmp_path, *command, "runs/*")
+    assert done.stderr.endswith("Error: none of the 3 runs can be read\n") and done.exit_code == 2
+
+
+def test_python_warns_of_what_it_leaves_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    made = runs(Path("runs"))
+    shutil.rmtree(made["pipe"])
+    with pytest.warns(UserWarning, match="skipped runs/no_json: its result.json cannot be read"):
+        results = lab.load("runs")
+    assert len(results) == 3
+    with pytest.raises(ValueError, match=r"'runs/no_json' cannot be used: its result\.json"):
+        lab.load("runs/no_json")
+    with pytest.raises(ValueError, match="this run is not complete"):
+        lab.load("runs/begun")
+
+
+EVIL = "\x1b[31m[bold][/nope][link=http://x]=1+1\n\u202e$x^{"
+
+
+def test_text_of_a_run_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In tables, sentences, reports and figures: no markup, no control character, no formula."""
+    monkeypatch.chdir(tmp_path)
+    probes = tuple(dataclasses.replace(p, label=EVIL) for p in base().probes)
+    run = Path(finished(Path("runs"), dataclasses.replace(base(), probes=probes), whole=True).run)
+    for path in (run / "config.json", run / "result.json"):
+        data = json.loads(path.read_text())
+        data.pop("seal", None)
+        (data if path.name == "config.json" else data["experiment"])["name"] = EVIL
+        path.write_text(json.dumps(data))
+    renamed = run.rename(run.with_name("x[bold]\x1b"))
+    spelled = r"\x1b[31m[bold][/nope][link=http://x]=1+1\n\u202e$x^{"
+    for args in (["list", "runs"], ["report", str(renamed)]):
+        told = invoke_in(tmp_path, *args, COLUMNS="300").stdout
+        assert spelled in told and "\x1b" not in told and "\u202e" not in told
+    assert r"x[bold]\x1b" in invoke("list", "runs").stdout
+    assert invoke("plot", str(renamed), "--kind", "length", "--out", "x.svg").exit_code == 0
+    assert "\u202e" not in Path("x.svg").read_text()

@@ -13,6 +13,8 @@ from click.testing import Result as Done
 
 from lab.cli.main import main
 from lab.results.folder import load
+from lab.results.reader import read_json
+from lab.results.seal import unsealed
 
 
 def lab(*args: str) -> Done:
@@ -38,7 +40,7 @@ def test_a_damaged_result_is_one_sentence(
 ) -> None:
     folder = tmp_path / "damaged"
     folder.mkdir()
-    data = json.loads((trained[0] / "result.json").read_text())
+    data = unsealed(read_json(trained[0] / "result.json"))
     *before, last = [int(p) if p.isdigit() else p for p in path.split(".")]
     part: Any = data
     for key in before:

@@ -168,6 +168,9 @@ def test_a_users_own_mixer(tmp_path: Path) -> None:
         (["run", "parity", "--layers", "atention"], "model.layers = 'atention'"),
         (["run", "parity", "--layers", "no.py*2"], "there is no file no.py"),
         (["run", "parity", "--seeds", "0"], "--seeds"),
+        (["run", "parity", "--seeds", "2", "--threads", "2"], "--threads = 2 cannot be used: with"),
+        (["run", "parity", "--lr", "inf"], "train.lr = inf cannot be used: a finite number"),
+        (["run", "parity", "--set", "train.lr=1e999"], "train.lr = inf cannot be used: a finite"),
         (["run", "parity", "--lengths", "3"], "k = 6 cannot be used: at most the length, 3"),
     ],
 )

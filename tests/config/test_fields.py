@@ -101,8 +101,9 @@ def test_every_number_that_has_a_range_is_checked(cls: type) -> None:
         outside += [] if field.high is None else [field.high if field.high_open else field.high + 1]
         for value in [*outside, math.nan] if info.range else []:
             bad = (value,) if typing.get_origin(info.type) is tuple else value
+            allowed = info.range if value == value else "a finite number"
             with pytest.raises(
-                ValueError, match=rf"\.{info.name} = .* cannot be used: .*{info.range}"
+                ValueError, match=rf"\.{info.name} = .* cannot be used: .*{allowed}"
             ):
                 cls(**{info.name: bad})
             checked += 1
@@ -175,3 +176,14 @@ def test_assignments(text: str, parts: tuple[str, str]) -> None:
 def test_a_text_that_is_no_assignment(text: str) -> None:
     with pytest.raises(ValueError, match=f"--set = '{text}' .* form PATH=VALUE, such as k=5"):
         split_assignment(text, "--set", "k=5")
+
+
+@pytest.mark.parametrize(
+    ("cls", "name", "value"),
+    [(TrainConfig, "lr", math.inf), (TrainConfig, "steps", 2**53), (ModelConfig, "width", 10**400)],
+)
+def test_a_number_has_an_end(cls: type, name: str, value: Any) -> None:
+    with pytest.raises(
+        ValueError, match=rf"\.{name} = .* a finite number, a whole one below 2\^53"
+    ):
+        cls(**{name: value})

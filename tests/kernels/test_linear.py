@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 import torch
 
+from kernels import Impl
 from kernels import linear as file
 from kernels.linear import linear
+from tests.kernels.native import COMPILER
 from tests.kernels.rounding import allowed, check_equal, with_gradients
 
 LENGTHS = [1, 2, 5, 16, 31, 32, 33, 64, 100]
+IMPLS = [pytest.param("native", marks=COMPILER), "reference"]
 DECAYS = ["channel", "head", "none", "resets", "strong"]
 
 
@@ -77,14 +80,15 @@ def test_steps_equal_the_parallel_form(decay: str) -> None:
     assert (S - last).abs().max() < 1e-12
 
 
+@pytest.mark.parametrize("impl", IMPLS)
 @pytest.mark.parametrize("decay", ["channel", "strong"])
-def test_float32_survives_resets(decay: str) -> None:
+def test_float32_survives_resets(decay: str, impl: Impl) -> None:
     """Mild decays after a strong one keep their digits: no difference of large sums."""
     i = make(100, decay)
     if decay == "channel":
         i["log_decay"] = i["log_decay"].masked_fill(i["log_decay"] < -0.3, -1000.0)
     wanted, state = file.definition(**i)
-    o, last = linear(**{n: x.float() for n, x in i.items()})
+    o, last = linear(**{n: x.float() for n, x in i.items()}, impl=impl)
     bound = allowed(torch.float32, stages=4, terms=32)
     assert (o.double() - wanted).norm() <= bound * wanted.norm()
     assert (last.double() - state).norm() <= bound * state.norm()

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from kernels import gelu, normalize, rms_norm, rotary
-from tests.kernels.native import COMPILER
+from tests.kernels.native import COMPILER, inside
 from tests.kernels.rounding import check_against_definition
 
 IMPLS = [pytest.param("native", marks=COMPILER), "reference"]
@@ -53,12 +52,6 @@ def test_views_are_read_in_place(impl: str) -> None:
 @pytest.mark.parametrize("size", [1, 5, 16, 19])
 @pytest.mark.parametrize("name", OPERATORS)
 def test_native_code_stays_inside_its_inputs(name: str, size: int) -> None:
-    def inside(x: Tensor) -> Tensor:
-        """The same numbers with NaN on both sides."""
-        room = torch.full((x.numel() + 64,), torch.nan)
-        room[32:-32] = x.flatten()
-        return room[32:-32].view_as(x)
-
     run, file, options = OPERATORS[name]
     inputs = {"gelu": (size,), "rotary": (2, 3, 2, 2 * size)}.get(name, (3, size))
     tensors = {n: inside(x).requires_grad_() for n, x in file.example_inputs(*inputs).items()}

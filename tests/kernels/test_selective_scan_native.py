@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from kernels.selective_scan import definition, example_inputs, selective_scan
-from tests.kernels.native import COMPILER
+from tests.kernels.native import COMPILER, inside
 from tests.kernels.rounding import (
     allowed,
     check_against_definition,
@@ -21,14 +21,6 @@ from tests.kernels.rounding import (
 )
 
 pytestmark = COMPILER
-
-
-def inside(x: Tensor) -> Tensor:
-    """The same numbers with NaN on both sides and, in a sequence, between the tokens."""
-    if x.ndim == 3:
-        B, T, D = x.shape
-        return torch.full((B, T, D + 5), torch.nan)[..., 3 : 3 + D].copy_(x)
-    return torch.full((x.numel() + 64,), torch.nan)[32:-32].view_as(x).copy_(x)
 
 
 def run(*inputs: Any, **named: Any) -> tuple[Tensor, Tensor]:
@@ -42,7 +34,7 @@ def run(*inputs: Any, **named: Any) -> tuple[Tensor, Tensor]:
 class _Inside(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        return inside(x)
+        return inside(x, gaps=int(x.ndim == 3))
 
     @staticmethod
     def backward(ctx: Any, dy: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kernels import served
 from kernels.short_conv import definition, example_inputs, reference, short_conv
-from tests.kernels.native import COMPILER
+from tests.kernels.native import COMPILER, inside
 from tests.kernels.rounding import (
     check_against_definition,
     check_equal,
@@ -52,12 +52,6 @@ def test_half_types_are_summed_in_float32() -> None:
     assert (y != exact.bfloat16()).double().mean() < 1e-3
 
 
-def inside(x: Tensor) -> Tensor:
-    """x [B,T,C] with NaN before, behind and between its tokens."""
-    B, T, C = x.shape
-    return torch.full((B, T, C + 5), torch.nan)[..., 3 : 3 + C].copy_(x)
-
-
 @COMPILER
 @given(
     B=st.integers(2, 4),
@@ -76,11 +70,11 @@ def test_native_equals_definition(
     check_against_definition("short_conv", short_conv, definition, inputs, "native", silu=silu)
     # A view is read in place, and so is a gradient.
     y = short_conv(**inputs, silu=silu, impl="native")
-    leaves = inputs | {"x": inside(inputs["x"]).requires_grad_()}
+    leaves = inputs | {"x": inside(inputs["x"], 1).requires_grad_()}
     got = short_conv(**leaves, silu=silu, impl="native")
     assert torch.equal(got, y)
     want = with_gradients(short_conv, inputs, impl="native", silu=silu)["x"]
-    dx = torch.autograd.grad(got, leaves["x"], inside(cotangent(y)))[0]
+    dx = torch.autograd.grad(got, leaves["x"], inside(cotangent(y), 1))[0]
     assert torch.equal(dx, want)
 
 

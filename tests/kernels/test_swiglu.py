@@ -6,10 +6,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from kernels.swiglu import definition, example_inputs, swiglu
-from tests.kernels.native import COMPILER
+from tests.kernels.native import COMPILER, inside
 from tests.kernels.rounding import check_against_definition, check_equal, with_gradients
 
 IMPLS = [pytest.param("native", marks=COMPILER), "reference"]
@@ -21,19 +20,14 @@ def test_swiglu_is_its_definition(impl: str, D: int, T: int, seed: int) -> None:
     check_against_definition("swiglu", swiglu, definition, example_inputs(D, T, seed), impl)
 
 
-def within(x: Tensor) -> Tensor:
-    """The same numbers with NaN on both sides of every token."""
-    return torch.full((*x.shape[:-1], x.shape[-1] + 5), torch.nan)[..., 3:-2].copy_(x)
-
-
 @COMPILER
 @pytest.mark.parametrize("shape", [(2, 3, 1), (2, 3, 19), (7,), (4, 20), (2, 1, 3, 33), (0, 3, 5)])
 def test_views_of_any_shape(shape: tuple[int, ...]) -> None:
     inputs = {n: torch.linspace(-4, 5, 700)[: torch.Size(shape).numel()] for n in ("x", "gate")}
     inputs = {n: x.reshape(shape) for n, x in inputs.items()}
-    views = {n: within(x).requires_grad_() for n, x in inputs.items()}
+    views = {n: inside(x, 1).requires_grad_() for n, x in inputs.items()}
     y = swiglu(**views, impl="native")
-    grads = torch.autograd.grad(y, list(views.values()), within(torch.ones(shape)))
+    grads = torch.autograd.grad(y, list(views.values()), inside(torch.ones(shape), 1))
     ones = {n: x.clone().requires_grad_() for n, x in inputs.items()}
     want = definition(**ones)
     wanted = torch.autograd.grad(want, list(ones.values()), torch.ones(shape))

@@ -6,11 +6,10 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
 from kernels import taylor as file
 from kernels.taylor import taylor
-from tests.kernels.native import COMPILER
+from tests.kernels.native import COMPILER, inside
 from tests.kernels.rounding import (
     check_against_definition,
     check_close,
@@ -49,12 +48,6 @@ def test_long_rows_and_views_are_read_in_place() -> None:
 @COMPILER
 @pytest.mark.parametrize(("T", "f", "e"), [(1, 1, 1), (5, 3, 7), (18, 16, 17)])
 def test_native_code_stays_inside_its_inputs(T: int, f: int, e: int) -> None:
-    def inside(x: Tensor) -> Tensor:
-        """The same numbers with NaN on both sides."""
-        room = torch.full((x.numel() + 64,), torch.nan)
-        room[32:-32] = x.flatten()
-        return room[32:-32].view_as(x)
-
     inputs = {n: inside(x) for n, x in file.example_inputs(2, T, 2, f, e).items()}
     leaves = [x.requires_grad_() for x in inputs.values()]
     y = taylor(**inputs, impl="native")

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from lab import registry
 from lab.config import Experiment, ModelConfig
 from lab.nn.model import Model, State, make_model, select_rows
+from lab.results.log import Log
 from lab.training import checkpoint
 from lab.training.optim import build
+from lab.training.state import Position
 
 WORDS = 7
 POSITIONS = typing.get_args(typing.get_type_hints(ModelConfig)["position"])
@@ -200,8 +202,18 @@ def test_checkpoint_is_exact(layers: str, options: Options, tmp_path: Path) -> N
     moments = build(one, TrainConfig()), build(two, TrainConfig())
     one(tokens(2, 9)).square().sum().backward()
     moments[0].step()
-    checkpoint.save(tmp_path, 7, 1.5, one, moments[0])
-    assert checkpoint.restore(tmp_path, two, moments[1], pytest.fail) == (7, 1.5)
+    log = Log(tmp_path / "metrics.jsonl")
+    at: Position = {
+        "run": "parity-01234567",
+        "kind": "step",
+        "step": 7,
+        "seconds": 1.5,
+        "threads": 1,
+        "log": log.seal(),
+    }
+    checkpoint.save(tmp_path, at, one, moments[0])
+    restored = checkpoint.restore(tmp_path, at["run"], log, two, moments[1], pytest.fail)
+    assert restored and at.items() <= restored.items()
     for (name, a), b in zip(one.named_parameters(), two.parameters(), strict=True):
         assert torch.equal(a, b), name
     for optimizer, model in zip(moments, (one, two), strict=True):

@@ -13,10 +13,13 @@ import numpy as np
 import pytest
 from jinja2 import UndefinedError
 
+from lab.config.experiment import slug
 from lab.figures import draw
 from lab.report.page import file_name, html, templates
 from lab.results.folder import load
+from lab.results.reader import read_json
 from lab.results.result import Result
+from lab.results.seal import unsealed, write_sealed
 from tests.pages import EVIL, Page
 
 
@@ -75,7 +78,7 @@ def test_a_strangers_run_cannot_put_anything_into_the_page(
 ) -> None:
     folder = tmp_path / "stranger"
     shutil.copytree(seeds[0].run, folder)
-    data = json.loads((folder / "result.json").read_text())
+    data = unsealed(read_json(folder / "result.json"))
     data["experiment"]["name"] = EVIL
     data["experiment"]["probes"][0]["label"] = EVIL
     data["experiment"]["model"]["layers"] = "attention"
@@ -84,12 +87,15 @@ def test_a_strangers_run_cannot_put_anything_into_the_page(
         row["scores"][0]["probe"] = EVIL
     (folder / "result.json").write_text(json.dumps(data))
     (folder / "config.json").write_text(json.dumps(data["experiment"]))
+    for state in folder.glob("checkpoint/*/state.json"):
+        sealed = unsealed(read_json(state))
+        write_sealed(state, {**sealed, "run": slug(data["experiment"])})
     text = html([load(folder)])
     page = Page(text)
     assert not page.find("script") and not page.find("img")
     assert not any(name.startswith("on") for e in page.all for name in e)
     assert "<script" not in text and "<img" not in text and "\x1b" not in text
-    shown = EVIL.replace("\x1b", "\ufffd")
+    shown = EVIL.replace("\x1b", r"\x1b")
     assert str(markupsafe.escape(shown)).encode("ascii", "xmlcharrefreplace").decode() in text
     assert shown in page.find("h1")[0]["text"] and page.find("div", "example")
     assert "/" not in file_name([load(folder)])
@@ -104,7 +110,7 @@ def test_a_task_of_ones_own_is_not_executed(seeds: list[Result], tmp_path: Path)
     folder, marker = tmp_path / "own", tmp_path / "executed"
     shutil.copytree(seeds[0].run, folder)
     (tmp_path / "evil.py").write_text(f"open({str(marker)!r}, 'w')")
-    data = json.loads((folder / "result.json").read_text())
+    data = unsealed(read_json(folder / "result.json"))
     data["experiment"]["source"] = str(tmp_path / "evil.py")
     (folder / "result.json").write_text(json.dumps(data))
     (folder / "config.json").write_text(json.dumps(data["experiment"]))

@@ -18,8 +18,8 @@ from click.testing import CliRunner
 from lab.cli.main import main
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig, from_json
 from lab.results import legacy
-from lab.results.files import read_json
 from lab.results.folder import Folder, load, load_all, read_configuration
+from lab.results.reader import read_json
 from lab.results.schema import read_record
 from lab.verdicts.records import records, records_folder
 from tasks.parity import Parity

@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.files import write_json
 from lab.results import schema
-from lab.results.files import read_json, write_json
 from lab.results.folder import load, read_configuration
 from lab.results.groups import groups
+from lab.results.reader import read_json
 from lab.results.result import Result
 from lab.results.words import sentences
 from tests.damage import VALUES, changed, paths
@@ -33,6 +34,12 @@ RECORD = HERE / "records" / "claim-gate-sink-cpu.json"
         ("scores.0.speed", 1, "scores[0].speed = 1 cannot be used: there is no such field"),
         ("scores.0", {"probe": "x"}, "scores[0].length is missing"),
         ("scores", [], "scores is empty"),
+        ("scores.0.exact", 1.5, "scores[0].exact = 1.5 cannot be used: from 0 to 1"),
+        ("scores.0.n", -1, "scores[0].n = -1 cannot be used: from 0 to 9,007,199,254,740,992"),
+        ("curves.0.step", 10**400, "curves[0].step = 1000"),
+        ("curves.0.scores", [], "curves[0].scores has not one score for each of scores"),
+        ("steps", 2**60, "result.steps = 1152921504606846976 cannot be used: from 0 to"),
+        ("experiment.probes", [], "probes is empty"),
         ("experiment.train.lengths", ["<b>"], "train.lengths[0] = '<b>' cannot be used"),
         ("experiment.train.lengths", [], "train.lengths = () cannot be used: one or more"),
         ("experiment.train.steps", "300", "train.steps = '300' cannot be used: expected int"),

@@ -11,8 +11,7 @@ from filelock import FileLock
 
 from lab.config import Probe, from_json
 from lab.errors import RunFailed, RunStopped
-from lab.results.files import read_json
-from lab.results.folder import Folder, load, load_all
+from lab.results.folder import Folder, load, load_all, read_configuration
 from lab.runs.run import run
 from lab.training import checkpoint
 from tests.trained import copy_of, small, trained, weights
@@ -24,7 +23,7 @@ def test_a_run_again_is_read_not_made() -> None:
     out = folder.path.parent
     assert run(small(), out) == load(folder.path) == next(load_all(out))
     assert folder.result.stat().st_mtime_ns == stamp
-    assert from_json(read_json(folder.config)) == small()
+    assert from_json(read_configuration(folder.path)) == small()
 
 
 def test_same_seed_same_weights_other_seed_others(tmp_path: Path) -> None:

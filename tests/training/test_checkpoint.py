@@ -13,14 +13,16 @@ import pytest
 import torch
 
 from lab.nn.model import make_model
-from lab.results.files import read_json, write_json
 from lab.results.folder import Folder
+from lab.results.log import Log
+from lab.results.reader import read_json
+from lab.results.seal import unsealed, write_sealed
 from lab.runs.run import run
 from lab.training import checkpoint
 from lab.training.loop import train
 from lab.training.optim import build
 from tests.profiles import NIGHTLY
-from tests.trained import copy_of, small, trained, weights
+from tests.trained import copy_of, position, small, trained, weights
 
 CPU = torch.device("cpu")
 
@@ -30,8 +32,9 @@ def restored(folder: Folder) -> tuple[int, list[str]]:
     said: list[str] = []
     model = make_model(folder.experiment)
     optimizer = build(model, folder.experiment.train)
-    step, _ = checkpoint.restore(folder.checkpoints, model, optimizer, said.append)
-    return step, said
+    log, slug = Log(folder.metrics), folder.experiment.slug
+    at = checkpoint.restore(folder.checkpoints, slug, log, model, optimizer, said.append)
+    return at["step"] if at else 0, said
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.safetensors", "state.json"])
@@ -51,7 +54,7 @@ def test_damage_is_named_and_the_checkpoint_before_is_used(tmp_path: Path, name:
             continue
         newest.write_bytes(bytes(broken))
         step, said = restored(folder)
-        assert step == 40 and "step-00000060 is damaged" in said[0], damage
+        assert step == 40 and "step-00000060 was not used" in said[0], damage
     run(small(), tmp_path, checkpoint_every=20)
     assert weights(folder) == weights(trained())
 
@@ -64,6 +67,10 @@ def harmless(sound: bytes, broken: bytes) -> bool:
         return False
 
 
+# What AdamW keeps of the table of tokens, in state.json.
+ADAMW = {key: {"order": [0, 1]} for key in ("exp_avg", "exp_avg_sq")} | {"step": {"order": []}}
+
+
 @pytest.mark.parametrize(
     ("path", "value"),
     [
@@ -72,11 +79,24 @@ def harmless(sound: bytes, broken: bytes) -> bool:
         ("more", 3),
         ("optimizer", []),
         ("optimizer.states", {"no.such.weight": {}}),
-        ("optimizer.states", {"embed.weight": {"exp_avg": {"order": [0, 0]}}}),
-        ("optimizer.states", {"embed.weight": {"exp_avg": {"order": 3}}}),
-        ("optimizer.states", {"embed.weight": {"exp_avg": {"ordre": []}}}),
+        ("optimizer.states", {"embed.weight": {**ADAMW, "exp_avg": {"order": [0, 0]}}}),
+        ("optimizer.states", {"embed.weight": {**ADAMW, "exp_avg": {"order": 3}}}),
+        ("optimizer.states", {"embed.weight": {**ADAMW, "exp_avg": {"order": {"0": 1, "1": 0}}}}),
+        ("optimizer.states", {"embed.weight": {**ADAMW, "exp_avg": {"ordre": []}}}),
+        ("optimizer.states", {"embed.weight": {**ADAMW, "exp_avg": 0.5}}),
+        ("optimizer.states", {"embed.weight": {**ADAMW, "step": 1}}),
+        ("optimizer.states", {"embed.weight": {**ADAMW, "more": 1}}),
+        ("optimizer.states", {"embed.weight": {"step": ADAMW["step"]}}),
         ("optimizer.groups", [{"lr": "fast"}]),
         ("optimizer.groups", []),
+        ("optimizer.groups", [{"lr": 1.0}, {"lr": 1.0}]),
+        ("run", "parity-00000000"),
+        ("run", None),
+        ("kind", "branch"),
+        ("threads", 0),
+        ("threads", 10**9),
+        ("log.bytes", 1),
+        ("log", {}),
         ("sha256", {}),
     ],
 )
@@ -84,16 +104,15 @@ def test_a_sealed_state_that_is_none_is_damage_too(path: str, value: Any, tmp_pa
     """Whoever made the folder may have sealed it: types are checked, and nothing is executed."""
     folder = copy_of(trained(), tmp_path)
     file = checkpoint.list_checkpoints(folder.checkpoints)[-1] / "state.json"
-    state = read_json(file)
+    state = unsealed(read_json(file))
     head, _, leaf = path.partition(".")
     if leaf:
         state[head][leaf] = value
     else:
         state[head] = value
-    del state["seal"]
-    write_json(file, {**state, "seal": checkpoint._seal(state)})
+    write_sealed(file, state)
     step, said = restored(folder)
-    assert step == 40 and len(said) == 1 and "step-00000060 is damaged" in said[0]
+    assert step == 40 and len(said) == 1 and "step-00000060 was not used" in said[0]
 
 
 def test_the_weights_of_another_model_are_refused() -> None:
@@ -130,3 +149,23 @@ def test_branches_are_named_too(tmp_path: Path) -> None:
     assert checkpoint.find_checkpoint(tmp_path, "branch-10") == tmp_path / "branch-00000010"
     with pytest.raises(ValueError, match=r"are branch-4, branch-10$"):
         checkpoint.find_checkpoint(tmp_path, "branch-0x4")
+
+
+def test_a_failed_save_leaves_no_part(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk at any file; the checkpoints that were there stay."""
+    folder = copy_of(trained(), tmp_path)
+    before = sorted(path.name for path in folder.checkpoints.iterdir())
+    model = make_model(small())
+    optimizer = build(model, small().train)
+    for name in (*checkpoint.FILES, "state.json"):
+
+        def full(path: Path, data: bytes, name: str = name) -> None:
+            if name in path.name:
+                raise OSError(28, "No space left on device")
+            path.write_bytes(data)
+
+        monkeypatch.setattr("lab.files.write_synced", full)
+        monkeypatch.setattr("lab.training.checkpoint.write_synced", full)
+        with pytest.raises(OSError, match="No space left"):
+            checkpoint.save(folder.checkpoints, position(80), model, optimizer)
+        assert sorted(path.name for path in folder.checkpoints.iterdir()) == before

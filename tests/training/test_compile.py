@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lab.results.files import read_json
 from lab.results.folder import Folder
+from lab.results.reader import read_json
 from lab.runs.run import run
 from tests.trained import log, small
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from lab.evaluation.score import score
 from lab.experiments.parity import experiment
 from lab.nn.model import make_model
 from lab.results.folder import Folder, load
+from lab.results.log import Log
 from lab.runs.run import run
 from lab.training import checkpoint, trainer
 from lab.training.loop import train
@@ -55,7 +55,7 @@ class Moments:
         self.kinds: list[str] = []
         self.fatal = 0
         for owner, name in (
-            (Folder, "log"),
+            (Log, "add"),
             (Folder, "finish"),
             (checkpoint, "save"),
             (trainer, "score"),
@@ -75,8 +75,8 @@ class Moments:
 
     def around(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         def wrapped(*args: Any, **kwargs: Any) -> Any:
-            kind = f"{name} {kwargs.get('kind', '')}".strip()
-            if name == "log":
+            kind = f"save {args[1]['kind']}" if name == "save" else name
+            if name == "add":
                 kind = "log " + next(key for key in LOGGED if key in args[1])
             self.moment(f"before {kind}")
             value = function(*args, **kwargs)
@@ -107,7 +107,13 @@ class Moments:
     [
         (
             {**WSD, "budgets": (4, 10), "eval_every": 4, "eval_answers": False, "keep_steps": (3,)},
-            {"before save", "after save branch", "before log branch", "step of a branch", "step"},
+            {
+                "before save step",
+                "after save branch",
+                "before log branch",
+                "step of a branch",
+                "step",
+            },
         ),
         ({**WSD_S, "eval_every": 3, "eval_rows": 4}, {"before score", "after log budget"}),
         (
@@ -161,20 +167,6 @@ def test_evaluations_are_timed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     again = run(e, tmp_path)
     assert again.evaluation_seconds == load(folder.path).evaluation_seconds == 4 * 2 * 7.0
     assert all("evaluation_seconds" not in row for row in again.curves)
-
-
-def test_an_evaluation_that_the_log_lost_runs_on_resume(tmp_path: Path) -> None:
-    """A power cut may take the last lines of the log, which is not synced, but no checkpoint."""
-    e = tiny(**WSD, eval_every=5, eval_answers=False)
-    run(e, tmp_path, checkpoint_every=5)
-    folder = Folder(tmp_path, e)
-    logged = log(Folder(tmp_path, e))
-    for path in [folder.result, *folder.checkpoints.glob("step-00000012/*")]:
-        path.unlink()
-    lost = [line for line in folder.read_log() if not (line["step"] == 10 and "scores" in line)]
-    folder.metrics.write_text("".join(json.dumps(line) + "\n" for line in lost))
-    run(e, tmp_path)
-    assert log(Folder(tmp_path, e)) == logged
 
 
 def test_branches_do_not_touch_the_run(tmp_path: Path) -> None:
