@@ -64,5 +64,5 @@ def _visible(experiment: Experiment, T: int) -> list[int]:
         return [T * (T + 1) // 2] * (config.heads * layers)
     from lab.mixers._position import windows
 
-    spans = [int(w) or T for w in windows(config.heads, config.banded)]
+    spans = [w or T for w in windows(config.heads, config.banded)]
     return [sum(min(i + 1, span) for i in range(T)) for span in spans] * layers

@@ -31,11 +31,11 @@ def slopes(H: int) -> Tensor:
     return 2.0 ** (torch.arange(1, H + 1, dtype=torch.float64) * (-8 / H))
 
 
-def windows(H: int, banded: int) -> Tensor:
+def windows(H: int, banded: int) -> list[int]:
     """Hard-ALiBi (2402.01032, the authors' code): head i < M sees offsets 0..i, i.e. i + 1 tokens,
     and the other heads everything, which is 0. M = banded, or half of the heads (at least 1)."""
-    head = torch.arange(H)
-    return torch.where(head < (banded or max(1, H // 2)), head + 1, 0)
+    near = banded or max(1, H // 2)
+    return [head + 1 if head < near else 0 for head in range(H)]
 
 
 def log_length(q: Tensor, start: int, tokens: int) -> Tensor:

@@ -102,11 +102,11 @@ class Attention(nn.Module):
         self.turns = Reflections(D, self.kv_heads, self.d) if paths else None
         slopes = _position.slopes(H) if config.position == "alibi" else None
         banded = config.position == "hard_alibi"
-        window = _position.windows(H, config.banded) if banded else None
-        self.windows: list[int] = [0] * H if window is None else window.tolist()
+        self.windows = _position.windows(H, config.banded) if banded else [0] * H
         # Windows rise and come first: so many heads of keys are read by heads with a window alone.
         self.near = sum(w > 0 for w in self.windows) * self.kv_heads // H
         self.register_buffer("slopes", slopes, persistent=False)
+        window = torch.tensor(self.windows) if banded else None
         self.register_buffer("window", window, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:

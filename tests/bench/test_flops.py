@@ -56,7 +56,7 @@ def pairs_of(config: ModelConfig, T: int) -> float:
 
     H = config.heads
     zeros, unit = torch.zeros(1, T, H, 1), torch.eye(T)[None, :, None].expand(1, T, H, T)
-    window = windows(H, config.banded) if config.position == "hard_alibi" else None
+    window = torch.tensor(windows(H, config.banded)) if config.position == "hard_alibi" else None
     weights: Any = definition(zeros, zeros, unit, window=window)
     layers = config.stack().count("attention")
     return float((weights > 0).sum()) * config.width / H * layers

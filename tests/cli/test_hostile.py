@@ -27,6 +27,7 @@ import lab
 from lab.cli.main import main
 from tests.commands import QUICK, sentence
 from tests.hostile import DAMAGE, Damage, bombs
+from tests.processes import LINUX
 from tests.profiles import NIGHTLY
 
 RUN = ("run", "parity", *QUICK, "--eval-every", "10", "--checkpoint-every", "10")
@@ -117,6 +118,7 @@ def test_python_leaves_a_damaged_folder_out_with_a_warning(damages: list[Damage]
         assert len(results) == 2 or said or not (run / "result.json").exists()
 
 
+@LINUX
 def test_no_folder_takes_more_than_a_gigabyte_or_ten_seconds(tmp_path: Path) -> None:
     """Every command on every folder, one after another in one process, whose peak is measured."""
     for number, damage in enumerate(bombs()):
