@@ -79,7 +79,7 @@ def json_changed(draw: st.DrawFn) -> Damage:
             for name, data in zip(names, told, strict=True):
                 inside = "experiment." if name == JSON[1] and len(names) > 1 else ""
                 (run / name).write_text(json.dumps(changed(data, inside + place, value)))
-        except (ValueError, KeyError, IndexError, TypeError, ZeroDivisionError):
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError):
             return  # something else has damaged it already
 
     return damage
