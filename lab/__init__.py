@@ -210,13 +210,14 @@ def check_claim(
     number. progress and the other arguments: as for `sweep`. Finished runs under `out` are read, so
     a claim that was stopped goes on when it is called again.
     Returns the record as plain JSON data: `verdict` (holds, fails or inconclusive), `statistic`,
-    `values` (one for each seed), `interval`, `threshold`, `negative_control`, `diagnosis`, `arms`,
-    `experiments`, `environment` and the command that makes the same record.
+    `values` (one for each seed), their `median`, its `interval` and `coverage`, `threshold`,
+    `negative_control`, `diagnosis`, `arms`, `experiments`, `environment` and the command that makes
+    the same record.
     ValueError for an unknown claim or a bad file.
 
-    >>> record = lab.check_claim("./my_claim.py", seeds=2)
-    >>> record["verdict"], record["negative_control"]["verdict"]
-    ('holds', 'fails')
+    >>> record = lab.check_claim("./my_claim.py", seeds=2)  # a trial
+    >>> record["verdict"], record["diagnosis"]["why"]
+    ('inconclusive', '2 seeds: at least 6 are needed')
     """
     from lab.claims._check import check
 

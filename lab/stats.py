@@ -1,13 +1,66 @@
-"""Intervals: Wilson for a fraction of rows, BCa bootstrap over seeds (both scipy's). For samples to
-learn: a median and a growth rate with censored runs, which did not learn within their budget."""
+"""Intervals: Wilson for a fraction of rows, two order statistics for the median over seeds. For
+samples to learn: a median and a growth rate with censored runs, which did not learn within their
+budget.
+
+The interval over seeds assumes nothing about how seeds vary. Each seed lies below the median of all
+seeds with probability 1/2, so the r-th least of n lies above it where fewer than r of n coins show
+heads (David and Nagaraja, Order Statistics, section 7.1; scipy.stats.quantile_test has the same
+ends). Where seeds tie, as where each solves a task or does not, the median is covered at least as
+often.
+"""
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-RESAMPLES = 9999
+End = Literal["low", "high"]
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """The two of n seeds, counted from 1 at the least, between which the interval lies. coverage:
+    the probability that it covers the median of all seeds. As text: what the interval is worth."""
+
+    n: int
+    low: int
+    high: int
+    coverage: float
+
+    def __str__(self) -> str:
+        whole = (self.low, self.high) == (1, self.n)
+        which = (
+            f"all {self.n} seeds" if whole else f"ranks {self.low} to {self.high} of {self.n} seeds"
+        )
+        short = "" if self.coverage >= 0.95 else ", not a 95% interval"
+        return f"{which}; covers the median with {self.percent}{short}"
+
+    @property
+    def percent(self) -> str:
+        """The coverage: "75%", "96.9%"."""
+        return f"{100 * self.coverage:.3g}%"
+
+
+@dataclass(frozen=True)
+class OverSeeds:
+    """The median over seeds and the interval around it, from low to high."""
+
+    median: float
+    low: float
+    high: float
+    ranks: Ranks
+
+    def __str__(self) -> str:
+        return f"median {self.median:.3g}, {self.low:.3g} to {self.high:.3g} ({self.ranks})"
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Low and high."""
+        return self.low, self.high
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
@@ -18,58 +71,39 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     return float(interval.low), float(interval.high)
 
 
-def over_seeds(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
-    """BCa bootstrap interval for the mean over seeds (9,999 resamples, seeds as units).
+def ranks(n: int, closer: End | None = None) -> Ranks:
+    """Which two of n seeds are the ends: as many seeds outside one as outside the other, and as
+    many as 95% allows; the least and the most where even they cover less (n < 6).
 
-    None for fewer than two seeds. Seeds that all agree give an interval of width 0, so show the
-    values too. With few seeds the interval is too narrow: a
-    nominal 95% covers 63 to 72% with 3 seeds, 81 to 85% with 5, 88 to 96% with 10 and 93 to 96%
-    with 100, the lower end for skewed values and for seeds that either solve a task or do not
-    (simulated: `pytest tests/test_stats.py -k covers -s` prints the table).
+    closer: the end that leaves one seed more outside where 95% allows that of one end only, as with
+    8 seeds (2 to 8). It must be chosen before the values are known: a claim's is the end that its
+    threshold is compared with.
     """
+    from scipy.stats import binom
+
+    outside = max(1, int(binom.ppf(0.025, n, 0.5)))  # the rank of the lower end
+    wrong = binom.cdf([outside - 1, outside], n, 0.5)  # that it, or the next, is above the median
+    one_more = closer is not None and wrong.sum() <= 0.05
+    low, high = outside, n + 1 - outside
+    if one_more:
+        low, high = (low + 1, high) if closer == "low" else (low, high - 1)
+    return Ranks(n, low, high, float(1 - wrong[0] - wrong[int(one_more)]))
+
+
+def over_seeds(values: Sequence[float], closer: End | None = None) -> OverSeeds | None:
+    """The median of a value for each seed, and its interval between two of them (`ranks`). None for
+    fewer than two seeds: one alone says nothing of the others."""
     if len(values) < 2:
         return None
-    low, high = bands(np.asarray(values, float)[None], confidence)[0]
-    return float(low), float(high)
+    chosen, ordered = ranks(len(values), closer), sorted(map(float, values))
+    low, high = ordered[chosen.low - 1], ordered[chosen.high - 1]
+    return OverSeeds(statistics.median(ordered), low, high, chosen)
 
 
-def bands(values: np.ndarray, confidence: float = 0.95) -> np.ndarray:
-    """`over_seeds` of every row of values [P, seeds], as [P, 2] (low, high). Two seeds or more."""
-    from scipy.stats import bootstrap
-
-    low, span = values.min(1), np.ptp(values, 1)
-    intervals = np.stack([low, low + span], 1)  # also where the bootstrap gives nothing finite
-    vary = np.flatnonzero(span > 0)
-    # A resample that is a permutation of the seeds must tie with their mean, whatever the order of
-    # the sum: BCa counts ties, and with 3 seeds they are a fifth of all resamples.
-    unit = (values[vary] - low[vary, None]) / span[vary, None]
-    at_once = 1 + 4_000_000 // (values.shape[1] * RESAMPLES)
-    for start in range(0, len(vary), at_once):
-        some = slice(start, start + at_once)
-        interval = bootstrap(
-            (unit[some],),
-            lambda x, axis: np.round(x.mean(axis), 12),
-            n_resamples=RESAMPLES,
-            confidence_level=confidence,
-            axis=-1,
-            method="BCa",
-            rng=np.random.default_rng(0),
-        ).confidence_interval
-        ends = np.stack([interval.low, interval.high], 1)
-        good = np.isfinite(ends).all(1)
-        rows = vary[some][good]
-        intervals[rows] = low[rows, None] + ends[good] * span[rows, None]
-    return intervals
-
-
-def difference(
-    a: Sequence[float], b: Sequence[float], confidence: float = 0.95
-) -> tuple[float, tuple[float, float] | None]:
-    """Mean of a - b over paired seeds (a[i] and b[i] share a seed) with its `over_seeds`."""
-    if len(a) != len(b) or not len(a):
-        raise ValueError(f"seeds must be paired: {len(a)} values against {len(b)}")
-    values = np.asarray(a, float) - np.asarray(b, float)
-    return float(values.mean()), over_seeds(values.tolist(), confidence)
+def bands(values: np.ndarray) -> np.ndarray:
+    """The interval of `over_seeds` of every row of values [P, seeds], as [P, 2] (low, high)."""
+    chosen = ranks(values.shape[1])
+    return np.sort(values, 1)[:, [chosen.low - 1, chosen.high - 1]]
 
 
 def median(rows: Sequence[float], censored: Sequence[bool]) -> tuple[float, bool]:

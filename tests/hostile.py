@@ -56,6 +56,9 @@ def bytes_changed(draw: st.DrawFn) -> Damage:
     return damage
 
 
+BROKEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
+
+
 @st.composite
 def json_changed(draw: st.DrawFn) -> Damage:
     """One value of config.json, result.json or both replaced; or one of a row of the log."""
@@ -79,7 +82,7 @@ def json_changed(draw: st.DrawFn) -> Damage:
             for name, data in zip(names, told, strict=True):
                 inside = "experiment." if name == JSON[1] and len(names) > 1 else ""
                 (run / name).write_text(json.dumps(changed(data, inside + place, value)))
-        except (ValueError, KeyError, IndexError, TypeError, ZeroDivisionError):
+        except BROKEN:
             return  # something else has damaged it already
 
     return damage

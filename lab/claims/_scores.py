@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from lab.results.result import Result, Score
@@ -28,7 +29,7 @@ def trained(result: Result) -> int:
 
 
 def curves(ax: Axes, record: Mapping[str, Any], names: Mapping[str, str], label: str) -> None:
-    """Draw free-running accuracy against length on the probes of one label: for each arm the mean
+    """Draw free-running accuracy against length on the probes of one label: for each arm the median
     over seeds and a mark for each seed. names: of the arms in the record, and of their lines in the
     legend."""
     for number, (arm, shown) in enumerate(names.items()):
@@ -40,7 +41,7 @@ def curves(ax: Axes, record: Mapping[str, Any], names: Mapping[str, str], label:
                     points.setdefault(one["length"], []).append(one["answer"])
         for length, values in points.items():
             ax.plot([length] * len(values), values, linestyle="", markersize=3, alpha=0.6, **style)
-        means = [sum(values) / len(values) for values in points.values()]
-        ax.plot(list(points), means, label=shown, markersize=4, **style)
+        medians = [median(values) for values in points.values()]
+        ax.plot(list(points), medians, label=shown, markersize=4, **style)
     ax.set(xlabel="length", ylabel="accuracy of the answer", ylim=(-0.03, 1.03))
     ax.legend(fontsize=7)

@@ -22,6 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
@@ -133,8 +134,8 @@ def draw(figure: Figure, record: Mapping[str, Any]) -> None:
         values = [[value for _, value in seed] for seed in seeds]
         for one in values:
             ax.plot(shares, one, mark, color=shade, markersize=4)
-        means = [sum(column) / len(column) for column in zip(*values, strict=True)]
-        ax.plot(shares, means, color=shade, label=f"{kind} (mean)")
+        medians = [median(column) for column in zip(*values, strict=True)]
+        ax.plot(shares, medians, color=shade, label=f"{kind} (median)")
     ax.axhline(record["series"][0]["chance"], color="0.7", linestyle=":", label="chance")
     ax.set(xlabel="damaged training rows, %", ylabel="accuracy of the answer", ylim=(-0.03, 1.03))
     ax.legend(fontsize=7)

@@ -8,6 +8,7 @@ import signal
 import sys
 import threading
 from pathlib import Path
+from statistics import median
 from types import FrameType
 from typing import Any
 
@@ -29,7 +30,9 @@ from lab.errors import RunStopped, UsageError
     help="cpu: minutes on two cores; gpu: the paper's sizes",
 )
 @click.option(
-    "--seeds", type=click.IntRange(2), help="number of seeds of every arm  [default: the claim's]"
+    "--seeds",
+    type=click.IntRange(2),
+    help="number of seeds of every arm; fewer than 6 decide nothing  [default: the claim's]",
 )
 @click.option("--workers", type=click.IntRange(1), help="runs at a time  [default: one a core]")
 @click.option(
@@ -149,16 +152,16 @@ def _draw(path: Path, name: str, result: dict[str, Any]) -> None:
 
 
 def _print(result: dict[str, Any]) -> None:
-    from lab.verdicts.records import interval_in_words, number
+    from lab.verdicts.records import beyond, in_words, number
 
     control = result["negative_control"]
     side = "at least" if result["above"] else "at most"
     say(f"{result['claim']} ({result['source']}), {result['scale']} scale")
     say(f"  {result['statement']}")
-    say(f"{result['statistic']}: {number(result['mean'])}")
+    say(f"{result['statistic']}: {in_words(result)}")
     values = ", ".join(number(value) for value in result["values"])
-    say(f"  95% over seeds {interval_in_words(result['interval'])}; seeds: {values}")
-    say(f"  holds when {side} {number(result['threshold'])}")
+    say(f"  seeds: {values}")
+    say(f"  holds when {side} {number(result['threshold'])}: {beyond(result)} seeds are")
     say(f"  the paper: {result['paper']}")
     say(f"  our choices: {result['our_choices']}")
     say(f"Verdict: {result['verdict']}")
@@ -166,7 +169,7 @@ def _print(result: dict[str, Any]) -> None:
         say(f"  likely cause: {result['diagnosis']['cause']} ({result['diagnosis']['why']})")
     say(
         f"Negative control ({control['why']}): {control['verdict']}"
-        f" ({number(control['mean'])}, {interval_in_words(control['interval'])})"
+        f", {in_words(result, control=True)}"
     )
 
 
@@ -175,7 +178,16 @@ def _list(as_json: bool) -> None:
 
     from lab import registry
     from lab.cli.tables import plain
-    from lab.verdicts.records import interval_in_words, number, records, records_folder
+    from lab.results.words import intervals_in_words
+    from lab.verdicts.records import (
+        OLDER_RULE,
+        by_older_rule,
+        interval_in_words,
+        number,
+        over_seeds_of,
+        records,
+        records_folder,
+    )
 
     recorded = records(records_folder())
     rows: list[dict[str, Any]] = []
@@ -191,9 +203,14 @@ def _list(as_json: bool) -> None:
             cells.append([r["claim"], "-", "not recorded", "-", "-", "-", "-"])
             continue
         commit, *others = str(r["environment"]["git"]).split(", ")
-        value, interval = number(r["mean"]), interval_in_words(r["interval"])
+        verdict = r["verdict"] + "*" * by_older_rule(r)
+        value, interval = number(median(r["values"])), interval_in_words(over_seeds_of(r))
         made = f"{commit} +{len(others)}" if others else commit
         control = r["negative_control"]["verdict"]
-        cells.append([r["claim"], r["scale"], r["verdict"], value, interval, control, made])
-    headings = ["claim", "scale", "verdict", "value", "95% over seeds", "control", "made"]
+        cells.append([r["claim"], r["scale"], verdict, value, interval, control, made])
+    headings = ["claim", "scale", "verdict", "median", "interval", "control", "made"]
     Console().print(plain(headings, cells, left=headings))
+    for line in intervals_in_words(r["seeds"] for r in recorded):
+        click.echo(line)
+    if any(map(by_older_rule, recorded)):
+        click.echo(f"* {OLDER_RULE}")

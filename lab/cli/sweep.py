@@ -212,6 +212,7 @@ def _print(name: str, out: Path, rows: list[dict[str, Any]], done: list[Result])
     from rich.console import Console
 
     from lab.cli.tables import plain, share
+    from lab.results.words import intervals_in_words
 
     paths = list(rows[0]["grid"]) if rows else []
     leaves = [path.rpartition(".")[2] for path in paths]
@@ -232,8 +233,10 @@ def _print(name: str, out: Path, rows: list[dict[str, Any]], done: list[Result])
                 f"{row['solved']} of {row['seeds'] + row['failed']}",
             ]
         )
-    headings = [*texts, "length", "exact", "95% over seeds", "answer", "solved"]
+    headings = [*texts, "length", "exact", "interval", "answer", "solved"]
     Console().print(plain(headings, cells, left=texts))
+    for line in intervals_in_words(row["seeds"] for row in rows):
+        click.echo(line)
     seconds = sum(result.seconds for result in done)
     say(f"{len(done)} runs in {out}  ({seconds:.0f} s of training and evaluation)")
     say(f"Next: lab list runs {name}   lab run {name} --help")

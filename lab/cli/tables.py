@@ -78,10 +78,10 @@ def scores(results: Sequence[Result]) -> Table:
 
 
 def _over_seeds(results: Sequence[Result]) -> Table:
-    """A row per probe: means, the interval of exact, seeds solved, and the answers of each seed."""
+    """A row per probe: medians, the interval of exact, seeds solved, answers of each seed."""
     few = len(results) <= 5
     each = "answer of each seed" if few else "least and most"
-    headings = ["probe", "length", "exact", "95% of seeds", "solved", "answer", each]
+    headings = ["probe", "length", "exact", "interval", "solved", "answer", each]
     rows = []
     for row in summary(results):
         low, high = row["exact_interval"]

@@ -21,9 +21,9 @@ PANELS = 9
 
 
 def heatmap(grouped: list[Group], metric: str | None) -> Figure:
-    """Mean accuracy by longest training length (rows) and test length (columns); a panel for each
-    label of probes and each other setting. A step in each row
-    separates the test lengths within the training range from longer ones."""
+    """Accuracy, the median over seeds, by longest training length (rows) and test length (columns);
+    a panel for each label of probes and each other setting. A step in each row separates the test
+    lengths within the training range from longer ones."""
     from matplotlib.figure import Figure
 
     metric = metric or "answer"
@@ -38,7 +38,7 @@ def heatmap(grouped: list[Group], metric: str | None) -> Figure:
         for series in by_length(group, metric):
             panel = cells.setdefault((group.label, series.label), {})
             for x, values in zip(series.x.tolist(), series.values, strict=True):
-                panel[trained.index(group.lengths), x] = float(values.mean())
+                panel[trained.index(group.lengths), x] = float(np.median(values))
     if len(cells) > PANELS:
         message = f"these runs fill {len(cells)} panels, {PANELS} are allowed; draw fewer at a time"
         raise refuse("kind", "heatmap", message)
@@ -52,7 +52,7 @@ def heatmap(grouped: list[Group], metric: str | None) -> Figure:
         image = _cells(axes, trained, panel, (width - 1.2) / columns)
         parts = [title(grouped)] if len(cells) == 1 else []
         axes.set_title(", ".join(part for part in [*parts, other, probe] if part), loc="left")
-    over = "" if seeds(grouped) == "one seed" else f",\nmean of {seeds(grouped)}"
+    over = "" if seeds(grouped) == "one seed" else f",\nmedian of {seeds(grouped)}"
     figure.colorbar(image, ax=grid, pad=0.02, label=METRICS[metric] + over)
     return figure
 

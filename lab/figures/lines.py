@@ -1,7 +1,7 @@
 """Accuracy against length, and the curves of training: lines with a band.
 
-The band is the 95% BCa interval of the mean over seeds, or the Wilson interval over rows where a
-group has one seed; the caption says which.
+A line is the median over seeds. The band is its interval (lab.stats), or the Wilson interval over
+rows where a group has one seed; the caption says which, and how often it covers.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from lab.figures.style import (
     legend,
     line_style,
     sample_of,
-    seeds,
     thousands,
     title,
 )
 from lab.results.groups import Group, span
+from lab.stats import ranks
 from tasks import refuse
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-DOTS = 10  # seeds up to which each is shown beside the mean
+DOTS = 10  # seeds up to which each is shown beside the median
 
 
 def length(grouped: list[Group], metric: str | None) -> Figure:
@@ -125,10 +125,10 @@ def _draw_all(axes: Axes, grouped: list[Group], lines: list[list[Series]]) -> li
 
 
 def _draw(axes: Axes, series: Series, style: dict[str, Any], name: str) -> None:
-    """A line of means with its band; a single point has a bar instead. Few seeds are dots too."""
-    mean = series.values.mean(1)
-    axes.plot(series.x, mean, label=name, zorder=3, **style)
-    if len(mean) == 1:
+    """A line of medians with its band; a single point has a bar instead. Few seeds are dots too."""
+    middle = np.median(series.values, 1)
+    axes.plot(series.x, middle, label=name, zorder=3, **style)
+    if len(middle) == 1:
         axes.vlines(series.x, series.low, series.high, color=style["color"], linewidth=0.9)
     elif np.isfinite(series.low).any():
         axes.fill_between(
@@ -199,9 +199,9 @@ def _trained(axes: Axes, grouped: list[Group]) -> list[Artist]:
 
 
 def _band(grouped: Sequence[Group]) -> str:
-    counts = {len(g.results) for g in grouped}
-    if counts == {1}:
+    counts = sorted({len(g.results) for g in grouped})
+    if counts == [1]:
         return "Band: 95% Wilson interval over the rows of a probe, one seed."
-    dots = " (dots)" if max(counts) <= DOTS else ""
-    text = f"Band: 95% BCa interval of the mean, {seeds(grouped)}{dots}."
-    return f"{text} Where there is one seed: Wilson, over rows." if 1 in counts else text
+    dots = ", dots: seeds" if counts[-1] <= DOTS else ""
+    text = " ".join([f"Line: median{dots}.", *(f"Band: {ranks(n)}." for n in counts if n > 1)])
+    return f"{text} Where there is one seed: 95% Wilson, over rows." if 1 in counts else text

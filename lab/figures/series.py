@@ -1,7 +1,7 @@
 """The numbers of figures, as arrays: accuracy against length, accuracy and loss against rows seen.
 
-Every series is of one group, with a band: the 95% BCa interval of the mean over seeds, or, of one
-seed, the Wilson interval over the rows of a probe.
+Every series is of one group, with a band: the interval of the median over seeds (lab.stats), or, of
+one seed, the Wilson interval over the rows of a probe.
 """
 
 from __future__ import annotations

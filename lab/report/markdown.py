@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from statistics import median
 
 from lab.report import words
 from lab.results.groups import Group, groups
@@ -21,13 +22,14 @@ def text(results: Sequence[Result]) -> str:
         lines += ["", f"**{name}{verdict.headline}**", ""]
         lines += [f"- {sentence}" for sentence in verdict.sentences]
         lines += ["", *_table(group), ""]
+        lines += [f"- Interval of exact: {words.intervals([group])}"]
         lines += [f"- {name}: {text}" for name, text in words.facts(group).items()]
     return "\n".join(map(shown, lines))
 
 
 def _table(group: Group) -> list[str]:
     lines = [
-        "| probe | length | exact | 95% | answer | chance | solved |",
+        "| probe | length | exact | interval | answer | chance | solved |",
         "|---|--:|--:|--:|--:|--:|--:|",
     ]
     for number, score in enumerate(group.results[0].scores):
@@ -36,9 +38,9 @@ def _table(group: Group) -> list[str]:
         cells = (
             score.probe.replace("|", "\\|"),
             str(score.length),
-            share(sum(s.exact for s in own) / len(own)),
+            share(median(s.exact for s in own)),
             f"{low:.3f} to {high:.3f}",
-            share(sum(s.answer for s in own) / len(own)),
+            share(median(s.answer for s in own)),
             share(score.chance),
             words.solved(group, number),
         )

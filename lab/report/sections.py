@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from lab.report import words
@@ -136,12 +137,15 @@ def probes(grouped: Sequence[Group]) -> tuple[Terms, Table]:
             low, high = words.interval(own, "exact")
             row = {"runs": names[group.label]} if several else {}
             row |= {"probe": score.probe, "length": str(score.length), "rows": f"{score.n:,}"}
-            row |= {"exact": share(_mean([s.exact for s in own]))}
-            row |= {"95%": f"{low:.3f} to {high:.3f}"}
-            row |= {"answer": share(_mean([s.answer for s in own])), "chance": share(score.chance)}
+            row |= {"exact": share(_median([s.exact for s in own]))}
+            row |= {"interval": f"{low:.3f} to {high:.3f}"}
+            row |= {
+                "answer": share(_median([s.answer for s in own])),
+                "chance": share(score.chance),
+            }
             if thought:
-                error = _mean([s.first_error for s in own])
-                row["thought"] = share(_mean([s.valid_thought for s in own]))
+                error = _median([s.first_error for s in own])
+                row["thought"] = share(_median([s.valid_thought for s in own]))
                 row["first error"] = "-" if error is None else f"{error:.0f}"
             row["solved"] = words.solved(group, number)
             if on_the_way:
@@ -156,11 +160,11 @@ def probes(grouped: Sequence[Group]) -> tuple[Terms, Table]:
 
 def _terms(grouped: Sequence[Group]) -> dict[str, str]:
     threshold = f"{grouped[0].settings['train.threshold']:g}"
-    several = len(grouped[0].results) > 1
+    several = any(len(group.results) > 1 for group in grouped)
     return {
         "exact": "share of rows in which the model predicts every supervised token, given the right"
-        " tokens before it" + (" (mean over seeds)" if several else ""),
-        "95%": "interval of exact: " + ("BCa over seeds" if several else "Wilson, over rows"),
+        " tokens before it" + (" (all columns: median over seeds)" if several else ""),
+        "interval": f"of exact: {words.intervals(grouped)}",
         "answer": "share of rows whose answer is right when the model writes thought and answer by"
         " itself",
         "chance": "share that the best fixed answer would get right",
@@ -172,9 +176,9 @@ def _terms(grouped: Sequence[Group]) -> dict[str, str]:
     }
 
 
-def _mean(values: Sequence[float | None]) -> float | None:
+def _median(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
-    return sum(known) / len(known) if known else None
+    return median(known) if known else None
 
 
 def example_row(row: Example) -> Row:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 from lab.results.groups import Group, span
@@ -91,7 +92,7 @@ def _of_label(group: Group, label: str) -> list[str]:
 def _one(group: Group, scores: Sequence[Score]) -> str:
     """A probe at one length: solved, at chance or between, in every seed."""
     where = f"{scores[0].probe} (length {scores[0].length})"
-    exact, answer = _mean(scores, "exact"), _mean(scores, "answer")
+    exact, answer = (median([getattr(s, name) for s in scores]) for name in ("exact", "answer"))
     if _chance(scores):
         guess = f"{share(scores[0].chance)} for the best fixed guess"
         return f"{where}: answers stay at chance, {share(answer)} right against {guess}."
@@ -99,7 +100,7 @@ def _one(group: Group, scores: Sequence[Score]) -> str:
     text = f"exact match {share(exact)}, answers right {share(answer)}"
     if seeds > 1:
         each = ", ".join(share(score.exact) for score in scores)
-        text = f"{solved} of {seeds} seeds solve it; mean {text}; exact match of each seed {each}"
+        text = f"{solved} of {seeds} seeds solve it; median {text}; exact match of each seed {each}"
     return f"{where}: {text}, on {scores[0].n:,} rows."
 
 
@@ -112,13 +113,24 @@ def learned(group: Group, number: int) -> str:
 
 
 def interval(scores: Sequence[Score], name: str) -> tuple[float, float]:
-    """95% interval of one probe: BCa over seeds, or Wilson's over rows of a single seed. name:
-    exact or answer."""
+    """Interval of one probe: of the median over seeds, or Wilson's over the rows of a single seed.
+    name: exact or answer."""
     from lab.stats import over_seeds
 
-    ends = over_seeds([getattr(score, name) for score in scores])
+    over = over_seeds([getattr(score, name) for score in scores])
     prefix = "" if name == "exact" else "answer_"
-    return ends or (getattr(scores[0], f"{prefix}low"), getattr(scores[0], f"{prefix}high"))
+    wilson = getattr(scores[0], f"{prefix}low"), getattr(scores[0], f"{prefix}high")
+    return over.interval if over else wilson
+
+
+def intervals(grouped: Sequence[Group]) -> str:
+    """What `interval` is for these groups, and how often it covers: "over seeds, all 3 seeds;
+    covers the median with 75%, not a 95% interval"."""
+    from lab.stats import ranks
+
+    counts = sorted({len(group.results) for group in grouped})
+    texts = [f"over seeds, {ranks(n)}" if n > 1 else "95% Wilson, over rows" for n in counts]
+    return "; or ".join(texts)
 
 
 def solved(group: Group, number: int) -> str:
@@ -134,10 +146,6 @@ def _solved(group: Group, scores: Sequence[Score]) -> int:
 
 def _chance(scores: Sequence[Score]) -> bool:
     return scores[0].chance > GUESS and all(score.at_chance for score in scores)
-
-
-def _mean(scores: Sequence[Score], name: str) -> float:
-    return sum(float(getattr(score, name)) for score in scores) / len(scores)
 
 
 def question(grouped: Sequence[Group]) -> str:

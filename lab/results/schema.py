@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import typing
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict
 
@@ -70,20 +71,28 @@ class RecordedRun(TypedDict):
     learned: list[Learned]
 
 
-class RecordedControl(TypedDict):
+class Side(TypedDict):
+    """The statistic of a claim or of its control over seeds. interval: of the median, covered with
+    `coverage`; in a record with `mean`, made before 2026-11-30, the BCa interval of that mean."""
+
+    verdict: str
+    mean: NotRequired[float]
+    median: NotRequired[float]
+    interval: list[float] | None
+    coverage: NotRequired[float | None]
+    values: list[float]
+    series: list[dict[str, Any]]
+
+
+class RecordedControl(Side):
     """The negative control of a claim."""
 
     why: str
-    verdict: str
-    mean: float
-    interval: list[float] | None
-    values: list[float]
-    series: list[dict[str, Any]]
     arms: dict[str, list[RecordedRun]]
     experiments: dict[str, dict[str, Any]]
 
 
-class Record(TypedDict):
+class Record(Side):
     """A claim as evaluated once (lab.verdicts.verdict)."""
 
     command: str
@@ -98,11 +107,6 @@ class Record(TypedDict):
     threshold: float
     above: bool
     seeds: int
-    verdict: str
-    mean: float
-    interval: list[float] | None
-    values: list[float]
-    series: list[dict[str, Any]]
     diagnosis: Diagnosis | None
     negative_control: RecordedControl
     arms: dict[str, list[RecordedRun]]
@@ -113,12 +117,23 @@ def read_record(path: Path) -> dict[str, Any]:
     """The record of a claim in a file, under today's names."""
     try:
         data: dict[str, Any] = legacy.record(read_json(path))
-        keys = Record.__annotations__
-        strict.check_keys(data, keys, keys, "")
+        _check_side(data, Record, "")
         strict.check(data, Record, "")
+        _check_side(data["negative_control"], RecordedControl, "negative_control")
+        for side in (data, data["negative_control"]):
+            if not 1 <= len(side["values"]) == data["seeds"]:
+                raise ValueError(f"{data['seeds']} seeds have {len(side['values'])} values")
     except ValueError as error:
         raise ValueError(f"{path} is no record of a claim: {error}") from None
     return data
+
+
+def _check_side(data: dict[str, Any], kind: type, where: str) -> None:
+    """Its fields: with those of a median, or, in an older record, with a mean."""
+    today, older = {"median", "coverage"}, {"mean"}
+    other = today if "mean" in data else older
+    fields = [name for name in typing.get_type_hints(kind) if name not in other]
+    strict.check_keys(data, fields, fields, where)
 
 
 def result(data: Any, run: str) -> Result:

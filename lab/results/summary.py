@@ -32,8 +32,9 @@ def samples_to(evaluations: Sequence[Mapping[str, Any]], threshold: float) -> li
 
 
 def summary(results: Sequence[Result]) -> list[dict[str, Any]]:
-    """One row per probe over the seeds of one experiment: mean, the value of each seed, a 95% BCa
-    interval of the mean (seeds as units), and solved: seeds whose exact reaches train.threshold."""
+    """One row per probe over the seeds of one experiment: the median, the value of each seed, the
+    interval of the median and the coverage that it has (None for one seed), and solved: seeds whose
+    exact reaches train.threshold."""
     from lab.stats import over_seeds
 
     threshold = results[0].experiment["train"]["threshold"]
@@ -42,9 +43,11 @@ def summary(results: Sequence[Result]) -> list[dict[str, Any]]:
         row: dict[str, Any] = {"probe": scores[0].probe, "length": scores[0].length}
         for name in ("exact", "answer"):
             values = [getattr(score, name) for score in scores]
-            row[name] = sum(values) / len(values)
-            row[f"{name}_interval"] = over_seeds(values)
+            over = over_seeds(values)
+            row[name] = over.median if over else values[0]
+            row[f"{name}_interval"] = over.interval if over else None
             row[f"{name}_values"] = values
+        row["coverage"] = over.ranks.coverage if over else None
         row["solved"] = sum(score.exact >= threshold for score in scores)
         row["seeds"] = len(scores)
         rows.append(row)

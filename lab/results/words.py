@@ -7,13 +7,15 @@ defined here, in `reach`.
 from __future__ import annotations
 
 import itertools
+import statistics
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lab.results.result import Result, Score
 from lab.results.summary import evaluations, summary
+from lab.stats import ranks
 
 MANY = 10  # probes from which sentences are about labels, and rows of the table about all seeds
 
@@ -25,8 +27,8 @@ class Generalization:
     """How well runs that differ in their seed generalize over the lengths of one label of probes.
 
     probe: the label. trained: the longest training length. curve: (length, share of right answers,
-    mean over seeds) of every probe of this label, shortest first. reach: that of the mean; seeds:
-    that of each seed.
+    median over seeds) of every probe of this label, shortest first. reach: that of the median;
+    seeds: that of each seed.
     """
 
     probe: str
@@ -55,15 +57,15 @@ def generalization(results: Sequence[Result], label: str) -> Generalization:
     """Of runs of one experiment, one run a seed, on the probes of this label."""
     scores = [[score for score in result.scores if score.probe == label] for result in results]
     curves = [[(score.length, score.answer) for score in own] for own in scores]
-    means = [
-        (points[0][0], sum(share for _, share in points) / len(points))
+    medians = [
+        (points[0][0], statistics.median(share for _, share in points))
         for points in zip(*curves, strict=True)
     ]
     return Generalization(
         probe=label,
         trained=max(results[0].experiment["train"]["lengths"]),
-        curve=tuple(sorted(means)),
-        reach=reach(means),
+        curve=tuple(sorted(medians)),
+        reach=reach(medians),
         seeds=tuple(map(reach, curves)),
     )
 
@@ -72,7 +74,7 @@ def generalization_in_words(told: Generalization) -> str:
     """A sentence on the reach, beside the longest training length, and on the longest length."""
     seeds = len(told.seeds)
     (first, start), (last, end) = told.curve[0], told.curve[-1]
-    what = "right answers" if seeds == 1 else f"right answers (mean of {seeds} seeds)"
+    what = "right answers" if seeds == 1 else f"right answers (median of {seeds} seeds)"
     if first == last:
         return f"{told.probe}: {what} {share(end)} at length {last}."
     if told.reach <= told.trained:
@@ -101,8 +103,8 @@ def share(value: float | None) -> str:
 
 def sentences(results: Sequence[Result]) -> list[str]:
     """The sentences below a table of scores, in lines of at most 80 letters: one on every probe or,
-    of MANY probes, on the first one and on each label; and on the samples to learn the first
-    one."""
+    of MANY probes, on the first one and on each label; on what an interval over these seeds is
+    worth; and on the samples to learn the first one."""
     first = results[0]
     if len(results) == 1:
         rows = first.steps * first.experiment["train"]["batch"]
@@ -113,6 +115,7 @@ def sentences(results: Sequence[Result]) -> list[str]:
         labels = dict.fromkeys(score.probe for score in first.scores)
         told = (generalization(results, label) for label in labels)
         texts = [texts[0], *map(generalization_in_words, told)]
+    texts += intervals_in_words({len(results)})
     if all(result.learned and evaluations(result) for result in results):
         texts.append(learned_in_words([result.learned[0] for result in results]))
     return [textwrap.fill(text, 80, subsequent_indent="  ") for text in texts]
@@ -151,11 +154,16 @@ def in_words(score: Score, rows: int) -> str:
     return f"{where}: exact match {score.exact:.3f}, answer {score.answer:.3f} after {rows:,} rows."
 
 
+def intervals_in_words(seeds: Iterable[int]) -> list[str]:
+    """A sentence for each number of seeds above one: what an interval over them is worth."""
+    return [f"Interval over seeds: {ranks(n)}." for n in sorted(set(seeds)) if n > 1]
+
+
 def summary_in_words(row: dict[str, Any]) -> str:
-    """A sentence on a row of `summary`: mean over seeds with its interval, and seeds solved."""
+    """A sentence on a row of `summary`: medians over seeds, their intervals, and seeds solved."""
     parts = []
     for name in ("exact", "answer"):
         low, high = row[f"{name}_interval"]
-        parts.append(f"{name} {row[name]:.3f} (95% over seeds {low:.3f} to {high:.3f})")
+        parts.append(f"median {name} {row[name]:.3f} ({low:.3f} to {high:.3f})")
     solved = f"{row['solved']} of {row['seeds']} seeds solved"
     return f"{row['probe']} (length {row['length']}): {', '.join(parts)}; {solved}."

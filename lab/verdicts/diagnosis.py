@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab.results.result import Result
 from lab.results.summary import evaluations
+from lab.verdicts.protocol import LEAST_SEEDS
 
 if TYPE_CHECKING:
     from lab.verdicts.protocol import Claim
@@ -21,9 +22,10 @@ def diagnose(
     verdict: str,
     series: Sequence[Mapping[str, Any]],
 ) -> dict[str, str] | None:
-    """The cause of a verdict other than `holds`, and why: the first of these that applies to the
-    treatment arm, or None for `holds`.
+    """The cause of a verdict other than `holds`, and why: the first of these that applies, all but
+    the first to the treatment arm, or None for `holds`.
 
+    seeds   there are fewer than LEAST_SEEDS
     scale   it has learned its training rows, but the precondition of the claim is not met
     budget  its exact match was still rising at the end of training, by at least RISING, and at
             least as much was left to gain
@@ -37,6 +39,9 @@ def diagnose(
     """
     if verdict == "holds":
         return None
+    if claim.seeds < LEAST_SEEDS:
+        why = f"{claim.seeds} seeds: at least {LEAST_SEEDS} are needed"
+        return {"cause": "seeds", "why": why}
     answers, ends, gains = [], [], []
     for experiment in claim.seeded(claim.arms[claim.treatment_arm]):
         result = results[experiment.slug]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 
 Arms = Mapping[str, Experiment]
+LEAST_SEEDS = 6  # fewer decide nothing: their least and most cover the median with less than 95%
 SEED_OFFSET = 100  # from the first seed of an arm to the first seed of its copy in a control
 
 # Ends `our_choices` of a protocol that was changed after its first result was seen.
@@ -49,7 +50,8 @@ class Claim:
     source: paper and figure or table. statement: the claim in one sentence, as checked here.
     paper: the paper's own figure, or that it is not known. our_choices: the parts of the protocol
     that are not the paper's.
-    arms: experiments by name; each is run with `seeds` seeds, counted from its own.
+    arms: experiments by name; each is run with `seeds` seeds, counted from its own. Fewer than
+    LEAST_SEEDS are a trial, whose verdict is always `inconclusive`.
     statistic: what is measured, in words, with its unit. measure: the statistic of one seed, from
     the result of each arm. threshold: fixed in advance; the claim holds at or above it, or, where
     `above` is false, at or below it.
@@ -76,7 +78,7 @@ class Claim:
     treatment_arm: str
     draw: Callable[[Figure, Mapping[str, Any]], None]
     above: bool = True
-    seeds: int = 3
+    seeds: int = LEAST_SEEDS
     precondition: Callable[[Sequence[Mapping[str, Any]]], str | None] | None = None
 
     def __post_init__(self) -> None:

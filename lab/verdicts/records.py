@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Any
+
+from lab.stats import OverSeeds, over_seeds
+from lab.verdicts.verdict import facing
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from lab.verdicts.protocol import Claim
+
+OLDER_RULE = (
+    "Older rule: decided before 2026-11-30 by the mean over seeds and its BCa interval, and shown"
+    " as recorded; today's needs 6 seeds (lab/claims/records/LOG.md)."
+)
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
@@ -35,9 +44,33 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
-def interval_in_words(interval: Sequence[float] | None) -> str:
+def over_seeds_of(record: Mapping[str, Any], control: bool = False) -> OverSeeds | None:
+    """Median and interval over the seeds of a record, or of its control, from recorded values."""
+    values = (record["negative_control"] if control else record)["values"]
+    return over_seeds(values, facing(record["above"]))
+
+
+def in_words(record: Mapping[str, Any], control: bool = False) -> str:
+    """ "median 0.97, 0.95 to 0.98 (all 6 seeds; covers the median with 96.9%)"."""
+    values = (record["negative_control"] if control else record)["values"]
+    return str(over_seeds_of(record, control) or f"{number(values[0])} (one seed)")
+
+
+def interval_in_words(found: OverSeeds | None) -> str:
     """ "0.12 to 0.5", "-" for None."""
-    return "-" if interval is None else f"{number(interval[0])} to {number(interval[1])}"
+    return "-" if found is None else f"{number(found.low)} to {number(found.high)}"
+
+
+def beyond(record: Mapping[str, Any]) -> str:
+    """How many seeds reach the threshold: "3 of 3"."""
+    bar, values = record["threshold"], record["values"]
+    reach = sum(value >= bar if record["above"] else value <= bar for value in values)
+    return f"{reach} of {len(values)}"
+
+
+def by_older_rule(record: Mapping[str, Any]) -> bool:
+    """Whether the verdict was decided by OLDER_RULE. It is shown as recorded, and marked."""
+    return "mean" in record
 
 
 def markdown(records: Sequence[Mapping[str, Any]]) -> str:
@@ -45,17 +78,22 @@ def markdown(records: Sequence[Mapping[str, Any]]) -> str:
     if not records:
         return "No claim is recorded yet: `lab claim NAME --record FILE`."
     lines = [
-        "| claim | scale | verdict | statistic | 95% over seeds | control |",
-        "|---|---|---|---|---|---|",
+        "| claim | scale | verdict | statistic: median | interval (covers) | beyond | control |",
+        "|---|---|---|---|---|---|---|",
     ]
     for r in records:
         bar = f"{'at least' if r['above'] else 'at most'} {number(r['threshold'])}"
+        notes = [r["diagnosis"]["cause"]] if r["diagnosis"] else []
+        notes += [f"older rule, {r['seeds']} seeds"] if by_older_rule(r) else []
+        found = over_seeds_of(r)
+        covers = f" ({found.ranks.percent})" if found else ""
         cells = (
             f"`{r['claim']}` ({r['source']})",
             r["scale"],
-            f"**{r['verdict']}**" + (f" ({r['diagnosis']['cause']})" if r["diagnosis"] else ""),
-            f"{r['statistic']}: {number(r['mean'])} ({bar})",
-            f"{interval_in_words(r['interval'])} ({r['seeds']} seeds)",
+            f"**{r['verdict']}**" + (f" ({'; '.join(notes)})" if notes else ""),
+            f"{r['statistic']}: {number(median(r['values']))} ({bar})",
+            interval_in_words(found) + covers,
+            beyond(r),
             r["negative_control"]["verdict"],
         )
         lines.append("| " + " | ".join(cells) + " |")

@@ -1,11 +1,11 @@
 """The verdict of a claim from its finished runs.
 
 Every arm is an Experiment, run with the same seeds. The statistic is one number for each seed; the
-mean over seeds has a 95% BCa interval:
+interval around their median lies between two of them and covers it with 95% or more (lab.stats):
 
-    holds         the whole interval lies beyond the threshold
+    holds         the whole interval lies beyond the threshold: all of 6 or 7 seeds, 7 of 8
     fails         the whole interval lies on the other side
-    inconclusive  the threshold lies inside the interval
+    inconclusive  the threshold lies inside the interval, or there are fewer than 6 seeds
 
 The negative control changes some arms so that the reason for the claim is gone. The same statistic
 with the same threshold must then come out `fails`, because a check that cannot fail shows nothing:
@@ -25,32 +25,38 @@ from typing import Any
 
 from lab.results.result import Result
 from lab.results.summary import evaluations
-from lab.stats import over_seeds
+from lab.stats import End, OverSeeds, over_seeds
 from lab.verdicts.diagnosis import diagnose
-from lab.verdicts.protocol import Arms, Claim
+from lab.verdicts.protocol import LEAST_SEEDS, Arms, Claim
 
 POINTS = 20  # most points of the learning curve of a run in a record
 
 
-def decide(
-    values: Sequence[float], threshold: float, above: bool
-) -> tuple[str, tuple[float, float] | None]:
-    """Verdict and interval of the mean over seeds. One seed alone is always inconclusive, and has
-    no interval.
+def decide(values: Sequence[float], threshold: float, above: bool) -> tuple[str, OverSeeds | None]:
+    """Verdict, and median over seeds with the interval that it follows from; one seed alone has
+    none.
 
-    values: the statistic of each seed. Where one is infinite (an arm that never learned), the
-    interval is the range of the values. ValueError where one is not a number.
+    values: the statistic of each seed; some may be infinite (an arm that never learned). ValueError
+    where one is not a number.
     """
     if any(math.isnan(value) for value in values):
         raise ValueError("a statistic is not a number")
-    if len(values) < 2:
-        return "inconclusive", None
-    finite = all(math.isfinite(value) for value in values)
-    interval = over_seeds(values) if finite else (min(values), max(values))
-    assert interval is not None
+    over = over_seeds(values, facing(above))
+    if over is None or len(values) < LEAST_SEEDS:
+        return "inconclusive", over
+    return compare(over.interval, threshold, above), over
+
+
+def facing(above: bool) -> End:
+    """The end of the interval that must be beyond the threshold for a claim to hold."""
+    return "low" if above else "high"
+
+
+def compare(interval: Sequence[float], threshold: float, above: bool) -> str:
+    """Verdict by an interval (low, high)."""
     low, high = interval if above else (-interval[1], -interval[0])
     bar = threshold if above else -threshold
-    return "holds" if low >= bar else "fails" if high < bar else "inconclusive", interval
+    return "holds" if low >= bar else "fails" if high < bar else "inconclusive"
 
 
 def evaluate_claim(claim: Claim, results: Mapping[str, Result]) -> dict[str, Any]:
@@ -102,11 +108,12 @@ def _side(claim: Claim, runs: Mapping[str, Sequence[Result]]) -> dict[str, Any]:
         for number in range(claim.seeds)
     ]
     values = [measured.value for measured in seeds]
-    verdict, interval = decide(values, claim.threshold, claim.above)
+    verdict, over = decide(values, claim.threshold, claim.above)
     return {
         "verdict": verdict,
-        "mean": sum(values) / len(values),
-        "interval": interval,
+        "median": over.median if over else values[0],
+        "interval": over.interval if over else None,
+        "coverage": over.ranks.coverage if over else None,
         "values": values,
         "series": [measured.series for measured in seeds],
     }

@@ -20,7 +20,7 @@ from lab.config.experiment import Scale, from_json
 from lab.data.batches import visible
 from lab.data.position_ids import check_rows, position_ids
 from lab.nn.model import Model
-from lab.verdicts.protocol import SEED_OFFSET
+from lab.verdicts.protocol import LEAST_SEEDS, SEED_OFFSET
 from lab.verdicts.verdict import evaluate_claim
 from tasks import Role
 from tests.claim_results import BOTH, BY_SCORES, check_figure, claim_of, from_arms
@@ -31,7 +31,7 @@ both = pytest.mark.parametrize(("name", "scale"), BOTH)
 @both
 def test_the_texts_of_a_claim(name: str, scale: Scale) -> None:
     claim = claim_of(name, scale)
-    assert (claim.name, claim.scale) == (name, scale) and claim.seeds >= 3
+    assert (claim.name, claim.scale) == (name, scale) and claim.seeds >= LEAST_SEEDS
     assert re.match(r"\d{4}\.\d{5}", claim.source), "the paper comes first"
     assert claim.statement.endswith(".") and claim.statement[0].isupper()
     for text in (claim.paper, claim.our_choices, claim.statistic, claim.control.why):
@@ -93,7 +93,7 @@ def test_the_first_probe_of_the_treatment_arm_has_a_trained_length(name: str, sc
 @pytest.mark.parametrize("name", BY_SCORES)
 @pytest.mark.parametrize("exact", [0.0, 0.5])
 def test_no_claim_holds_where_every_run_scores_alike(name: str, exact: float) -> None:
-    claim = replace(claim_of(name), seeds=2)
+    claim = claim_of(name)
     record = evaluate_claim(claim, from_arms(claim, lambda arm: exact, lambda arm: exact))
     assert record["verdict"] != "holds" and record["negative_control"]["verdict"] != "holds"
 

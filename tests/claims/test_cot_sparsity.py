@@ -62,8 +62,8 @@ def test_a_claim_from_its_runs_to_its_figure(tmp_path: Path) -> None:
     assert len(experiments) == 4
     by_slug = {e.slug: run(e, tmp_path / "runs", "cpu") for e in experiments}
     made = record(claim, by_slug, "lab claim cot-sparsity --seeds 2")
-    assert made["values"] == [0.0, 0.0] and made["verdict"] == "fails"
-    assert made["negative_control"]["verdict"] == "fails"
+    assert made["values"] == made["negative_control"]["values"] == [0.0, 0.0]
+    assert made["verdict"] == "inconclusive" and made["diagnosis"]["cause"] == "seeds"
     first = next(iter(by_slug.values()))
     assert made["environment"] == first.environment, "all runs of one place"
     assert from_json(made["experiments"]["CoT"]) == claim.arms["CoT"]
@@ -85,6 +85,7 @@ def test_a_claim_from_its_runs_to_its_figure(tmp_path: Path) -> None:
     assert stored == json.loads(json.dumps(made)) and stored["command"].endswith("--seeds 2")
     check_figure(claim, stored, tmp_path / "figure.png")
     lines = markdown([stored]).splitlines()
-    assert len(lines) == 3 and {line.count("|") for line in lines} == {7}
-    for text in ("`cot-sparsity`", "2410.05459", "**fails**", "at most -0.5", "0 to 0 (2 seeds)"):
+    assert len(lines) == 3 and {line.count("|") for line in lines} == {8}
+    for text in ("`cot-sparsity`", "2410.05459", "**inconclusive** (seeds)", "at most -0.5"):
         assert text in lines[2]
+    assert "| 0 to 0 (50%) | 0 of 2 |" in lines[2]

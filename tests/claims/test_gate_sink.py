@@ -36,9 +36,8 @@ def test_the_sink_from_runs_to_a_figure(tmp_path: Path) -> None:
     claim = replace(claim, arms=arms, control=replace(claim.control, arms=changed), seeds=2)
     results = {e.slug: run(e, tmp_path, "cpu") for e in claim.experiments()}
     record = evaluate_claim(claim, results)
-    assert record["verdict"] == record["negative_control"]["verdict"] == "fails", (
-        "nothing to remove"
-    )
+    values = [*record["values"], *record["negative_control"]["values"]]
+    assert max(values) < claim.threshold, "nothing to remove"
 
     def on_first(e: Experiment) -> float:
         read = layers(open_run(results[e.slug].run, rows=64))

@@ -18,8 +18,8 @@ def test_noise_by_share() -> None:
         }
 
     seen = record_of(claim, accuracies(1.0, 0.5))
-    assert seen["verdict"] == "holds" and seen["values"] == pytest.approx([0.5] * 3)
-    assert seen["negative_control"]["values"] == [0.0] * 3
+    assert seen["verdict"] == "holds" and seen["values"] == pytest.approx([0.5] * 6)
+    assert seen["negative_control"]["values"] == [0.0] * 6
     assert seen["negative_control"]["verdict"] == "fails"
     curve = seen["series"][0]["by_share"]["dynamic"]
     assert curve == [[0.0, 1.0], [0.25, 0.5], [0.5, 0.5], [0.75, 0.5], [1.0, 0.5]]

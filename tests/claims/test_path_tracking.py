@@ -17,12 +17,12 @@ def test_errors_of_flipflop() -> None:
         for name, values in read.items()
     }
     record = record_of(claim, accuracies)
-    assert record["verdict"] == "holds" and record["values"] == pytest.approx([0.29] * 3)
+    assert record["verdict"] == "holds" and record["values"] == pytest.approx([0.29] * 6)
     assert record["series"][0]["dense"] == pytest.approx(
         {"path": 0.1, "rope": 0.0, "forget": 0.0, "none": 0.9}
     )
     control = record["negative_control"]
-    assert control["verdict"] == "fails" and control["values"] == pytest.approx([-0.2] * 3)
+    assert control["verdict"] == "fails" and control["values"] == pytest.approx([-0.2] * 6)
     assert record_of(claim, {})["verdict"] == "fails", "all lost alike"
     for arm in claim.arms.values():
         assert arm.model.forget == (arm.slug == claim.arms["flipflop, forget"].slug)

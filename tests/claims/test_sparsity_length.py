@@ -32,9 +32,9 @@ def test_leads_by_hand() -> None:
         "planted, k = 2": by_length((16, 32, 64), 1.0, 0.9, 0.7),
     }
     record = record_of(claim, accuracies)
-    assert record["values"] == pytest.approx([0.6] * 3), "0.8 - 0.2; coupled is no plain arm"
+    assert record["values"] == pytest.approx([0.6] * 6), "0.8 - 0.2; coupled is no plain arm"
     assert record["series"][0]["accuracy"]["planted, k = 2"] == [[16, 1.0], [32, 0.9], [64, 0.7]]
-    assert record["negative_control"]["values"] == pytest.approx([-0.1] * 3), "learned in its place"
+    assert record["negative_control"]["values"] == pytest.approx([-0.1] * 6), "learned in its place"
 
 
 @pytest.mark.parametrize("scale", ["cpu", "gpu"])

@@ -26,9 +26,9 @@ def test_leads_by_hand() -> None:
         "alibi": by_length(lengths, 0.7, 0.25, 0.0),
     }
     record = record_of(claim, accuracies)
-    assert record["values"] == pytest.approx([0.55] * 3), "0.8 - 0.25 against 0.9 - 0.25"
+    assert record["values"] == pytest.approx([0.55] * 6), "0.8 - 0.25 against 0.9 - 0.25"
     assert record["series"][0]["best_other"] == "alibi" and record["series"][0]["far"] == 6
     accuracies["rope"] = accuracies["alibi"] = by_length(lengths, 0.4, 0.1, 0.0)
-    assert record_of(claim, accuracies)["values"] == pytest.approx([0.3] * 3), (
+    assert record_of(claim, accuracies)["values"] == pytest.approx([0.3] * 6), (
         "0.4 - 0.1 is all they lost"
     )

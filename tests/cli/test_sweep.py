@@ -7,6 +7,7 @@ import io
 import json
 import re
 import signal
+import statistics
 import subprocess
 import sys
 import time
@@ -108,10 +109,9 @@ def test_the_table_is_over_seeds_and_never_the_best_one(tmp_path: Path) -> None:
     assert len(document["runs"]) == 6
     for row, (k, exact) in zip(document["summary"], values.items(), strict=True):
         assert row["grid"] == {"task.k": k, "cot": True}
-        assert row["exact"] == sum(exact) / 3 and row["exact_values"] == exact
+        assert row["exact"] == statistics.median(exact) and row["exact_values"] == exact
         assert (row["solved"], row["seeds"], row["failed"]) == (exact.count(1.0), 3, 0)
-    low, high = document["summary"][0]["exact_interval"]
-    assert 0.25 <= low < 0.75 < high <= 1.0
+        assert (row["exact_interval"], row["coverage"]) == ([min(exact), max(exact)], 0.75)
     other = [*given, "--json", "--grid=train.threshold=0.25"]
     for one in combinations(experiment, grid(*texts, "train.threshold=0.25", seeds=3, length="6")):
         for seed, e in enumerate(one.experiments):
@@ -120,10 +120,10 @@ def test_the_table_is_over_seeds_and_never_the_best_one(tmp_path: Path) -> None:
     assert solved == [3, 3], "by the threshold of the runs"
     heading, *lines = invoke(*given).stdout.splitlines()
     assert heading.split()[:4] == ["k", "cot", "probe", "length"] and len(heading) <= 80
-    interval = f"{low:.3f}-{high:.3f}"
-    assert lines[0].split() == f"2 true held out 6 0.750 {interval} 0.750 2 of 3".split()
+    assert " ".join(lines[0].split()) == "2 true held out 6 1.000 0.250-1.000 0.750 2 of 3"
     assert lines[1].endswith("0.500-0.500   0.750  0 of 3") and len(lines[0]) <= 80
-    assert lines[2].startswith("6 runs in ") and "(15 s" in lines[2]
+    assert lines[2].startswith("Interval over seeds: all 3 seeds; covers the median with 75%")
+    assert lines[3].startswith("6 runs in ") and "(15 s" in lines[3]
 
 
 def tiny(**train: object) -> Experiment:

@@ -44,7 +44,7 @@ def test_what_cannot_be_drawn_is_said(
 
 def all_kinds(out: Path, seeds: dict[str, int]) -> dict[str, Figure]:
     """A figure of every kind, of runs with two training ranges and these positions, position to
-    number of seeds. More than one seed costs a bootstrap for every point."""
+    number of seeds."""
     way = {10: 0.25, 20: 1.0}
     runs = []
     for name, n in seeds.items():

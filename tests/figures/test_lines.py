@@ -10,12 +10,11 @@ import pytest
 
 from lab.config.experiment import change
 from lab.figures import draw, style
-from lab.stats import over_seeds
 from tests.figure_runs import LENGTHS, band, base, finished, line, right, several, wilson
 
 
 @pytest.mark.parametrize("metric", ["answer", "exact"])
-def test_length_draws_means_and_intervals_over_seeds(tmp_path: Path, metric: str) -> None:
+def test_length_draws_medians_and_intervals_over_seeds(tmp_path: Path, metric: str) -> None:
     slow, fast = base("longer", "hard"), change(base("longer", "hard"), "train.lr", "0.1")
     runs = several(tmp_path, slow) + several(tmp_path, fast, accuracy=lambda *a: right(*a) / 2)
     figure = draw.make_figure(runs, "length", metric)
@@ -26,13 +25,16 @@ def test_length_draws_means_and_intervals_over_seeds(tmp_path: Path, metric: str
                 values = {x: [0.5] * 3 for x in LENGTHS}
             x, y = line(figure, f"{group}|{label}")
             assert x == list(LENGTHS)
-            assert y == pytest.approx([np.mean(values[x]) for x in LENGTHS])
+            assert y == pytest.approx([np.median(values[x]) for x in LENGTHS])
             drawn = band(figure, f"{group}|{label}")
             for length in LENGTHS:
-                assert drawn[length] == pytest.approx(over_seeds(values[length]))
+                assert drawn[length] == pytest.approx((min(values[length]), max(values[length])))
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert legend[:4] == ["lr=0.001", "lr=0.1", "longer", "hard"]
-    assert figure.legends[0].get_title().get_text().startswith("Band: 95% BCa interval")
+    assert " ".join(figure.legends[0].get_title().get_text().split()) == (
+        "Line: median, dots: seeds. Band: all 3 seeds; covers the median with 75%, not a 95%"
+        " interval."
+    )
     assert figure.axes[0].get_ylabel() == style.METRICS[metric]
     chance = [x for x in figure.axes[0].lines if x.get_label() == "chance"]
     guesses = {tuple(np.asarray(x.get_ydata()).tolist()) for x in chance}
@@ -81,12 +83,12 @@ def test_curve_draws_losses_and_evaluations(tmp_path: Path) -> None:
     x, y = line(figure, "loss of ")
     assert x == [100, 200, 300, 400]
     losses = {s: [1 / (s + seed) for seed in range(3)] for s in (10, 20, 30, 40)}
-    assert y == pytest.approx([np.mean(values) for values in losses.values()])
-    assert band(figure, "loss of ")[200] == pytest.approx(over_seeds(losses[20]))
+    assert y == pytest.approx([np.median(values) for values in losses.values()])
+    assert band(figure, "loss of ")[200] == pytest.approx((min(losses[20]), max(losses[20])))
     for label in ("longer", "hard"):
         x, y = line(figure, f"|{label}", 1)
         assert x == [100, 200, 300, 400]
-        end = np.mean([right(label, 8, seed) for seed in range(3)])  # of its first probe
+        end = np.median([right(label, 8, seed) for seed in range(3)])  # of its first probe
         assert y == pytest.approx([0.25, 0.5, 1.0, end])
     assert line(figure, "chance", 1)[1] == [0.5, 0.5]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from lab.report.page import html
-from lab.report.words import verdict
+from lab.report.words import intervals, verdict
 from lab.results.groups import groups
 from lab.results.result import Result
 from lab.results.words import sentences
@@ -27,7 +27,10 @@ def test_verdicts() -> None:
     three = [made(scored(x), seed=i) for i, x in enumerate((1.0, 1.0, 0.7))]
     some = told(*three)
     assert (some.kind, some.headline) == ("partly", "solved by 2 of 3 seeds")
-    assert "2 of 3 seeds solve it" in some.sentences[0] and "0.900" in some.sentences[0]
+    assert (
+        "2 of 3 seeds solve it" in some.sentences[0]
+        and "median exact match 1.000" in some.sentences[0]
+    )
     assert "1.000, 1.000, 0.700" in some.sentences[0]
     low = told(made(scored(0.51)))
     assert (low.kind, low.headline) == ("chance", "at chance")
@@ -35,6 +38,15 @@ def test_verdicts() -> None:
     assert told(made(scored(0.7))).kind == "not"
     assert told(made(scored(0.0, chance=1e-6, answer=0.0))).kind == "not", "no guess to beat"
     assert told(made(scored(0.51), threshold=0.5)).kind == "solved", "the run's own threshold"
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_what_an_interval_is_worth_is_said_for_each_number_of_seeds() -> None:
+    runs = [made(scored(1.0), seed=i) for i in range(3)] + [made(scored(0.5), lengths=(8, 20))]
+    three = "over seeds, all 3 seeds; covers the median with 75%, not a 95% interval"
+    assert intervals(groups(runs[:3])) == three
+    assert intervals(groups(runs)) == f"95% Wilson, over rows; or {three}"
+    assert f"of exact: 95% Wilson, over rows; or {three}" in html(runs, number=0)
 
 
 def test_the_reach_is_that_of_the_terminal() -> None:
@@ -48,7 +60,7 @@ def test_the_reach_is_that_of_the_terminal() -> None:
     verdict_ = told(*runs)
     assert verdict_.kind == "solved" and verdict_.headline.endswith("(test, length 8)")
     assert verdict_.sentences[0] == (
-        "test: right answers (mean of 2 seeds) at least 0.9 up to length 24 (1.5x the longest"
+        "test: right answers (median of 2 seeds) at least 0.9 up to length 24 (1.5x the longest"
         " training length), 0.500 at length 32; seeds reach 24, 24."
     )
     assert verdict_.sentences[0] in [" ".join(text.split()) for text in sentences(runs)]

@@ -104,6 +104,10 @@ def test_a_run_on_a_users_own_code_is_read_without_it(tmp_path: Path) -> None:
         ("negative_control.verdict", None, "negative_control.verdict = "),
         ("speed", 1, "speed = 1 cannot be used: there is no such field"),
         ("arms", {"arm": [{"run": "x"}]}, "arms"),
+        ("median", 0.5, "median = 0.5 cannot be used: there is no such field"),  # beside a mean
+        ("negative_control.coverage", 0.5, "negative_control.coverage = 0.5 cannot be used"),
+        ("seeds", 4, "4 seeds have 3 values"),
+        ("negative_control.values", [], "3 seeds have 0 values"),
     ],
 )
 def test_a_damaged_record_is_named_by_its_path(
@@ -121,3 +125,16 @@ def test_a_record_that_lacks_something_is_named(tmp_path: Path) -> None:
     write_json(tmp_path / "r.json", data)
     with pytest.raises(ValueError, match="our_choices is missing"):
         schema.read_record(tmp_path / "r.json")
+
+
+def test_a_record_has_a_median_with_its_coverage_or_an_older_mean(tmp_path: Path) -> None:
+    data = schema.read_record(RECORD)
+    assert "mean" in data and "median" not in data
+    for side in (data, data["negative_control"]):
+        side["median"] = side.pop("mean")
+        write_json(tmp_path / "r.json", data)
+        with pytest.raises(ValueError, match="coverage is missing"):
+            schema.read_record(tmp_path / "r.json")
+        side["coverage"] = 0.75
+    write_json(tmp_path / "r.json", data)
+    assert schema.read_record(tmp_path / "r.json") == data

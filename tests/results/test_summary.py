@@ -6,7 +6,6 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -50,15 +49,16 @@ def test_by_definition(exact: list[float], threshold: float) -> None:
 
 def test_a_summary_is_over_seeds_and_never_the_best_one() -> None:
     result = load(Path(__file__).parent / "legacy" / "run")
-    values = (0.5, 1.0, 0.75)
+    values = (0.5, 1.0, 0.6)
     runs = [
         dataclasses.replace(result, scores=(dataclasses.replace(result.scores[0], exact=exact),))
         for exact in values
     ]
     (row,) = summary(runs)
-    assert row["exact"] == pytest.approx(0.75) and row["exact_values"] == list(values)
-    low, high = row["exact_interval"]
-    assert 0.5 <= low <= 0.75 <= high <= 1.0
+    assert row["exact"] == 0.6 and row["exact_values"] == list(values)
+    assert (row["exact_interval"], row["coverage"]) == ((0.5, 1.0), 0.75)
+    (alone,) = summary(runs[:1])
+    assert (alone["exact"], alone["exact_interval"], alone["coverage"]) == (0.5, None, None)
     assert (row["solved"], row["seeds"]) == (1, 3)
     assert (row["probe"], row["length"]) == ("held out", 6)
 

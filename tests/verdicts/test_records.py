@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.stats import over_seeds
 from lab.verdicts.records import (
     file_name,
     interval_in_words,
@@ -41,19 +42,23 @@ def test_the_labs_own_records_are_of_its_claims() -> None:
 def test_numbers_in_words() -> None:
     assert (number(None), number(0.12345), number(12345)) == ("-", "0.123", "1.23e+04")
     assert interval_in_words(None) == "-"
-    assert interval_in_words([0.5, 1]) == "0.5 to 1"
+    assert interval_in_words(over_seeds([0.5, 0.7, 1])) == "0.5 to 1"
 
 
 @pytest.mark.parametrize(("above", "side"), [(True, "at least"), (False, "at most")])
 def test_a_row_of_the_table(above: bool, side: str) -> None:
+    values = [2.0, 0.1, 0.4, 0.25, 0.25, 0.25]
     record = {
         **{"claim": "c", "scale": "cpu", "source": "2410.05459", "verdict": "fails"},
-        **{"statistic": "ratio", "mean": 0.25, "threshold": 1.5, "above": above, "seeds": 3},
-        **{"interval": [0.1, 0.4], "diagnosis": {"cause": "budget", "why": ""}},
-        "negative_control": {"verdict": "fails"},
+        **{"statistic": "ratio", "threshold": 1.5, "above": above, "seeds": 6, "values": values},
+        **{"diagnosis": {"cause": "budget", "why": ""}, "negative_control": {"verdict": "fails"}},
     }
+    beyond = "1 of 6" if above else "5 of 6"
     assert markdown([record]).splitlines()[2] == (
         f"| `c` (2410.05459) | cpu | **fails** (budget) | ratio: 0.25 ({side} 1.5)"
-        " | 0.1 to 0.4 (3 seeds) | fails |"
+        f" | 0.1 to 2 (96.9%) | {beyond} | fails |"
     )
+    older = {**record, "mean": 0.5, "seeds": 3, "values": values[:3], "diagnosis": None}
+    row = markdown([older]).splitlines()[2]
+    assert "**fails** (older rule, 3 seeds) | ratio: 0.4 (" in row and "| 0.1 to 2 (75%) |" in row
     assert "No claim is recorded" in markdown([])

@@ -10,52 +10,75 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lab.stats import over_seeds
+from lab.verdicts.records import beyond, in_words
 from lab.verdicts.verdict import decide, evaluate_claim
 from tests.claim_results import claim_of, from_arms
 
 numbers = st.floats(-3, 3) | st.sampled_from([math.inf, -math.inf])
 
 
-@given(st.lists(numbers, min_size=1, max_size=5), st.floats(-3, 3), st.booleans())
+@given(st.lists(numbers, min_size=1, max_size=12), st.floats(-3, 3), st.booleans())
 def test_the_verdict_by_its_definition(values: list[float], bar: float, above: bool) -> None:
-    verdict, interval = decide(values, bar, above)
-    if len(values) == 1:
-        assert (verdict, interval) == ("inconclusive", None)
+    """By counting seeds: how many may stray, none of 6 and 7, one of 8, so that as few heads of
+    fair coins, at either end, have a probability of 5% at most."""
+    verdict, over = decide(values, bar, above)
+    n, beyond = len(values), sum(value >= bar if above else value <= bar for value in values)
+    expected = over_seeds(values, "low" if above else "high")
+    assert (over and over.interval) == (expected and expected.interval)
+    strays = {6: (0, 0), 7: (0, 0), 8: (1, 0), 9: (1, 1), 10: (1, 1), 11: (2, 1), 12: (2, 2)}
+    if n < 6:
+        assert verdict == "inconclusive"
         return
-    if any(map(math.isinf, values)):
-        assert interval == (min(values), max(values))
-    else:
-        assert interval == over_seeds(values)
-        assert min(values) - 1e-9 <= interval[0] <= interval[1] <= max(values) + 1e-9
-    beyond = [end >= bar if above else end <= bar for end in interval]
-    expected = "holds" if all(beyond) else "inconclusive" if any(beyond) else "fails"
-    assert verdict == expected
+    holds, fails = strays[n]
+    right = "holds" if n - beyond <= holds else "fails" if beyond <= fails else "inconclusive"
+    assert verdict == right
 
 
 def test_verdicts_that_are_known() -> None:
-    assert decide([0.97, 0.99, 1.0], 0.95, True)[0] == "holds"
-    assert decide([0.97, 0.99, 1.0], 0.95, False)[0] == "fails"
-    assert decide([0.9, 0.95, 1.0], 0.95, True)[0] == "inconclusive"
-    assert decide([0.5, 0.5], 0.5, True) == ("holds", (0.5, 0.5))
-    assert decide([0.0, 0.0], -0.5, False) == ("fails", (0.0, 0.0))
-    assert decide([math.inf, 3.0], 2.0, True) == ("holds", (3.0, math.inf))
-    assert decide([math.inf, 1.0], 2.0, True)[0] == "inconclusive"
-    assert decide([-math.inf, -math.inf], 2.0, True)[0] == "fails"
+    def of(values: list[float], bar: float, above: bool) -> str:
+        return decide(values, bar, above)[0]
+
+    good = [0.97, 0.99, 1.0, 0.98, 0.96, 0.99]
+    assert (of(good, 0.95, True), of(good, 0.95, False)) == ("holds", "fails")
+    assert of([*good[:5], 0.9], 0.95, True) == "inconclusive"
+    assert of(good[:5], 0.95, True) == of(good[:1], 0.95, True) == "inconclusive"
+    assert of([*good, 0.9, 0.97], 0.95, True) == "holds"  # 7 of 8
+    assert of([*good, 0.9, 0.9], 0.95, True) == "inconclusive"
+    assert of([0.0] * 6, -0.5, False) == "fails" and of([0.5] * 6, 0.5, True) == "holds"
+    assert of([math.inf] * 5 + [3.0], 2.0, True) == "holds"
+    assert of([math.inf] * 5 + [1.0], 2.0, True) == "inconclusive"
+    assert of([-math.inf] * 6, 2.0, True) == "fails"
     with pytest.raises(ValueError, match="not a number"):
         decide([0.5, math.nan], 0.5, True)
 
 
 def test_a_record_has_every_run_of_an_arm() -> None:
-    claim = replace(claim_of("rnn-gap"), seeds=2)
+    claim = claim_of("rnn-gap")
     results = from_arms(claim, lambda arm: 0.9 if arm.startswith("mamba") else 0.7, lambda arm: 0.8)
     record = evaluate_claim(claim, results)
-    assert record["values"] == pytest.approx([-0.2, -0.2]) and record["mean"] < 0
+    assert record["values"] == pytest.approx([-0.2] * 6)
+    assert record["median"] == pytest.approx(-0.2) and record["coverage"] == 1 - 2 / 2**6
     other = record["negative_control"]
-    assert other["values"] == pytest.approx([-0.1, -0.1]), "mamba against mamba of other seeds"
+    assert other["values"] == pytest.approx([-0.1] * 6), "mamba against mamba of other seeds"
     assert other["verdict"] == "fails"
     assert [run["run"] for run in record["arms"]["mamba, n = 8"]] == [
         e.slug for e in claim.seeded(claim.arms["mamba, n = 8"])
     ]
+
+
+def test_fewer_than_six_seeds_decide_nothing_and_say_so() -> None:
+    claim = replace(claim_of("rnn-gap"), seeds=3)
+    results = from_arms(claim, lambda arm: 0.6 if arm.startswith("mamba") else 1.0, lambda arm: 0.6)
+    record = evaluate_claim(claim, results)
+    assert record["verdict"] == record["negative_control"]["verdict"] == "inconclusive"
+    assert record["diagnosis"] == {"cause": "seeds", "why": "3 seeds: at least 6 are needed"}
+    assert (record["coverage"], beyond(record)) == (0.75, "3 of 3")
+    assert in_words(record) == (
+        "median 0.4, 0.4 to 0.4 (all 3 seeds; covers the median with 75%, not a 95% interval)"
+    )
+    alone = evaluate_claim(replace(claim, seeds=1), results)
+    assert (alone["verdict"], alone["interval"], alone["coverage"]) == ("inconclusive", None, None)
+    assert in_words(alone, control=True) == "0 (one seed)"
 
 
 @pytest.mark.parametrize(("evaluations", "kept"), [(0, 0), (1, 1), (20, 20), (21, 11), (80, 20)])
