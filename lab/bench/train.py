@@ -186,10 +186,10 @@ def sentence(record: dict[str, Any]) -> str:
     total, number = totals(rows), sum("runs" not in row for row in rows)
     against = record["command"].rpartition(" ")[2]
     return (
-        f"On one thread of an {environment['device']}, training steps reach {total['share']:.2f} of"
-        f" the rate of plain matrix products (geometric mean of {number} settings, least"
-        f" {total['least_share']:.2f}), and the claims train in"
-        f" {total['hours'] / total['hours_against']:.2f} of the time of commit {against}"
+        f"There, one thread of an {environment['device']} trains at {total['share']:.2f} of its"
+        f" rate of plain matrix products (geometric mean of {number} settings, least"
+        f" {total['least_share']:.2f}), and the claims take"
+        f" {total['hours'] / total['hours_against']:.2f} of the time at commit {against}"
         f" (`lab bench train`, commit {environment['git']})."
     )
 

@@ -18,10 +18,10 @@ import math
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kernels.selective_scan import selective_scan, step
+from kernels.step_size import step_size
 from kernels.swiglu import swiglu
 from lab.config import ModelConfig
 from lab.mixers._conv import ShortConv
@@ -78,5 +78,5 @@ class Mamba(nn.Module):
     def _select(self, u: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """delta [...,E], A [E,N], B and C [...,N]."""
         low, B, C = self.x_proj(u).split(self.parts, -1)
-        delta = F.softplus(F.linear(low, self.dt_weight, self.dt_bias))
+        delta = step_size(low, self.dt_weight, self.dt_bias)
         return delta, -torch.exp(self.A_log), B, C

@@ -46,7 +46,7 @@ CONSTANT = ("slopes", "window")  # inputs without a gradient
 # A rotation multiplies twice (its angle, then x), GELU, a norm and a convolution with SiLU thrice.
 STAGES = {"attention": 4, "path": 8, "delta": 8, "linear": 4, "scan": 1, "selective_scan": 2}
 STAGES |= {"rotary": 2, "gelu": 3, "rms_norm": 3, "normalize": 3, "short_conv": 3, "swiglu": 3}
-STAGES |= {"taylor": 4}
+STAGES |= {"taylor": 4, "step_size": 3}
 
 Inputs = dict[str, Any]
 Results = dict[str, Tensor]
@@ -69,6 +69,8 @@ def longest_sum(operator: str, inputs: Inputs) -> int:
     """Terms of the longest sum: a dot of width d or e, then one over all tokens (or channels)."""
     if operator == "scan":
         return inputs["x"].shape[1]
+    if operator == "step_size":
+        return inputs["x"][..., 0].numel() + sum(inputs["W"].shape)
     if operator == "short_conv":
         return inputs["x"][..., 0].numel()
     if operator == "selective_scan":
