@@ -1,8 +1,7 @@
 """Scores of a model on a probe: teacher-forced, free-running, and the first wrong thought token.
 
 exact    fraction of rows where every supervised token has the highest logit, with all earlier
-tokens
-         given from the reference (the accuracy of 2410.05459 and 2502.08991)
+         tokens given from the reference (the accuracy of 2410.05459 and 2502.08991)
 answer   fraction of rows with the right answer when the model writes every supervised token itself
 valid    fraction of rows where the thought that the model writes equals the oracle's
 

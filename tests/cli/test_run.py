@@ -64,6 +64,16 @@ def test_seeds_are_separate_runs_with_an_interval() -> None:
     assert worth in " ".join(text.split()) and text.count("95%") == 2, "but for Wilson's"
 
 
+def test_a_machine_without_a_compiler_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kernels.native_compiler", lambda: None)
+    monkeypatch.setattr("kernels._native._library", lambda operator: "there is no C++ compiler")
+    monkeypatch.delenv("CXX", raising=False)
+    said = "No C++ compiler: operators ran in torch alone, which is slower (lab doctor)"
+    assert said in invoke("run", "parity", *QUICK).stderr.splitlines()
+    monkeypatch.setenv("CXX", "")
+    assert said not in invoke("run", "parity", *QUICK).stderr
+
+
 def test_set_reaches_task_model_and_training() -> None:
     sets = ["--set", "task.k=3", "--set", "train.lr=3e-4", "--set", "model.mlp_ratio=2"]
     made = document("run", "parity", *QUICK, *sets)["experiment"]
