@@ -10,6 +10,7 @@ import pytest
 
 from lab import registry
 from lab.bench.speeds import markdown
+from lab.bench.train import sentence
 from lab.config.experiment import from_json
 from lab.results.reader import read_json
 from lab.verdicts.records import by_older_rule, file_name, records, records_folder
@@ -39,6 +40,11 @@ def test_the_readmes_speeds_are_those_of_the_record() -> None:
     expected = markdown(read_json(path) if path.exists() else None)
     shown = re.search(r"<!-- speeds -->\n(.*)\n<!-- /speeds -->", _readme(), re.DOTALL)
     assert shown and shown[1] == expected
+
+
+def test_the_readmes_sentence_on_training_is_that_of_the_record() -> None:
+    shown = re.search(r"<!-- training -->\n(.*)<!-- /training -->", _readme(), re.DOTALL)
+    assert shown and " ".join(shown[1].split()) == sentence(read_json(BENCHES / "bench-train.json"))
 
 
 CLAIMS = records(RECORDS)

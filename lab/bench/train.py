@@ -185,12 +185,13 @@ def sentence(record: dict[str, Any]) -> str:
     rows, environment = record["rows"], record["environment"]
     total, number = totals(rows), sum("runs" not in row for row in rows)
     against = record["command"].rpartition(" ")[2]
+    share, least = total["share"], total["least_share"]
+    ratio = total["hours"] / total["hours_against"]
     return (
-        f"There, one thread of an {environment['device']} trains at {total['share']:.2f} of its"
-        f" rate of plain matrix products (geometric mean of {number} settings, least"
-        f" {total['least_share']:.2f}), and the claims take"
-        f" {total['hours'] / total['hours_against']:.2f} of the time at commit {against}"
-        f" (`lab bench train`, commit {environment['git']})."
+        f"One thread of an {environment['device']} trains at {share:.2f} of its rate of plain matrix"
+        f" products (geometric mean of {number} settings, least {least:.2f}); claims take"
+        f" {ratio:.2f} of their time at commit {against} (`lab bench train`, commit"
+        f" {environment['git']})."
     )
 
 
