@@ -188,8 +188,8 @@ def sentence(record: dict[str, Any]) -> str:
     share, least = total["share"], total["least_share"]
     ratio = total["hours"] / total["hours_against"]
     return (
-        f"One thread of an {environment['device']} trains at {share:.2f} of its rate of plain matrix"
-        f" products (geometric mean of {number} settings, least {least:.2f}); claims take"
+        f"One thread of an {environment['device']} trains at {share:.2f} of its rate of plain"
+        f" matrix products (geometric mean of {number} settings, least {least:.2f}); claims take"
         f" {ratio:.2f} of their time at commit {against} (`lab bench train`, commit"
         f" {environment['git']})."
     )
