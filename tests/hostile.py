@@ -6,7 +6,6 @@ from __future__ import annotations
 import functools
 import json
 import os
-import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from lab.files import remove
 from tests.damage import VALUES, changed, paths
 
 ESCAPE = "\x1b]8;;http://x\x07[/nope][link=x]\u202e$x^{\n"  # obeyed by terminals, rich, matplotlib
@@ -133,7 +133,7 @@ def structure_changed(draw: st.DrawFn) -> Damage:
         elif how == "copy":
             b.write_bytes(a.read_bytes())
         elif how == "empty":
-            shutil.rmtree(a.parent if a.parent != run else run / "checkpoint", ignore_errors=True)
+            remove(a.parent if a.parent != run else run / "checkpoint")
         elif how == "folder":
             a.unlink()
             a.mkdir()
@@ -155,10 +155,7 @@ def kind_changed(draw: st.DrawFn) -> Damage:
         path = run / "checkpoint" if folder else _pick(run, number)
         if path is None:
             return
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+        remove(path)
         if kind == "fifo":
             os.mkfifo(path)
         elif kind == "socket":

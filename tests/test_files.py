@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lab.files import replacing, write_bytes, write_json, write_text
+from lab.files import remove, replacing, write_bytes, write_json, write_text
 from lab.results.reader import read_json
 
 
@@ -131,3 +131,16 @@ def test_the_longest_name(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="File name too long"):
         write_bytes(tmp_path / ("é" * 128), b"x")
     assert len(os.listdir(tmp_path)) == 1
+
+
+def test_what_is_removed_and_what_a_link_leads_to(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    (kept / "inner").mkdir(parents=True)
+    (tmp_path / "folder" / "inner").mkdir(parents=True)
+    os.mkfifo(tmp_path / "folder" / "pipe")
+    os.mkfifo(tmp_path / "pipe")  # rmtree alone would wait on it
+    (tmp_path / "file").write_text("a")
+    (tmp_path / "link").symlink_to(kept)
+    for name in ("folder", "pipe", "file", "link", "missing"):
+        remove(tmp_path / name)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"] and (kept / "inner").exists()

@@ -15,7 +15,6 @@ import contextlib
 import hashlib
 import os
 import re
-import shutil
 from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from safetensors.torch import save as save_tensors
 from torch import nn
 
 from lab.config.experiment import slug
-from lab.files import sync_folder, write_synced
+from lab.files import remove, sync_folder, write_synced
 from lab.results.log import EMPTY, Log
 from lab.results.reader import read_bytes, read_json
 from lab.results.seal import unsealed, write_sealed
@@ -67,8 +66,7 @@ def save(
             write_synced(part / name, content)
         sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
         write_sealed(part / "state.json", {**position, "optimizer": rest, "sha256": sums})
-        if final.exists():
-            shutil.rmtree(final)
+        remove(final)
         os.replace(part, final)
     sync_folder(folder)
     if position["kind"] == "step":
@@ -76,10 +74,11 @@ def save(
 
 
 def prune(folder: Path, position: Position, model: nn.Module, keep_steps: Collection[int]) -> None:
-    """Delete all checkpoints but that of `position`, those of keep_steps before it, and the newest
-    sound ones before it, KEPT in all; and what killed processes have left half written."""
+    """Delete all checkpoints but that of `position`, those of keep_steps before it, and of the
+    others the newest sound ones, so that with the first KEPT are left; and what killed processes
+    have left half written."""
     for left_over in folder.glob(".part-*"):
-        shutil.rmtree(left_over, ignore_errors=True)
+        remove(left_over)
     kept = 1
     for path in reversed(list_checkpoints(folder)):
         before = _number(path) < position["step"]
@@ -88,19 +87,19 @@ def prune(folder: Path, position: Position, model: nn.Module, keep_steps: Collec
         if before and kept < KEPT and _is_sound(path, position["run"], model):
             kept += 1
             continue
-        shutil.rmtree(path, ignore_errors=True)
+        remove(path)
 
 
 @contextlib.contextmanager
 def _part_folder(folder: Path) -> Iterator[Path]:
     """An empty folder beside the checkpoints, which the block renames; gone after an error."""
     part = folder / f".part-{os.getpid()}"
-    shutil.rmtree(part, ignore_errors=True)
+    remove(part)
     part.mkdir(parents=True)
     try:
         yield part
     except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
+        remove(part)
         raise
 
 
