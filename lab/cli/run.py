@@ -88,8 +88,9 @@ def _say_what_is_slow(results: list[Result]) -> None:
     """One line where operators of a CPU could run as native code and the compiler is missing."""
     from kernels import native_compiler
 
-    ran = {impl for result in results for impl in result.environment.get("kernels", {}).values()}
-    if ran == {"reference"} and native_compiler() is None and os.environ.get("CXX") != "":
+    ran = [result.environment.get("kernels") for result in results]
+    impls = {str(impl) for part in ran if isinstance(part, dict) for impl in part.values()}
+    if impls == {"reference"} and native_compiler() is None and os.environ.get("CXX") != "":
         say("No C++ compiler: operators ran in torch alone, which is slower (lab doctor)", err=True)
 
 

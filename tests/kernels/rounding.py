@@ -117,6 +117,12 @@ def gap(got: Tensor, want: Tensor) -> float:
 def cancelled(inputs: Inputs, want: Results, name: str) -> float:
     """Size of the terms that cancel in the gradient of `name`, over the size of the gradient."""
     size = want[name].norm().item()
+    if "W" in inputs and name in ("x", "W", "b"):  # of step_size: sums over channels, or tokens
+        x, W, b = (inputs[n].double() for n in "xWb")
+        x = x.flatten(0, -2)
+        g = (cotangent(want["output 0"]).flatten(0, -2) * (x @ W.T + b).sigmoid()).abs()
+        terms = {"x": g @ W.abs(), "W": g.T @ x.abs(), "b": g.sum(0)}[name]
+        return max(1.0, terms.norm().item() / size)
     if "q" not in inputs or name not in ("q", "k", "w", "beta", "log_forget") or size < 1e-6:
         return 1.0
     y = want["output 0"]
@@ -134,7 +140,7 @@ def limits(
 ) -> dict[str, float]:
     """The allowed error of every output and gradient."""
     stages, terms = STAGES[operator], longest_sum(operator, inputs)
-    weighted = operator in ("attention", "path", "taylor")
+    weighted = operator in ("attention", "path", "taylor", "step_size")
     return {
         n: allowed(dtype, stages, terms, cancelled(inputs, want, n) if weighted else 1.0, gpu)
         for n in want

@@ -15,9 +15,8 @@ IMPLS = [pytest.param("native", marks=COMPILER), "reference"]
 
 
 @pytest.mark.parametrize("impl", IMPLS)
-@given(T=st.integers(1, 6), R=st.integers(1, 16), D=st.integers(8, 40), seed=st.integers(0, 99))
+@given(T=st.integers(1, 6), R=st.integers(1, 16), D=st.integers(1, 40), seed=st.integers(0, 99))
 def test_step_sizes_are_their_definition(impl: str, T: int, R: int, D: int, seed: int) -> None:
-    """From 8 channels on: the sums over tokens of very few may cancel."""
     inputs = example_inputs(T, R, D, seed)
     check_against_definition("step_size", step_size, definition, inputs, impl)
 
