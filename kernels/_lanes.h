@@ -139,7 +139,8 @@ inline void add_sums(float* to, const Vector* x) {
   std::memcpy(to, &sums, sizeof sums);
 }
 
-// e^x within 2 units in the last place; 0 below -87, infinity above 88.7, NaN of NaN.
+// e^x within 2 units in the last place; 0 below -87, infinity above 88.7, NaN of NaN. Polynomial and
+// the two parts of ln 2 are those of expf in Cephes (S. Moshier, 1984).
 inline Lanes exp(Lanes x) {
   const Lanes low = broadcast(-87.f), high = broadcast(88.8f);
   const Mask zero = x < low;
@@ -167,6 +168,14 @@ inline Lanes exp(Lanes x) {
 }
 
 inline Lanes sigmoid(Lanes x) { return 1.f / (1.f + exp(-x)); }
+
+// A tensor [B,T,H,width] by its strides in row, token and head; one head [T,width] of it.
+struct View {
+  const float* at;
+  int64_t b, t, h;
+  View head(int64_t i, int64_t j) const { return {at + i * b + j * h, 0, t, 0}; }
+  const float* row(int64_t j) const { return at + j * t; }
+};
 
 // Scratch memory of this thread, aligned to 64 bytes, kept for the next call.
 inline float* scratch(size_t floats) {

@@ -10,13 +10,6 @@ namespace {
 
 constexpr int64_t CHUNK = 8, ROWS = 4;
 
-// A tensor [B,T,H,width] by its strides.
-struct View {
-  const float* at;
-  int64_t b, t, h;
-  const float* row(int64_t i, int64_t j, int64_t k) const { return at + i * b + j * t + k * h; }
-};
-
 // One chunk of one head: keys and queries padded to [CHUNK][rows], numbers of each token.
 struct Chunk {
   int64_t tokens, rows;
@@ -50,7 +43,7 @@ void fill(
     Chunk& c, const View& q, const View& k, const float* beta, const float* log_decay, int64_t b,
     int64_t t0, int64_t h, int64_t T, int64_t H, int64_t d) {
   for (int64_t t = 0; t < c.tokens; t++) {
-    const float *from_q = q.row(b, t0 + t, h), *from_k = k.row(b, t0 + t, h);
+    const float *from_q = q.head(b, h).row(t0 + t), *from_k = k.head(b, h).row(t0 + t);
     std::copy(from_q, from_q + d, c.q + t * c.rows);
     std::copy(from_k, from_k + d, c.k + t * c.rows);
     const int64_t at = (b * T + t0 + t) * H + h;
@@ -110,7 +103,7 @@ extern "C" void forward(
           float* state = S + n * s.block;
           for (int64_t t = 0; t < c.tokens; t++) {
             const int64_t at = n * LANES, left = e - at;
-            advance(c, t, part(values.row(b, t0 + t, h) + at, left), state, state);
+            advance(c, t, part(values.head(b, h).row(t0 + t) + at, left), state, state);
             put(o + ((b * T + t0 + t) * H + h) * e + at,
                 scale * recall(c.q + t * s.rows, state, s.rows), left);
           }
@@ -199,12 +192,12 @@ extern "C" void backward(
           std::copy(from, from + s.block, states);
           for (int64_t t = 0; t < c.tokens; t++) {
             float* S = states + t * s.block;
-            const Lanes value = part(values.row(b, t0 + t, h) + at, left);
+            const Lanes value = part(values.head(b, h).row(t0 + t) + at, left);
             store(lacks + t * LANES, advance(c, t, value, S, S + s.block));
           }
           for (int64_t t = c.tokens - 1; t >= 0; t--) {
             const float* S = states + t * s.block;
-            const Lanes grad = scale * part(outputs.row(b, t0 + t, h) + at, left);
+            const Lanes grad = scale * part(outputs.head(b, h).row(t0 + t) + at, left);
             put(dv + ((b * T + t0 + t) * H + h) * e + at,
                 retreat(c, t, load(lacks + t * LANES), grad, S, S + s.block, G + n * s.block, g),
                 left);

@@ -15,14 +15,6 @@ constexpr int64_t CHUNK = 64, GROUP = LANES == 16 ? 8 : 4;
 
 int64_t rounded(int64_t n, int64_t to) { return (n + to - 1) / to * to; }
 
-// A tensor [B,T,H,width] by its strides; one head [T,width] of it.
-struct View {
-  const float* at;
-  int64_t b, t, h;
-  View head(int64_t i, int64_t j) const { return {at + i * b + j * h, 0, t, 0}; }
-  const float* row(int64_t j) const { return at + j * t; }
-};
-
 // log_decay: null, [B,T,H] (width 1) or [B,T,H,d] -> the decays of one head [T][D], 1 beyond d.
 void decays(float* to, const float* log_decay, int64_t width, int64_t b, int64_t h, int64_t T,
             int64_t H, int64_t d, int64_t D) {

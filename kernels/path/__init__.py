@@ -109,8 +109,8 @@ def _slower(q: Tensor, offsets: Tensor | None) -> str | None:
     """Why the native operator does not take rows of this length, in words.
 
     Its chunks are short, so a query's pass by a key costs three times d, where long chunks of the
-    reference cost half of that: forward and backward it is 1.3 times as fast at T d = 2^17, and
-    may be slower beyond. ValueError where offsets do not make up the tokens.
+    reference cost half of that: from some T d on it is slower. ValueError where offsets do not make
+    up the tokens.
     """
     longest = q.shape[1]
     if offsets is not None:

@@ -437,7 +437,7 @@ void backward_head(const Inputs& in, Keys& keys, Block& block, Gradients& to, in
         for (int64_t j = 0; j < C; j++) to.forgotten[n * C + j] -= lost[j];
       }
     }
-    // 0 but for rounding; with it the gradient of log f is twice as exact.
+    // 0 but for rounding; with it the gradient of log f is more exact.
     if (in.log_forget)
       for (int64_t i = 0; i < C; i++) to.forgotten[own * C + i] += total[i];
     for (int64_t f = 0; f < D; f++) store(to.g + f * C, load(to.g + f * C) * in.scale);

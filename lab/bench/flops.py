@@ -18,10 +18,10 @@ from typing import NamedTuple
 import numpy as np
 
 from lab.config import Experiment
+from lab.mixers._position import windows
 from lab.nn.model import Model
+from lab.training.optim import TABLES
 from tasks import Batch, Role
-
-TABLES = ("embed.", "place.", "head.", "next_place.")
 
 
 class Flops(NamedTuple):
@@ -62,7 +62,5 @@ def _visible(experiment: Experiment, T: int) -> list[int]:
     layers = config.stack().count("attention")
     if config.position != "hard_alibi":
         return [T * (T + 1) // 2] * (config.heads * layers)
-    from lab.mixers._position import windows
-
     spans = [w or T for w in windows(config.heads, config.banded)]
     return [sum(min(i + 1, span) for i in range(T)) for span in spans] * layers

@@ -2,7 +2,7 @@
 
 It reads one JSON document a line and answers each with one line:
 
-    {"experiment": {...}}    build model and optimizer, make WARM steps    {"lab": path}
+    {"experiment": {...}}    build model and optimizer, make WARM steps    {}
     {"steps": n}             the next n steps     {"seconds": CPU seconds, "rate": FLOP/s}
     {"profile": n}           the next n steps     {"operators": {name: share of the time}}
 
@@ -35,10 +35,11 @@ def main() -> None:
 
         keep_heap()
     steps: Iterator[Any] = iter(())
+    answer: dict[str, Any]
     for line in sys.stdin:
         request = json.loads(line)
         if "experiment" in request:
-            steps, answer = _start(request["experiment"])
+            steps, answer = _start(request["experiment"]), {}
         elif "steps" in request:
             rate, start = product_rate(), time.process_time()
             _take(steps, request["steps"])
@@ -48,7 +49,8 @@ def main() -> None:
         print(json.dumps(answer), flush=True)
 
 
-def _start(data: dict[str, Any]) -> tuple[Iterator[Any], dict[str, Any]]:
+def _start(data: dict[str, Any]) -> Iterator[Any]:
+    """The steps of an experiment without end, after the first ones."""
     import torch
 
     from lab.config.experiment import from_json
@@ -67,7 +69,7 @@ def _start(data: dict[str, Any]) -> tuple[Iterator[Any], dict[str, Any]]:
 
     endless = steps()
     _take(endless, WARM)
-    return endless, {"lab": sys.modules["lab"].__file__}
+    return endless
 
 
 def numbers(steps: int, n: int) -> list[int]:

@@ -189,9 +189,9 @@ def sentence(record: dict[str, Any]) -> str:
     ratio = total["hours"] / total["hours_against"]
     return (
         f"One thread of an {environment['device']} trains at {share:.2f} of its rate of plain"
-        f" matrix products (geometric mean of {number} settings, least {least:.2f}); claims take"
-        f" {ratio:.2f} of their time at commit {against} (`lab bench train`, commit"
-        f" {environment['git']})."
+        f" matrix products (geometric mean of {number} settings, least {least:.2f});"
+        f" the claims' steps take {ratio:.2f} of the time at commit {against} (`lab bench train`,"
+        f" commit {environment['git']})."
     )
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -77,21 +76,10 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
                 ]
             else:
                 results = run_many(experiments, out, device, None, show, every, compile, track)
-    _say_what_is_slow(results)
     if given["as_json"]:
         click.echo(json.dumps(_document(results)))
     else:
         _print_results(name, "cot" in inspect.signature(function).parameters, base, results)
-
-
-def _say_what_is_slow(results: list[Result]) -> None:
-    """One line where operators of a CPU could run as native code and the compiler is missing."""
-    from kernels import native_compiler
-
-    ran = [result.environment.get("kernels") for result in results]
-    impls = {str(impl) for part in ran if isinstance(part, dict) for impl in part.values()}
-    if impls == {"reference"} and native_compiler() is None and os.environ.get("CXX") != "":
-        say("No C++ compiler: operators ran in torch alone, which is slower (lab doctor)", err=True)
 
 
 def _document(results: list[Result]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ def evaluating(model: Model, kind: str) -> Iterator[torch.device]:
     """Set up evaluation with activations of this kind, fp32 or bf16; the device of the model.
 
     Batches of an evaluation have many shapes, so blocks that training has compiled run as they are
-    written. Where nothing was compiled the compiler is left alone: its import takes half a second.
+    written. Where nothing was compiled the compiler is left alone: its import is slow.
     """
     model.eval()
     device = next(model.parameters()).device

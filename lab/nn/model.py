@@ -168,7 +168,7 @@ def select_rows(state: Any, rows: Tensor) -> Any:
 
 
 def _take(x: Tensor, rows: Tensor) -> Tensor:
-    """[B,T,D] -> [N,D]: by number, which costs half of what a mask does, forward and backward."""
+    """[B,T,D] -> [N,D]: by number, which is cheaper than a mask, forward and backward."""
     return x.flatten(0, 1).index_select(0, rows)
 
 

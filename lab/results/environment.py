@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import importlib.metadata
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -33,6 +34,16 @@ def environment(device: str, threads: int) -> dict[str, Any]:
         "compiler": native_compiler() if "native" in kernels.values() else None,
         "system": platform.platform(),
     }
+
+
+def missing_compiler(device: str) -> str | None:
+    """A sentence where operators could run as native code on this device, and no compiler is there
+    to build them; None where there is one, and where CXX says that none is wanted."""
+    from kernels import native_compiler
+
+    if device != "cpu" or os.environ.get("CXX") == "" or native_compiler():
+        return None
+    return "there is no C++ compiler: operators run in torch alone, which is slower (lab doctor)"
 
 
 def forget_operators() -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 from lab.config import Experiment
 from lab.errors import RunFailed, RunStopped
-from lab.results.environment import environment, forget_operators
+from lab.results.environment import environment, forget_operators, missing_compiler
 from lab.results.folder import Folder, load
 from lab.results.result import Result
 from lab.results.summary import samples_to
@@ -40,9 +40,9 @@ def run(
     threads: of torch; another number gives other bytes of weights, so a run that resumes keeps that
     of its start. checkpoint_every: steps. compile: use torch.compile where it pays
     (lab.training.compile). watch: gets every row of metrics.jsonl. warn: gets a sentence about each
-    checkpoint that cannot be used, and about other threads. track: a tracker (lab.runs.trackers).
-    wait: seconds to wait for another process that makes the same run, -1 for no limit. heartbeat:
-    called after every step and every evaluated batch.
+    checkpoint that cannot be used, other threads, or a compiler that is missing. track: a tracker
+    (lab.runs.trackers). wait: seconds to wait for another process that makes the same run, -1 for
+    no limit. heartbeat: called after every step and every evaluated batch.
 
     Raises RunFailed (folder in use, full disk, loss or weights not finite), RunStopped (SIGINT,
     SIGTERM), ValueError (options that exclude each other, a damaged result.json, no sound
@@ -107,6 +107,8 @@ def _train(
     keep_heap()
     forget_operators()
     device = pick_device(device_name)
+    if missing := missing_compiler(device.type):
+        warn(missing)
     trainer = Trainer(experiment, folder, device, threads, compile, watch, warn, heartbeat)
     with interrupts() as stop_requested:
         trainer.fit(checkpoint_every, stop_requested)

@@ -12,8 +12,7 @@ def keep_heap() -> None:
     """From now on, this process gives no freed memory back to the system.
 
     By default glibc maps every large tensor anew and unmaps it when it is freed, and the kernel
-    clears its pages each time: up to a tenth of a training step. Only glibc has this setting;
-    elsewhere nothing happens.
+    clears its pages each time. Only glibc has this setting; elsewhere nothing happens.
     """
     with contextlib.suppress(OSError, AttributeError, TypeError):
         mallopt = ctypes.CDLL(None).mallopt

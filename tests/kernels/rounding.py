@@ -177,3 +177,23 @@ def check_against_definition(
 def check_equal(got: Results, want: Results, bound: float) -> None:
     """Each tensor within one bound: float64 against float64, or the same bits (0)."""
     check_close(got, want, dict.fromkeys(want, bound))
+
+
+def check_one_output(
+    run: Callable[..., Any],
+    definition: Callable[..., Any],
+    inputs: Inputs,
+    output: int,
+    stages: int,
+    terms: int,
+) -> None:
+    """Gradients of one of several outputs by native code against the definition in float64."""
+
+    def gradients(operator: Callable[..., Any], given: Inputs, **options: Any) -> Results:
+        leaves = {n: x.clone().requires_grad_() for n, x in given.items()}
+        y = operator(**leaves, **options)[output]
+        found = torch.autograd.grad(y.sum(), list(leaves.values()), materialize_grads=True)
+        return dict(zip(leaves, found, strict=True))
+
+    got, want = gradients(run, inputs, impl="native"), gradients(definition, doubled(inputs))
+    check_equal(got, want, allowed(torch.float32, stages, terms))

@@ -13,9 +13,9 @@ from torch import Tensor
 from kernels.linear import definition, example_inputs, linear
 from tests.kernels.native import COMPILER, inside
 from tests.kernels.rounding import (
-    allowed,
     check_against_definition,
     check_equal,
+    check_one_output,
     cotangent,
     doubled,
     with_gradients,
@@ -82,14 +82,7 @@ def test_views_are_read_in_place_and_nothing_beside_them(size: Any, kind: str) -
 
 @pytest.mark.parametrize("output", [0, 1])
 def test_unused_outputs(output: int) -> None:
-    j: dict[str, Any] = example_inputs(2, 19, 2, 8, 20)
-    j = {n: x.requires_grad_() for n, x in j.items()}
-    y = linear(**j, impl="native")[output]
-    grads = torch.autograd.grad(y.sum(), list(j.values()), materialize_grads=True)
-    y = definition(**doubled(j))[output]
-    want = torch.autograd.grad(y.sum(), list(j.values()), materialize_grads=True)
-    bound = allowed(torch.float32, 4, 19 + 20)
-    check_equal(dict(zip(j, grads, strict=True)), dict(zip(j, want, strict=True)), bound)
+    check_one_output(linear, definition, example_inputs(2, 19, 2, 8, 20), output, 4, 19 + 20)
 
 
 def test_the_same_bits_whatever_ran_before() -> None:
