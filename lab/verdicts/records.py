@@ -29,9 +29,10 @@ def records(folder: Path) -> list[dict[str, Any]]:
     return sorted(all_records, key=lambda r: (r["claim"], r["scale"]))
 
 
-def file_name(name: str, scale: str) -> str:
-    """The file of the record of a claim at a scale: claim-cot-parity-cpu.json."""
-    return f"claim-{name}-{scale}.json"
+def file_name(name: str, scale: str, kind: str = "claim") -> str:
+    """The file of the record of a claim at a scale: claim-cot-parity-cpu.json; kind: "rates" for
+    that of its learning rates."""
+    return f"{kind}-{name}-{scale}.json"
 
 
 def records_folder() -> Path:
