@@ -74,8 +74,9 @@ def by_older_rule(record: Mapping[str, Any]) -> bool:
     return "mean" in record
 
 
-def markdown(records: Sequence[Mapping[str, Any]]) -> str:
-    """The README's table of verdicts from the records."""
+def markdown(records: Sequence[Mapping[str, Any]], claims: Sequence[str] = ()) -> str:
+    """The README's table of verdicts from the records; below it, those of `claims` that have none,
+    because they are new or their protocol has changed."""
     if not records:
         return "No claim is recorded yet: `lab claim NAME --record FILE`."
     lines = [
@@ -98,6 +99,9 @@ def markdown(records: Sequence[Mapping[str, Any]]) -> str:
             r["negative_control"]["verdict"],
         )
         lines.append("| " + " | ".join(cells) + " |")
+    recorded = {r["claim"] for r in records}
+    if missing := [f"`{name}`" for name in claims if name not in recorded]:
+        lines += ["", f"New, or changed since they were last run: {', '.join(missing)}."]
     return "\n".join(lines)
 
 
