@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from lab import registry
+from lab.results.reader import read_json
 from lab.stats import OverSeeds, over_seeds
 from lab.verdicts.verdict import facing
 
@@ -67,6 +70,27 @@ def beyond(record: Mapping[str, Any]) -> str:
     bar, values = record["threshold"], record["values"]
     reach = sum(value >= bar if record["above"] else value <= bar for value in values)
     return f"{reach} of {len(values)}"
+
+
+def doubts(name: str) -> str:
+    """What a hostile reader would ask of a claim of the lab, and what its protocol answers: the
+    last paragraph of its docstring."""
+    doc = inspect.getdoc(inspect.getmodule(registry.load("claims", name))) or ""
+    return " ".join(doc.partition("\nDoubts. ")[2].split())
+
+
+def rates_table(name: str, scale: str) -> str:
+    """The learning rates that each arm of a claim was tried at, as a table; "" without a record of
+    them."""
+    path = records_folder() / file_name(name, scale, "rates")
+    if not path.exists():
+        return ""
+    lines = ["| arm | rate | exact match at a third of it | at it | at three times it |"]
+    lines += ["|---|---|---|---|---|"]
+    for arm, tried in read_json(path)["arms"].items():
+        exact = " | ".join(f"{trial['exact']:.3f}" for trial in tried["trials"])
+        lines.append(f"| {arm} | {tried['rate']:g} | {exact} |")
+    return "\n".join(lines)
 
 
 def by_older_rule(record: Mapping[str, Any]) -> bool:
