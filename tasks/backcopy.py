@@ -4,19 +4,20 @@ Row of 9 tokens; the triggers are 1, 2 and 3, every other token is a letter:
 
     $   c  a  2  a  f  1  f  e  1  e      after `a 2` comes a, after `f 1` f, after `e 1` e
 
-`$` is the prompt. A letter is followed by a trigger with probability `rate`, any of them alike, else
-by a letter from its row of the bigram table: the softmax of standard normal numbers, drawn from
-`secret`. All tokens after `$` are supervised, the drawn ones too (they are in `Batch.hidden`). A
-draw cannot be known, so a probe scores the last token alone, which is a back-copy in every row.
+`$` is the prompt. With probability `rate` a letter is followed by a trigger, all of them equally
+likely, else by a letter that is drawn from its row of the bigram table: the softmax of standard
+normal numbers, which `secret` determines. All tokens after `$` are supervised, the drawn ones too
+(they are in `Batch.hidden`). A draw cannot be known, so a probe scores the last token alone, which
+is a back-copy in every row.
 
-Source: 2410.13835 (Active-Dormant Attention Heads), section 2. There the table and the triggers, the
-three most common characters, come from Tiny Shakespeare, and a row has 256 tokens. Ours: the table,
-one rate for all letters (so no two triggers are adjacent), a uniform first letter, and the end of a
-row: a letter, a trigger, the letter again.
+Source: 2410.13835 (Active-Dormant Attention Heads), section 2. There the table and the triggers,
+the three most common characters, come from Tiny Shakespeare, and a row has 256 tokens. Ours: the
+table, one rate for all letters, no trigger after a trigger, a uniform first letter, and the end of
+a row: a letter, a trigger, the letter again.
 
-Held out: one in `triggers` of the rows (from 32 triggers on, 1/16 of them). The last trigger decides
-against a hash of the rest of the row. It says nothing about any other token, so these have the same
-distribution in both splits.
+Held out: one in `triggers` of the rows (from 32 triggers on, 1/16 of them). The last trigger
+decides against a hash of the rest of the row. No other token depends on it, so the others have the
+same distribution in both splits.
 """
 
 from __future__ import annotations
