@@ -44,7 +44,7 @@ NUMBERS = 1 << 23  # attention weights in memory at a time: 64 MiB
 @dataclass(frozen=True)
 class HeadStats:
     """One head, by the definitions above. None: no row has a second token, or nothing is marked.
-    margin is -inf for a head that cannot see its dependencies, value_norm NaN where values are 0."""
+    margin is -inf for a head that cannot see its dependencies, value_norm NaN if values are 0."""
 
     layer: int
     head: int

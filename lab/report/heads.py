@@ -156,7 +156,7 @@ def _numbers(statistics: object, names: Sequence[str]) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}" if math.isfinite(value) else "−∞"
+    return "-" if value is None else "−∞" if value == -math.inf else f"{value:.3f}"
 
 
 def attention_map(maps: Maps, layer: int, head: int) -> Map:
