@@ -94,10 +94,10 @@ def entropy(weights: Tensor, valid: Tensor) -> Tensor:
     return of_query.masked_fill(~valid[:, None, 1:], torch.inf).amin(2)
 
 
-def sink(weights: Tensor, valid: Tensor) -> Tensor:
-    """Weight on the first token, of every query after it that is `valid`, which may be some of
-    those that are no padding: [n,H,T,T], [n,T] -> [queries,H]."""
-    return weights[:, :, 1:, 0].transpose(1, 2)[valid[:, 1:]]
+def sink(weights: Tensor, queries: Tensor) -> Tensor:
+    """Weight on the first token, of some of the queries after it: weights [n,H,T,T], queries bool
+    [n,T] -> [queries,H]."""
+    return weights[:, :, 1:, 0].transpose(1, 2)[queries[:, 1:]]
 
 
 def value_norm(values: Tensor, valid: Tensor) -> Tensor:
@@ -146,9 +146,12 @@ def attention_maps(subject: Subject, row: int = 0) -> tuple[list[int], np.ndarra
     return list(weights), np.stack(list(weights.values())) if weights else empty
 
 
-def measure(subject: Subject, columns: tuple[int, ...] = ()) -> AnalysisResult:
+def measure(
+    subject: Subject, columns: tuple[int, ...] = (), queries: np.ndarray | None = None
+) -> AnalysisResult:
     """All statistics of this module, on all rows of the subject. columns: tokens marked for every
-    supervised token, instead of those that the task marks."""
+    supervised token, instead of those that the task marks. queries: bool [n,T], the queries that
+    `sink` averages over; None for all."""
     batch, config = subject.batch, subject.model.config
     n, T = batch.tokens.shape
     marks = dependency_mask(subject, columns)
@@ -158,8 +161,10 @@ def measure(subject: Subject, columns: tuple[int, ...] = ()) -> AnalysisResult:
         rows = slice(start, start + size)
         valid = torch.from_numpy(batch.roles[rows] != Role.PAD)
         own = None if marks is None else torch.from_numpy(marks[rows])
+        some = valid if queries is None else valid & torch.from_numpy(queries[rows])
         for layer in layers(subject, rows):
-            for name, values in (_of_layer(layer, valid) | _of_heads(layer, valid, own)).items():
+            of_heads = _of_heads(layer, valid, some, own)
+            for name, values in (_of_layer(layer, valid) | of_heads).items():
                 parts.setdefault((layer.number, name), []).append(values.cpu().numpy())
     whole = {key: np.concatenate(values) for key, values in parts.items()}
     stack = config.stack()
@@ -177,14 +182,19 @@ def measure(subject: Subject, columns: tuple[int, ...] = ()) -> AnalysisResult:
     )
 
 
-def _of_heads(layer: Layer, valid: Tensor, marks: Tensor | None) -> dict[str, Tensor]:
+def _of_heads(
+    layer: Layer, valid: Tensor, queries: Tensor, marks: Tensor | None
+) -> dict[str, Tensor]:
     """Values to average, [items,H], under the names of HeadStats's fields."""
     if layer.weights is None or layer.values is None:
         return {}
     weights = layer.weights
-    valid, more = valid.to(weights.device), valid.sum(1) > 1
-    values = {"entropy": entropy(weights, valid)[more], "sink": sink(weights, valid)}
-    values["value_norm"] = value_norm(layer.values, valid)
+    valid, queries = valid.to(weights.device), queries.to(weights.device)
+    values = {
+        "entropy": entropy(weights, valid)[valid.sum(1) > 1],
+        "sink": sink(weights, queries),
+        "value_norm": value_norm(layer.values, valid),
+    }
     if marks is not None:
         marks = marks.to(weights.device)
         for statistic in (dependency_weight, margin, retrieval_score):

@@ -175,6 +175,6 @@ def layers(subject: Subject, rows: slice = slice(None)) -> list[Layer]:
             computed.append(Layer(number, passes[number], None, None, None, None, None))
             continue
         scores = None if attention.gate is None else attention.gate.scores(reads[number])
-        parts = attention.attention_weights(reads[number])
-        computed.append(Layer(number, passes[number], *parts, scores))
+        weights, values, before, after = attention.attention_weights(reads[number])
+        computed.append(Layer(number, passes[number], weights, values, before, after, scores))
     return computed
