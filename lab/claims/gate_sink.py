@@ -213,12 +213,12 @@ def draw(figure: Figure, record: Mapping[str, Any]) -> None:
             right.plot(name.partition(", ")[2], seed[name]["first"], **style)
     for ax, arm, title in (
         (left, BARE, "Bigram-Backcopy, at tokens with nothing to copy"),
-        (right, next(iter(ADDITION)), "addition"),
+        (right, next(iter(ADDITION)), "Addition, at all tokens"),
     ):
         ax.axhline(record["series"][0][arm]["uniform"], color="0.6", linestyle=":")
         ax.set_title(title, fontsize=8)
     left.plot([], [], color="0.6", linestyle=":", label="uniform attention")
     left.set(xlabel="training steps", ylabel="attention on the first token", ylim=(-0.03, 1.03))
-    left.legend(fontsize=6, ncols=2)
+    figure.legend(fontsize=7, ncols=3, loc="outside lower center")
     right.set(xlabel="gate", xlim=(-0.5, 1.5))
     right.tick_params(axis="x", labelsize=7)
