@@ -9,24 +9,23 @@ A sink needs a head that has nothing to do at some tokens, and a token that is a
 at instead. So the task, ours, is Bigram-Backcopy (2410.13835): its one head has to find a token
 after a trigger, while the bigram table alone predicts all other tokens. F-Attn is measured at the
 queries that are no triggers. Beside it, the same gate on addition by Turing Programs, where nearly
-every token is a copy that some head has to find: in a first protocol, on addition alone, there was
-no sink that a gate could take away (lab/claims/records/LOG.md), and this one says so again. So the
-claim holds where a head has nothing to do, and the record says nothing about larger models on text.
-Also ours: models, rates, budgets, statistic and bar. The seeds differ from the first protocol's.
+every token is a copy that some head has to find: a first protocol, on addition alone, found no sink
+that a gate could take away (lab/claims/records/LOG.md). So the claim is about heads that have
+nothing to do, and says nothing about larger models on text. Also ours: models, rates, budgets,
+statistic and bar. The seeds differ from the first protocol's.
 
 The control replaces the input of both gates by a constant: a learned number for each score.
 
-Doubts. The verdict would be an artefact if a gated model did not back-copy: its head would have no
-reason to look anywhere. So an arm counts only if it is right on the held-out back-copies, and every
-arm trains on the same rows. It would be one if the gate only slowed the sink down: the figure shows
-the attention at checkpoints from early on to the end, and for each arm whether it still moved. It
-would be one of tuning if the ungated arm had its sink from its rate alone, or a gated one lost it
-by its rate: all arms have the same rate and schedule, and `lab claim gate-sink --rates` shows a
-third of it and three times as much. That the gate is there does not suffice: the control has the
-same gates, trains alike, and must keep the sink. What the verdict does not say: that the largest
-activation falls too (the series has it for every arm), that the weight moves to a useful token (at
-a query whose gate is shut nothing is asked of the weights), or that a sink is there on other tasks
-(the panel of addition). One layer, one head and one bigram table are all that was tried.
+Doubts. A gated model that does not back-copy has no reason to look anywhere: so all arms train on
+the same rows, and the statistic is 0 unless each is right on held-out back-copies. The gate might
+only slow the sink down: the figure has the attention from early checkpoints to the last, and shows
+which arm was still moving. The sink might come, or go, with the rate alone: the three arms have one
+rate and schedule, and `lab claim gate-sink --rates` shows a third of it and three times as much. To
+have a gate might be enough: the control has the same gates and keeps its sink if the input is what
+matters; if it loses the sink too, the claim does not hold. One layer, one head and one bigram table
+may be special: addition stands beside them, and larger models were not tried. The verdict does not
+say that the largest activation falls (it is in the series), nor that the weight moves to a useful
+token: where a gate is shut, nothing is asked of the weights.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Bigram-Backcopy: a head that has something to do at few tokens only (2410.13835, section 2).
 
-At a trigger the head reads the token before it; at other tokens, which the bigram table predicts
-without attention, its weight goes to the first token, an attention sink. See it with `lab analyze`
-and `--probe length=48`; a gate takes it away: `--gate elementwise` (lab/claims/gate_sink.py).
+At a trigger the head reads the token before it. What follows the other tokens is best predicted
+from these alone, by the bigram table, and there the weight of the head goes to the first token: an
+attention sink, which `lab analyze` shows. The claim gate-sink measures what a gate does to it
+(`--gate elementwise`).
 
 gpu: the sizes of the published code: 65 characters with 3 triggers, rows of 256 tokens, one layer
 with one head of width 256, AdamW at 3e-4 with decay rates 0.9 and 0.99 and weight decay 1e-4,
