@@ -1,6 +1,6 @@
 """Bigram-Backcopy: text of a bigram table, in which a trigger is followed by the token before it.
 
-Row of 9 tokens; the triggers are 1, 2 and 3, every other token is a letter:
+Row of length 10; the triggers are 1, 2 and 3, every other token is a letter:
 
     $   c  a  2  a  f  1  f  e  1  e      after `a 2` comes a, after `f 1` f, after `e 1` e
 
