@@ -62,9 +62,9 @@ class Batch:
 
     tokens: int64 [n, T], 0 where the role is PAD; padding is always on the right.
     roles: uint8 [n, T], values of `Role`.
-    hidden: int64 [n, h], values that determine the labels but are not in the row (the secret tuple
-        of an in-context task, whether a label was flipped). h = 0 where prompt and options
-        determine everything.
+    hidden: int64 [n, h], values that determine the labels but are not in the prompt (the secret
+        tuple of an in-context task, whether a label was flipped, supervised tokens that are drawn).
+        h = 0 where prompt and options determine everything.
     """
 
     tokens: np.ndarray

@@ -7,6 +7,8 @@ weights a_i1 .. a_ii:
               its code adds 1e-9 inside the log, we do not). 0: all weight on one token, 1: uniform
     sink      mean over i >= 2 of a_i1, the attention sink (F-Attn of 2505.06708; which queries it
               averages over is not known to us; a_11 is always 1)
+    value_norm    |v_1| over the mean of |v_j|, j >= 2, mean over rows: a sink adds little to the
+              output where it is small
     dependency_weight  mean over marked queries of the weight m on their marked tokens
     margin    mean over the same queries of log m - log(1 - m): log-sum-exp of the logits of the
               dependencies minus that of the others (2512.13898)
@@ -27,7 +29,7 @@ measures the loss between checkpoints.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import torch
@@ -42,12 +44,13 @@ NUMBERS = 1 << 23  # attention weights in memory at a time: 64 MiB
 @dataclass(frozen=True)
 class HeadStats:
     """One head, by the definitions above. None: no row has a second token, or nothing is marked.
-    margin is -inf for a head that cannot see its dependencies."""
+    margin is -inf for a head that cannot see its dependencies, value_norm NaN if values are 0."""
 
     layer: int
     head: int
     entropy: float | None
     sink: float | None
+    value_norm: float | None
     dependency_weight: float | None
     margin: float | None
     retrieval_score: float | None
@@ -91,9 +94,18 @@ def entropy(weights: Tensor, valid: Tensor) -> Tensor:
     return of_query.masked_fill(~valid[:, None, 1:], torch.inf).amin(2)
 
 
-def sink(weights: Tensor, valid: Tensor) -> Tensor:
-    """Weight on the first token, of every query after it: [n,H,T,T], [n,T] -> [queries,H]."""
-    return weights[:, :, 1:, 0].transpose(1, 2)[valid[:, 1:]]
+def sink(weights: Tensor, queries: Tensor) -> Tensor:
+    """Weight on the first token, of some of the queries after it: weights [n,H,T,T], queries bool
+    [n,T] -> [queries,H]."""
+    return weights[:, :, 1:, 0].transpose(1, 2)[queries[:, 1:]]
+
+
+def value_norm(values: Tensor, valid: Tensor) -> Tensor:
+    """Norm of the first token's value over the mean norm of the others', in rows with a second
+    token: [n,T,H,d], [n,T] -> [rows,H]."""
+    norms = values.norm(dim=-1) * valid[:, :, None]
+    others = norms[:, 1:].sum(1) / valid[:, 1:].sum(1, keepdim=True)
+    return (norms[:, 0] / others)[valid.sum(1) > 1]
 
 
 def dependency_weight(weights: Tensor, marks: Tensor) -> Tensor:
@@ -134,9 +146,12 @@ def attention_maps(subject: Subject, row: int = 0) -> tuple[list[int], np.ndarra
     return list(weights), np.stack(list(weights.values())) if weights else empty
 
 
-def measure(subject: Subject, columns: tuple[int, ...] = ()) -> AnalysisResult:
+def measure(
+    subject: Subject, columns: tuple[int, ...] = (), queries: np.ndarray | None = None
+) -> AnalysisResult:
     """All statistics of this module, on all rows of the subject. columns: tokens marked for every
-    supervised token, instead of those that the task marks."""
+    supervised token, instead of those that the task marks. queries: bool [n,T], the queries that
+    `sink` averages over; None for all."""
     batch, config = subject.batch, subject.model.config
     n, T = batch.tokens.shape
     marks = dependency_mask(subject, columns)
@@ -146,8 +161,10 @@ def measure(subject: Subject, columns: tuple[int, ...] = ()) -> AnalysisResult:
         rows = slice(start, start + size)
         valid = torch.from_numpy(batch.roles[rows] != Role.PAD)
         own = None if marks is None else torch.from_numpy(marks[rows])
+        some = valid if queries is None else valid & torch.from_numpy(queries[rows])
         for layer in layers(subject, rows):
-            for name, values in (_of_layer(layer, valid) | _of_heads(layer, valid, own)).items():
+            of_heads = _of_heads(layer, valid, some, own)
+            for name, values in (_of_layer(layer, valid) | of_heads).items():
                 parts.setdefault((layer.number, name), []).append(values.cpu().numpy())
     whole = {key: np.concatenate(values) for key, values in parts.items()}
     stack = config.stack()
@@ -165,13 +182,19 @@ def measure(subject: Subject, columns: tuple[int, ...] = ()) -> AnalysisResult:
     )
 
 
-def _of_heads(layer: Layer, valid: Tensor, marks: Tensor | None) -> dict[str, Tensor]:
+def _of_heads(
+    layer: Layer, valid: Tensor, queries: Tensor, marks: Tensor | None
+) -> dict[str, Tensor]:
     """Values to average, [items,H], under the names of HeadStats's fields."""
-    if layer.weights is None:
+    if layer.weights is None or layer.values is None:
         return {}
     weights = layer.weights
-    valid, more = valid.to(weights.device), valid.sum(1) > 1
-    values = {"entropy": entropy(weights, valid)[more], "sink": sink(weights, valid)}
+    valid, queries = valid.to(weights.device), queries.to(weights.device)
+    values = {
+        "entropy": entropy(weights, valid)[valid.sum(1) > 1],
+        "sink": sink(weights, queries),
+        "value_norm": value_norm(layer.values, valid),
+    }
     if marks is not None:
         marks = marks.to(weights.device)
         for statistic in (dependency_weight, margin, retrieval_score):
@@ -198,8 +221,8 @@ def _head(layer: int, head: int, whole: dict[tuple[int, str], np.ndarray]) -> He
         values = whole.get((layer, name), np.zeros((0, 0)))
         return float(values[:, head].mean()) if len(values) else None
 
-    names = ("entropy", "sink", "dependency_weight", "margin", "retrieval_score")
-    return HeadStats(layer, head, *(mean(name) for name in names))
+    names = [field.name for field in fields(HeadStats)[2:]]
+    return HeadStats(layer, head, *map(mean, names))
 
 
 def _depth(layer: int, mixer: str, whole: dict[tuple[int, str], np.ndarray]) -> LayerStats:

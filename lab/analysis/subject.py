@@ -48,12 +48,13 @@ class Subject:
 
 class Layer(NamedTuple):
     """What one layer computed of n rows. number: from the bottom. hidden [n,T,D]: its output.
-    The rest is None unless it is attention: weights [n,H,T,T]; output of the heads before and after
-    a gate at G1 [n,T,H,d]; scores of the gate [n,T,...]."""
+    The rest is None unless it is attention: weights [n,H,T,T]; values that the heads read, and
+    their output before and after a gate at G1 [n,T,H,d]; scores of the gate [n,T,...]."""
 
     number: int
     hidden: Tensor
     weights: Tensor | None
+    values: Tensor | None
     before: Tensor | None
     after: Tensor | None
     scores: Tensor | None
@@ -171,9 +172,9 @@ def layers(subject: Subject, rows: slice = slice(None)) -> list[Layer]:
     for number, block in enumerate(model.blocks):
         attention: Any = block.mixer
         if not hasattr(attention, "attention_weights"):
-            computed.append(Layer(number, passes[number], None, None, None, None))
+            computed.append(Layer(number, passes[number], None, None, None, None, None))
             continue
         scores = None if attention.gate is None else attention.gate.scores(reads[number])
-        weights, before, after = attention.attention_weights(reads[number])
-        computed.append(Layer(number, passes[number], weights, before, after, scores))
+        weights, values, before, after = attention.attention_weights(reads[number])
+        computed.append(Layer(number, passes[number], weights, values, before, after, scores))
     return computed

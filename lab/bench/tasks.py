@@ -17,6 +17,7 @@ from tasks import Role
 # Options and lengths that claims and peers use; other tasks are measured at their defaults.
 SETTINGS: dict[str, list[tuple[dict[str, Any], int]]] = {
     "addition": [({}, 20)],
+    "backcopy": [({}, 48)],
     "compose_parity": [({}, 10), ({"k": 15}, 30)],
     "copy": [({}, 40)],
     "flipflop": [({}, 256)],

@@ -2,95 +2,111 @@
 
 The paper trains language models of 1.7B and 15B parameters and measures, on text: F-Attn, the
 attention on the first token (0.467 without a gate, 0.048 with an elementwise one, 0.073 headwise,
-0.364 with a gate that does not read the input); M-Act, the largest activation (1053, 94, 98, 471);
-and how many outputs of the heads are near 0 after the gate. It also reports that the gate trains at
-8e-3, where the baseline does not. lab.analysis has the definitions.
+0.364 with a gate that does not read the input), and M-Act, the largest activation (1053, 94, 98,
+471). lab.analysis has the definitions.
 
-Ours: the task, addition by Turing Programs, whose rows start with the same token and supervise
-nearly every other one; different tokens need different heads, so a head that one token does not
-need has to put its attention somewhere. Also ours: models, rates and budgets, and that a run trains
-if at least half of its rows are exact at the end. Whether a sink appears at such a size is part of
-the question: without one there is nothing to remove, and the claim fails. There is no sink where
-the first token gets no more attention than under uniform attention, 1/t at the t-th query.
+A sink needs a head that has nothing to do at some tokens, and a token that is always there to look
+at instead. So the task, ours, is Bigram-Backcopy (2410.13835): its one head has to find a token
+after a trigger, while the bigram table alone predicts all other tokens. F-Attn is measured at the
+queries that are no triggers. Beside it, the same gate on addition by Turing Programs, where nearly
+every token is a copy that some head has to find: a first protocol, on addition alone, found no sink
+that a gate could take away (lab/claims/records/LOG.md). So the claim is about heads that have
+nothing to do, and says nothing about larger models on text. Also ours: models, rates, budgets,
+statistic and bar. The seeds differ from the first protocol's.
 
-The control replaces the input of the gate by a constant: a learned number for each channel.
+The control replaces the input of both gates by a constant: a learned number for each score.
+
+Doubts. A gated model that does not back-copy has no reason to look anywhere: so all arms train on
+the same rows, and the statistic is 0 unless each is right on held-out back-copies. The gate might
+only slow the sink down: the figure has the attention from early checkpoints to the last, and shows
+which arm was still moving. The sink might come, or go, with the rate alone: the three arms have one
+rate and schedule, and `lab claim gate-sink --rates` shows a third of it and three times as much. To
+have a gate might be enough: the control has the same gates and keeps its sink if the input is what
+matters; if it loses the sink too, the claim does not hold. One layer, one head and one bigram table
+may be special: addition stands beside them, and larger models were not tried. The verdict does not
+say that the largest activation falls (it is in the series), nor that the weight moves to a useful
+token: where a gate is shut, nothing is asked of the weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
 from lab.config.experiment import Scale
+from lab.experiments.backcopy import experiment as backcopy
 from lab.results.result import Result
-from lab.verdicts.protocol import Claim, Control, Measured
+from lab.verdicts.protocol import REVISED, Claim, Control, Measured
 from tasks.addition import Addition
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-BARE, GATED = "no gate", "elementwise"
-GATES: dict[Scale, tuple[str, ...]] = {
-    "cpu": (BARE, GATED),
-    "gpu": (BARE, GATED, "headwise"),
+BARE, GATES = "no gate", ("elementwise", "headwise")
+ADDITION = {"addition, no gate": "none", "addition, elementwise": "elementwise"}
+KEPT: dict[Scale, tuple[int, ...]] = {
+    "cpu": (250, 500, 1000, 2000, 3000),
+    "gpu": (500, 1000, 2500, 5000),
 }
-RATES: dict[Scale, tuple[float, ...]] = {"cpu": (2e-3, 2e-2), "gpu": (1e-3, 2e-3, 4e-3, 8e-3)}
-TRAINS = 0.5  # share of exact rows
+SINK = 0.8  # attention on the first token from which there is a sink to take away
+RIGHT = 0.9  # share of right back-copies from which an arm counts
 ROWS = 64  # on which attention is measured
 
 
 def claim(scale: Scale) -> Claim:
-    """Attention on the first token at the lowest rate, without and with the gate."""
-    arms = {
-        _label(gate, rate): _arm(scale, gate, rate)
-        for rate in RATES[scale]
-        for gate in GATES[scale]
+    """Attention on the first token where a head has nothing to do, without and with a gate."""
+    arms = {BARE: _backcopy(scale, "none")} | {gate: _backcopy(scale, gate) for gate in GATES}
+    constant = {
+        gate: replace(arms[gate], model=replace(arms[gate].model, gate_input="constant"))
+        for gate in GATES
     }
-    gated = _label(GATED, RATES[scale][0])
-    constant = replace(arms[gated].model, gate_input="constant")
+    beside = {name: _addition(scale, gate) for name, gate in ADDITION.items()}
     return Claim(
         name="gate-sink",
         scale=scale,
         source="2505.06708, Table 4",
         statement="A gate after attention that reads its input takes away attention on the first"
-        " token.",
-        paper="attention on the first token 0.467 without a gate, 0.048 with it, 0.364 with one"
-        " that does not read the input",
-        our_choices="task (addition by Turing Programs), model, rates and budget; statistic and"
-        " threshold; every query but the first counts",
-        arms=arms,
-        statistic="attention on the first token (mean over layers, heads, queries), without the"
-        f" gate minus with it, at rate {RATES[scale][0]:g}",
+        " token at tokens where a head has nothing to do.",
+        paper="attention on the first token 0.467 without a gate, 0.048 with an elementwise and"
+        " 0.073 with a headwise one, 0.364 with one that does not read the input",
+        our_choices="task (Bigram-Backcopy of 2410.13835, addition beside it), models, rates and"
+        " budgets; statistic and threshold; queries that are no triggers count" + REVISED,
+        arms=arms | beside,
+        statistic="attention on the first token at queries that are no triggers, without a gate"
+        " minus with one, the smaller of elementwise and headwise; 0 if an arm does not back-copy",
         measure=measure,
-        threshold=0.05,
-        control=Control(
-            "the gate's input replaced by a constant",
-            {gated: replace(arms[gated], model=constant)},
-        ),
-        treatment_arm=gated,
-        precondition=partial(no_sink, arm=_label(BARE, RATES[scale][0])),
+        threshold=0.3,
+        control=Control("the gates' input replaced by a constant", constant),
+        treatment_arm=GATES[0],
+        precondition=no_sink,
         draw=draw,
     )
 
 
-def _label(gate: str, rate: float) -> str:
-    return f"{gate}, rate {rate:g}"
+def _backcopy(scale: Scale, gate: Any) -> Experiment:
+    base = backcopy(scale)
+    return replace(
+        base,
+        name="gate-sink",
+        model=replace(base.model, gate=gate),
+        train=replace(base.train, keep_steps=KEPT[scale], seed=20),
+        probes=(Probe("held out", base.probes[0].length, {"split": "test"}, 256),),
+    )
 
 
-def _arm(scale: Scale, gate: Any, rate: float) -> Experiment:
-    kind: Any = "none" if gate == BARE else gate
+def _addition(scale: Scale, gate: Any) -> Experiment:
     if scale == "cpu":
         digits, size = 3, ModelConfig(layers="attention*3", width=64, heads=4)
-        train = TrainConfig(steps=1000, batch=32, lengths=(digits,), warmup=50, eval_every=125)
+        train = TrainConfig(steps=700, batch=32, lr=2e-3, warmup=50, eval_every=100)
     else:
         digits, size = 16, ModelConfig(layers="attention*12", width=512, heads=8, norm="rms")
         train = TrainConfig(
             steps=8000,
             batch=64,
-            lengths=(digits,),
+            lr=1e-3,
             warmup=400,
             precision="bf16",
             weight_decay=0.1,
@@ -100,91 +116,108 @@ def _arm(scale: Scale, gate: Any, rate: float) -> Experiment:
         name="gate-sink",
         task=Addition(),
         cot=True,
-        model=replace(size, position="rope", gate=kind),
-        train=replace(train, lr=rate, eval_rows=128, eval_answers=False),
+        model=replace(size, position="rope", gate=gate),
+        train=replace(train, lengths=(digits,), eval_rows=128, eval_answers=False, seed=20),
         probes=(Probe("held out", digits, {"split": "test"}, 256),),
     )
 
 
 def attention_of(result: Result) -> dict[str, Any]:
-    """Of a finished run: F-Attn, its value under uniform attention, F-Attn of each layer, M-Act,
-    the mean score of the gate (None: no gate), the share of the heads' outputs below 1e-2 after the
-    gate, and exact match."""
+    """Of a finished run, at the end of training, means over layers and heads: `first`, the
+    attention on the first token, mean over the queries after it at which the task marks no
+    dependency (the last token of a row predicts nothing and does not count); `uniform`, the same
+    if attention were uniform; `dependency`, the attention on a marked token (None: the task marks
+    none); `value_norm`, the norm of the first token's value over that of the others; M-Act; the
+    mean score of the gate (None: no gate); exact match. `curve`: [step, first] of every checkpoint
+    that was kept, and of the last one."""
+    kept = result.experiment["train"]["keep_steps"]
+    curve = [[step, _attention(result, f"step-{step}")["first"]] for step in kept]
+    last = _attention(result, None)
+    curve.append([result.steps, last["first"]])
+    return {**last, "exact": result.scores[0].exact, "curve": curve}
+
+
+def _attention(result: Result, at: str | None) -> dict[str, Any]:
+    import numpy as np
+
     from lab.analysis.heads import measure as measure_heads
     from lab.analysis.subject import open_run
+    from tasks import Role
 
-    subject = open_run(result.run, rows=ROWS)
-    measured = measure_heads(subject)
-    heads: dict[int, list[float]] = {}
-    for head in measured.heads:
-        assert head.sink is not None
-        heads.setdefault(head.layer, []).append(head.sink)
-    by_layer = [sum(own) / len(own) for own in heads.values()]
-    scores = [layer.gate for layer in measured.layers if layer.gate is not None]
-    below = [layer.below_2 for layer in measured.layers if layer.below_2 is not None]
-    tokens = subject.batch.tokens.shape[1]
+    subject = open_run(result.run, rows=ROWS, at=at)
+    depends = subject.task.dependencies(subject.batch, subject.probe.length)
+    idle = np.zeros(subject.batch.tokens.shape, np.bool_)
+    idle[:, 1:-1] = subject.batch.roles[:, 2:] != Role.PAD
+    if depends is not None:
+        idle &= ~depends.any(2)
+    found = measure_heads(subject, queries=idle)
+
+    def mean(values: Sequence[float | None]) -> float | None:
+        numbers = [value for value in values if value is not None]
+        return sum(numbers) / len(numbers) if numbers else None
+
     return {
-        "first": sum(by_layer) / len(by_layer),
-        "uniform": sum(1 / t for t in range(2, tokens + 1)) / (tokens - 1),
-        "first_by_layer": by_layer,
-        "activation": measured.activation,
-        "gate": sum(scores) / len(scores) if scores else None,
-        "below_1e-2": sum(below) / len(below) if below else None,
-        "exact": result.scores[0].exact,
+        "first": mean([head.sink for head in found.heads]),
+        "uniform": float(np.mean(1 / (1 + idle.nonzero()[1]))),
+        "dependency": mean([head.dependency_weight for head in found.heads]),
+        "value_norm": mean([head.value_norm for head in found.heads]),
+        "activation": found.activation,
+        "gate": mean([layer.gate for layer in found.layers]),
     }
 
 
-def no_sink(series: Sequence[Mapping[str, Any]], arm: str) -> str | None:
-    """A sentence if this arm, on average over seeds, has no sink that a gate could remove."""
-    runs = [seed["arms"][arm] for seed in series]
-    first, uniform = (sum(run[name] for run in runs) / len(runs) for name in ("first", "uniform"))
-    if first > uniform:
-        return None
-    return f"without a gate there is no sink: {first:.3f}, under uniform attention {uniform:.3f}"
+def no_sink(series: Sequence[Mapping[str, Any]]) -> str | None:
+    """A sentence if the ungated arm, on average over seeds, has no sink, or if an arm is not right
+    on its back-copies."""
+    first = sum(seed[BARE]["first"] for seed in series) / len(series)
+    if first < SINK:
+        return f"without a gate the first token gets {first:.3f} of the attention, below {SINK}"
+    for arm in (BARE, *GATES):
+        right = min(seed[arm]["exact"] for seed in series)
+        if right < RIGHT:
+            return f"{arm} is right on {right:.3f} of the back-copies, below {RIGHT}"
+    return None
 
 
 def measure(results: Mapping[str, Result]) -> Measured:
-    """F-Attn without the gate minus with it, at the lowest rate; the series has every arm's
-    measurements and the highest rate at which each gate trains."""
+    """Attention on the first token without a gate minus that of the gated arm that has more; the
+    series has the measurements of every arm."""
     arms = {name: attention_of(result) for name, result in results.items()}
-    rates = {name: result.experiment["train"]["lr"] for name, result in results.items()}
-    highest: dict[str, float | None] = {}
-    for name, run in arms.items():
-        gate = name.partition(",")[0]
-        fits = [highest.get(gate), rates[name] if run["exact"] >= TRAINS else None]
-        highest[gate] = max((rate for rate in fits if rate is not None), default=None)
-    low = min(rates.values())
-    bare, gated = (arms[_label(gate, low)]["first"] for gate in (BARE, GATED))
-    return Measured(bare - gated, {"arms": arms, "highest_rate_that_trains": highest})
+    if min(arms[name]["exact"] for name in (BARE, *GATES)) < RIGHT:
+        return Measured(0.0, arms)
+    return Measured(arms[BARE]["first"] - max(arms[gate]["first"] for gate in GATES), arms)
 
 
 def draw(figure: Figure, record: Mapping[str, Any]) -> None:
-    """Attention on the first token by layer, and the largest activation, one mark a seed."""
-    left, right = figure.subplots(1, 2, width_ratios=(1.3, 1))
-    control = record["negative_control"]
-    (swapped,) = control["arms"]
-    rate = swapped.partition(",")[2]
-    names = [name for name in record["arms"] if name.endswith(rate)]
-    shown = [(name.partition(",")[0], record["series"], name) for name in names]
-    shown.append(("constant input", control["series"], swapped))
+    """Attention on the first token: over training on Bigram-Backcopy, at its end on addition; a
+    mark for each seed, lines through medians."""
+    left, right = figure.subplots(1, 2, width_ratios=(2.6, 1), sharey=True)
+    control = record["negative_control"]["series"]
+    shown = [(name, record["series"], name) for name in (BARE, *GATES)]
+    shown += [(f"{gate}, constant input", control, gate) for gate in GATES]
     for number, (label, series, arm) in enumerate(shown):
         style: dict[str, Any] = {
-            "color": ("0.05", "0.4", "0.6", "0.75")[number],
-            "marker": "osD^"[number],
+            "color": ("0", "#0072B2", "#56B4E9", "#D55E00", "#E69F00")[number],
+            "marker": "osD^v"[number],
         }
-        for i, seed in enumerate(series):
-            values = seed["arms"][arm]["first_by_layer"]
-            left.plot(range(1, len(values) + 1), values, label=None if i else label, **style)
-            right.plot(label, seed["arms"][arm]["activation"], markersize=5, **style)
-    uniform = record["series"][0]["arms"][names[0]]["uniform"]
-    left.axhline(uniform, color="0.7", linestyle=":", label="uniform attention")
-    depth = len(record["series"][0]["arms"][names[0]]["first_by_layer"])
-    left.set(
-        xticks=range(1, depth + 1),
-        xlabel="layer",
-        ylabel="attention on the first token",
-        ylim=(0, None),
-    )
-    left.legend(fontsize=7)
-    right.set(ylabel="largest activation", ylim=(0, None))
-    right.tick_params(axis="x", labelsize=6)
+        runs = [seed[arm]["curve"] for seed in series]
+        steps = [step for step, _ in runs[0]]
+        points = [[run[i][1] for run in runs] for i in range(len(steps))]
+        for step, values in zip(steps, points, strict=True):
+            left.plot([step] * len(values), values, linestyle="", markersize=3, alpha=0.5, **style)
+        left.plot(steps, [median(values) for values in points], label=label, markersize=4, **style)
+    for number, name in enumerate(ADDITION):
+        for seed in record["series"]:
+            style = {"color": ("0", "#0072B2")[number], "marker": "os"[number], "markersize": 4}
+            right.plot(name.partition(", ")[2], seed[name]["first"], **style)
+    for ax, arm, title in (
+        (left, BARE, "Bigram-Backcopy, at tokens with nothing to copy"),
+        (right, next(iter(ADDITION)), "Addition, at all tokens"),
+    ):
+        ax.axhline(record["series"][0][arm]["uniform"], color="0.6", linestyle=":")
+        ax.set_title(title, fontsize=8)
+    left.plot([], [], color="0.6", linestyle=":", label="uniform attention")
+    left.set(xlabel="training steps", ylabel="attention on the first token", ylim=(-0.03, 1.03))
+    figure.legend(fontsize=7, ncols=3, loc="outside lower center")
+    right.set(xlabel="gate", xlim=(-0.5, 1.5))
+    right.tick_params(axis="x", labelsize=7)

@@ -66,7 +66,8 @@ def analyze(
     """Analyze heads, activations and gates of a trained model. RUN is a folder, or a name under
     --out.
 
-    For each head: entropy (0: one token alone, 1: uniform) and sink, the weight on the first token.
+    For each head: entropy (0: one token alone, 1: uniform), sink, the weight on the first token,
+    and value norm, the norm of its value over that of the others.
     Where the next token is computed from known tokens (its dependencies): their weight, their
     margin over all other tokens in nats, and the retrieval score, which is how often one of them
     has the largest weight. Layers and heads count from 0.
@@ -127,7 +128,7 @@ def _print(analysis: AnalysisResult, removed: Ablation | None, line: Interpolati
     where = f"{analysis.rows} rows of {analysis.probe} (length {analysis.length})"
     say(f"{analysis.run} at {analysis.at}, {where}")
     if analysis.heads:
-        names = ["layer", "head", "entropy", "sink"]
+        names = ["layer", "head", "entropy", "sink", "value_norm"]
         known = analysis.heads[0].dependency_weight is not None
         names += ["dependency_weight", "margin", "retrieval_score"] if known else []
         console.print(plain(_headings(names), _cells(analysis.heads, names)))

@@ -125,9 +125,10 @@ class Attention(nn.Module):
             y, state = self._step(new, state)
         return self._merge(x, self._gated("G1", x, y))[:, 0], state
 
-    def attention_weights(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Attention weights [B,H,T,T], for lab.analysis, and the heads' outputs before and after a
-        gate at G1, [B,T,H,d]. Float64, computed by the definitions of the operators.
+    def attention_weights(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Attention weights [B,H,T,T], for lab.analysis, the values that each head reads, and the
+        heads' outputs before and after a gate at G1, [B,T,H,d]. Float64, computed by the
+        definitions of the operators.
 
         A definition computes y = weights @ v, so unit vectors in place of v give the weights.
         """
@@ -145,8 +146,9 @@ class Attention(nn.Module):
                 q, k, unit, slopes=slopes, window=window, log_forget=log_f
             )
         weights = weights.transpose(1, 2)
-        read = torch.einsum("bhij,bjhd->bihd", weights, v.repeat_interleave(self.heads // G, 2))
-        return weights, read, self._gated("G1", x, read)
+        v = v.repeat_interleave(self.heads // G, 2)
+        read = torch.einsum("bhij,bjhd->bihd", weights, v)
+        return weights, v, read, self._gated("G1", x, read)
 
     def state_size(self, T: int) -> int:
         near = self._kept(slice(0, self.near)) * min(T, self._ring())

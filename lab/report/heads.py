@@ -24,6 +24,7 @@ HEAD_TERMS = {
     "entropy": "entropy of the query with the most concentrated attention, as a share of its"
     " maximum: 0 is all weight on one token, 1 is the same weight on all",
     "sink": "mean weight on the first token",
+    "value_norm": "norm of the first token's value over the mean norm of the others'",
     "dependency_weight": "mean weight on the tokens that determine the next one",
     "margin": "log odds of that weight, in nats: above 0 it is more than half",
     "retrieval_score": "share of queries whose heaviest token is one that determines the next one",
@@ -98,7 +99,7 @@ def attention(name: str, inspection: RunInspection) -> Attention:
     tokens that determine the next one, or, where the task does not mark them, of the sharpest."""
     result, maps = inspection.findings, inspection.attention_maps
     marked = bool(result.heads) and result.heads[0].dependency_weight is not None
-    names = [n for n in HEAD_TERMS if marked or n in ("entropy", "sink")]
+    names = [n for n in HEAD_TERMS if marked or n in ("entropy", "sink", "value_norm")]
     order = sorted(result.heads, key=lambda h: h.entropy or 0.0)
     if marked:
         order = sorted(result.heads, key=lambda h: h.dependency_weight or 0.0, reverse=True)
@@ -155,7 +156,7 @@ def _numbers(statistics: object, names: Sequence[str]) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}" if math.isfinite(value) else "−∞"
+    return "-" if value is None else "−∞" if value == -math.inf else f"{value:.3f}"
 
 
 def attention_map(maps: Maps, layer: int, head: int) -> Map:

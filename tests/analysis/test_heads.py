@@ -50,7 +50,7 @@ def test_weights_times_values_are_the_mixers_output(options: dict[str, Any]) -> 
     for weight in mixer.parameters():  # far from uniform attention
         torch.nn.init.normal_(weight, std=1.5)
     x = torch.randn(2, 9, 16, dtype=torch.float64)
-    weights, before, after = mixer.attention_weights(x)
+    weights, values, before, after = mixer.attention_weights(x)
     assert weights.shape == (2, 4, 9, 9)
     torch.testing.assert_close(weights.sum(-1), torch.ones(2, 4, 9, dtype=torch.float64))
     assert (weights.triu(1) == 0).all() and (weights >= 0).all()
@@ -71,6 +71,7 @@ def test_weights_times_values_are_the_mixers_output(options: dict[str, Any]) -> 
     G = config.kv_heads or 4
     v = gated("G2", mixer.qkv(x)[..., (4 + G) * 4 :].view(2, 9, G, 4))
     read = torch.stack([weights[:, h] @ v[:, :, h * G // 4] for h in range(4)], 2)
+    torch.testing.assert_close(values, v.repeat_interleave(4 // G, 2))
     torch.testing.assert_close(before, read)
     torch.testing.assert_close(after, gated("G1", read))
     y = gated("G5", mixer.out(gated("G1", read).flatten(2)))
@@ -127,6 +128,21 @@ def test_measures_by_their_words(case: tuple[np.ndarray, np.ndarray, np.ndarray]
         )
 
 
+@given(st.integers(0, 2**32), st.integers(1, 3), st.integers(2, 6))
+@settings(max_examples=30)
+def test_value_norm_by_its_words(seed: int, n: int, T: int) -> None:
+    rng = np.random.default_rng(seed)
+    values, sizes = rng.normal(size=(n, T, 2, 3)), rng.integers(1, T + 1, n)
+    values[:, 0] *= rng.random()
+    valid = torch.from_numpy(np.arange(T) < sizes[:, None])
+    norms = np.linalg.norm(values, axis=3)
+    expected = [
+        norms[row, 0] / norms[row, 1:size].mean(0) for row, size in enumerate(sizes) if size > 1
+    ]
+    found = heads.value_norm(torch.from_numpy(values), valid)
+    np.testing.assert_allclose(found, np.array(expected).reshape(-1, 2))
+
+
 def test_a_head_that_copies_is_found_and_needed() -> None:
     s = copier()
     found = heads.measure(s)
@@ -140,6 +156,8 @@ def test_a_head_that_copies_is_found_and_needed() -> None:
     assert other.dependency_weight == pytest.approx(np.mean(seen))
     assert other.margin == pytest.approx(np.mean([-math.log(1 / p - 1) for p in seen]))
     assert other.retrieval_score == 0
+    assert one.value_norm == pytest.approx(1)
+    assert other.value_norm is not None and math.isnan(other.value_norm), "its values are 0"
     T = 2 * LENGTH + 3
     assert other.sink == pytest.approx(np.mean([1 / i for i in range(2, T + 1)]))
     removed = interventions.ablation(s, found.heads, top=1, draws=5)

@@ -1,7 +1,9 @@
-"""The claim gate-sink: from untrained runs to its figure, and which rate still trains."""
+"""The claim gate-sink: what it measures, from untrained runs to its figure, and its rules."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,89 +13,123 @@ import torch
 
 from lab.analysis.subject import layers, open_run
 from lab.claims import gate_sink
-from lab.claims.gate_sink import no_sink
+from lab.claims.gate_sink import attention_of, no_sink
 from lab.config import Experiment
 from lab.results.result import Result
 from lab.runs.run import run
-from lab.verdicts.records import picture
 from lab.verdicts.verdict import evaluate_claim
-from tests.claim_results import claim_of, with_accuracies
+from tests.claim_results import check_figure, claim_of, with_accuracy
 
 
 def small(e: Experiment) -> Experiment:
+    kept = tuple(range(1, 1 + len(e.train.keep_steps)))
+    train = replace(e.train, steps=6, batch=4, warmup=0, eval_every=3, keep_steps=kept)
     model = replace(e.model, width=16, heads=2, layers="attention*2")
-    probes = tuple(replace(p, n=8) for p in e.probes)
-    return replace(
-        e, model=model, train=replace(e.train, steps=4, batch=8, warmup=0), probes=probes
-    )
+    return replace(e, model=model, train=train, probes=tuple(replace(p, n=4) for p in e.probes))
 
 
-def test_the_sink_from_runs_to_a_figure(tmp_path: Path) -> None:
-    """Untrained models; the attention on the first token again from the maps themselves."""
+@pytest.mark.parametrize("arm", ["elementwise", "addition, no gate"])
+def test_attention_again_from_the_maps(
+    arm: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows by their words: no query is `$`, a trigger, the last token or padding."""
+    monkeypatch.setattr(gate_sink, "ROWS", 6)
+    e = small(claim_of("gate-sink").arms[arm])
+    result = run(e, tmp_path, "cpu")
+    measured = attention_of(result)
+    assert [step for step, _ in measured["curve"]] == [*e.train.keep_steps, 6]
+    words = e.task.words
+    for at, value in measured["curve"]:
+        subject = open_run(result.run, rows=6, at=f"step-{at}")
+        maps = torch.stack([w for layer in layers(subject) if (w := layer.weights) is not None])
+        rows, first, uniform = subject.batch, [], []
+        for n in range(6):
+            T = int((rows.roles[n] > 0).sum())
+            for t in range(1, T - 1):
+                if arm.startswith("addition") or not words[rows.tokens[n, t]].isdigit():
+                    first.append(float(maps[:, n, :, t, 0].mean()))
+                    uniform.append(1 / (t + 1))
+        assert value == pytest.approx(sum(first) / len(first), abs=1e-9)
+    assert measured["first"] == measured["curve"][-1][1]
+    assert measured["uniform"] == pytest.approx(sum(uniform) / len(uniform))
+    assert measured["exact"] == result.scores[0].exact
+    if arm == "elementwise":
+        assert 0.4 < measured["gate"] < 0.6 and 0 < measured["dependency"] < 0.5
+    else:
+        assert measured["gate"] is measured["dependency"] is None
+
+
+Measure = Callable[[Result], dict[str, Any]]
+
+
+def attention(firsts: dict[str, float]) -> Measure:
+    """Attention on the first token by the kind of gate; nothing changes over training."""
+
+    def of(result: Result) -> dict[str, Any]:
+        model = result.experiment["model"]
+        kind = model["gate"] if model["gate_input"] == "data" else "constant"
+        if result.experiment["task"]["name"] == "addition":
+            kind = "addition"
+        first = firsts[kind]
+        curve = [[step, first] for step in (*result.experiment["train"]["keep_steps"], 9000)]
+        return {
+            "first": first,
+            "uniform": 0.07,
+            "exact": result.scores[0].exact,
+            "curve": curve,
+        }
+
+    return of
+
+
+PAPER = {"none": 0.95, "elementwise": 0.4, "headwise": 0.1, "constant": 0.9, "addition": 0.1}
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch, firsts: dict[str, float], exact: float = 1.0) -> Any:
+    monkeypatch.setattr(gate_sink, "attention_of", attention(firsts))
     claim = claim_of("gate-sink")
-    arms = {name: small(e) for name, e in claim.arms.items()}
-    changed = {name: small(e) for name, e in claim.control.arms.items()}
-    claim = replace(claim, arms=arms, control=replace(claim.control, arms=changed), seeds=2)
-    results = {e.slug: run(e, tmp_path, "cpu") for e in claim.experiments()}
-    record = evaluate_claim(claim, results)
-    values = [*record["values"], *record["negative_control"]["values"]]
-    assert max(values) < claim.threshold, "nothing to remove"
-
-    def on_first(e: Experiment) -> float:
-        read = layers(open_run(results[e.slug].run, rows=64))
-        maps = [layer.weights for layer in read]
-        assert all(w is not None and w.shape[0] == 64 for w in maps)
-        return sum(float(w[:, :, 1:, 0].mean()) for w in maps if w is not None) / len(maps)
-
-    for i, value in enumerate(record["values"]):
-        bare, gated = (
-            on_first(claim.seeded(arms[f"{gate}, rate 0.002"])[i])
-            for gate in ("no gate", "elementwise")
-        )
-        assert value == pytest.approx(bare - gated, abs=1e-9)
-    assert no_sink([{"arms": {"x": {"first": 0.3, "uniform": 0.2}}}], "x") is None
-    assert "0.100, under uniform attention 0.200" in str(
-        no_sink([{"arms": {"x": {"first": 0.1, "uniform": 0.2}}}], "x")
-    )
-    series = record["series"][0]
-    tokens = layers(open_run(results[claim.experiments()[0].slug].run, rows=64))[0].weights
-    assert tokens is not None
-    same = torch.ones(tokens.shape[-1], tokens.shape[-1]).tril()
-    same = same / same.sum(1, keepdim=True)
-    uniform = series["arms"]["no gate, rate 0.002"]["uniform"]
-    assert uniform == pytest.approx(float(same[1:, 0].mean()), rel=1e-5)
-    assert series["highest_rate_that_trains"] == {"no gate": None, "elementwise": None}
-    assert series["arms"]["no gate, rate 0.002"]["gate"] is None
-    assert 0.4 < series["arms"]["elementwise, rate 0.002"]["gate"] < 0.6
-    (constant,) = claim.control.arms.values()
-    assert constant.model == replace(arms["elementwise, rate 0.002"].model, gate_input="constant")
-    figure = picture(claim, record)
-    assert [t.get_text() for t in figure.axes[0].get_legend().get_texts()] == [
-        "no gate",
-        "elementwise",
-        "constant input",
-        "uniform attention",
-    ]
+    return evaluate_claim(claim, {e.slug: with_accuracy(e, exact) for e in claim.experiments()})
 
 
-def test_which_rate_still_trains(monkeypatch: pytest.MonkeyPatch) -> None:
-    claim = claim_of("gate-sink", "gpu")
-    rates = {"no gate": 2e-3, "elementwise": 8e-3, "headwise": 0.0}
-    firsts = {"no gate": 0.5, "elementwise": 0.1, "headwise": 0.2}
+def test_what_the_paper_saw_holds_and_its_control_fails(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    record = recorded(monkeypatch, PAPER)
+    assert record["values"] == pytest.approx([0.95 - 0.4] * 6), "the gate that takes less away"
+    assert record["negative_control"]["values"] == pytest.approx([0.05] * 6)
+    assert (record["verdict"], record["negative_control"]["verdict"]) == ("holds", "fails")
+    record = json.loads(json.dumps(record))
+    check_figure(claim_of("gate-sink"), record, tmp_path / "cpu.png")
 
-    def attention_of(result: Result) -> dict[str, Any]:
-        config = result.experiment
-        gate = {"none": "no gate"}.get(config["model"]["gate"], config["model"]["gate"])
-        at_lowest = config["train"]["lr"] == 1e-3
-        trains = config["train"]["lr"] <= rates[gate]
-        return {"first": firsts[gate] if at_lowest else 0.9, "exact": 0.5 if trains else 0.49}
 
-    monkeypatch.setattr(gate_sink, "attention_of", attention_of)
-    results = {name: with_accuracies(e, {}) for name, e in claim.arms.items()}
-    measured = claim.measure(results)
-    assert measured.value == pytest.approx(0.4)
-    assert measured.series["highest_rate_that_trains"] == {
-        "no gate": 2e-3,
-        "elementwise": 8e-3,
-        "headwise": None,
-    }
+@pytest.mark.parametrize("kind", ["elementwise", "headwise", "constant"])
+def test_every_gate_must_take_the_sink_away(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    """One that does not, or a constant one that does, and the claim does not hold."""
+    record = recorded(monkeypatch, PAPER | {kind: 0.1 if kind == "constant" else 0.9})
+    assert record["verdict"] == ("inconclusive" if kind == "constant" else "fails")
+
+
+def test_without_back_copies_there_is_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = recorded(monkeypatch, PAPER, exact=0.89)
+    assert record["values"] == [0.0] * 6 and record["verdict"] == "fails"
+    assert recorded(monkeypatch, PAPER, exact=0.9)["verdict"] == "holds"
+
+
+def test_without_a_sink_the_scale_is_the_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    record = recorded(monkeypatch, PAPER | {"none": 0.5})
+    assert (record["verdict"], record["diagnosis"]["cause"]) == ("fails", "scale")
+    assert "gets 0.500 of the attention, below 0.8" in record["diagnosis"]["why"]
+    good = {"first": 0.8, "exact": 0.9}
+    seed = dict.fromkeys(("no gate", "elementwise", "headwise"), good)
+    assert no_sink([seed, seed]) is None
+    wrong = seed | {"headwise": good | {"exact": 0.5}}
+    assert no_sink([seed, wrong]) == "headwise is right on 0.500 of the back-copies, below 0.9"
+
+
+def test_the_control_has_the_same_gates_that_read_nothing() -> None:
+    for scale in ("cpu", "gpu"):
+        claim = claim_of("gate-sink", scale)  # type: ignore[arg-type]
+        assert set(claim.control.arms) == {"elementwise", "headwise"}
+        for gate, e in claim.control.arms.items():
+            arm = claim.arms[gate]
+            assert e == replace(arm, model=replace(arm.model, gate_input="constant"))
