@@ -145,6 +145,7 @@ def _words(scale: Scale, group: Any, depth: int, name: str) -> Experiment:
 
 
 def _recall(scale: Scale, nth: int, name: str) -> Experiment:
+    keys: tuple[int, ...]
     if scale == "cpu":
         keys, width, tokens, vocabulary = (1, 2), 64, 4 * nth + 12, 32
         train = TrainConfig(steps=800, batch=64, lengths=keys, lr=3e-3, curriculum=0.5, **_CPU)

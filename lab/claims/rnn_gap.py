@@ -56,7 +56,7 @@ def claim(scale: Scale) -> Claim:
     """The smaller lead over mamba: of the transformer, and of mamba with the retrieval tool."""
     arms = _cpu() if scale == "cpu" else _gpu()
     blind = {
-        name: replace(arm, task=replace(arm.task, replies="random"))  # type: ignore[type-var,call-arg]
+        name: replace(arm, task=replace(arm.task, replies="random"))  # type: ignore[type-var]
         for name, arm in arms.items()
         if name.startswith(TOOL)
     }

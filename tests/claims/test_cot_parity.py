@@ -40,7 +40,7 @@ def test_both_are_compared_at_the_same_k() -> None:
     every, most = 20 * 256, 1600 * 256
     for known in (4, 6):
         results = {
-            name: with_accuracy(e, 1.0 if e.cot and e.task.k <= known else 0.5)
+            name: with_accuracy(e, 1.0 if e.cot and k_of[name] <= known else 0.5)
             for name, e in claim.arms.items()
         }
         measured = claim.measure(results)
