@@ -8,10 +8,10 @@ the rows all right, and fresh rows instead of a fixed million.
 The cpu scale is ours: n = 8 and 12, 0.15 M parameters each, embeddings learned, Muon. Mamba gets
 more rows than the transformer, so that it is not merely slower; the series has the rows of each arm
 and what its last quarter gained in exact match. With the tool mamba writes the same search with a
-query for every fact, in about 6 times the tokens; what the tool writes is left out of the loss.
-The statistic is the smaller of two leads over mamba, so both the gap and what closes it
-must be there. The control lets the tool answer at random: the text is as long, its answers are
-those of the graph, and mamba has to find every fact itself.
+query for every fact, in about 6 times the tokens; what the tool writes is left out of the loss. The
+statistic is the smaller of two leads over mamba, so both the gap and what closes it must be there.
+The control lets the tool answer at random: the text is as long, its answers are those of the graph,
+and mamba has to find every fact itself.
 
 Doubts. The gap would be an artefact if mamba were undertrained: it has more rows, and its curve and
 late gain, in the record, say whether it was flat; where it still rose, the gap is one at these
