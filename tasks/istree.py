@@ -17,7 +17,10 @@ neighbour or ends with fewer than 2n - 1 nodes. Without its thought this is the 
     [STARTSEARCH] u ~ [ENDSEARCH] [FAILED] u ~ v    was u visited? No: note its father, go there
 
 No neighbour left ([FAILED]): back to f. u has a father (or is the root): a cycle, the walk ends.
-The token after [ENDSEARCH] has role TOOL; `tool` finds it in the text before.
+The token after [ENDSEARCH] has role TOOL; `tool` finds it in the text before. With
+`replies = "random"` (ours, a control) it is a hash of the graph and of the number of the search
+instead, one of the nodes or [FAILED], so that the tool tells nothing. All other tokens stay: walk,
+queries and answer are those of the graph, and the model has to find them without the tool.
 
 Source: 2402.18510 (RNNs are not Transformers (Yet)), section 4.2.2, appendix B and data code.
 `two-hub`, the graph of the lower bound: n - 2 leaves, each on one of two hubs by a fair coin, and a
@@ -46,7 +49,8 @@ from typing import Annotated, Literal
 import numpy as np
 
 from tasks import Batch, Role, Task, left_align, refuse
-from tasks._split import draw_digit, fingerprint
+from tasks._graphs import by_row, hold_out, orders, recursive, two_hub
+from tasks._split import fingerprint
 from tasks._walk import Walk, walk
 
 _MARKS = "[BOS] - [EOS] [TRUE] [FALSE] [STARTSEARCH] [ENDSEARCH] ~ [FAILED]"
@@ -67,6 +71,9 @@ class IsTree(Task):
     graph: Annotated[Literal["two-hub", "random"], "how the graph is drawn"] = "two-hub"
     trace: Annotated[Literal["tour", "retrieval"], "form of the thought"] = "tour"
     most: Annotated[int, "labels in the vocabulary, the most nodes of a graph, 4 to 1024"] = 64
+    replies: Annotated[
+        Literal["true", "random"], "of the tool in a retrieval trace: facts, or without any"
+    ] = "true"
     split: Annotated[str, "rows to draw: train, or test for held-out inputs"] = "train"
 
     def __post_init__(self) -> None:
@@ -75,6 +82,12 @@ class IsTree(Task):
             raise refuse("graph", self.graph, "it is two-hub or random")
         if self.trace not in ("tour", "retrieval"):
             raise refuse("trace", self.trace, "it is tour or retrieval")
+        if self.replies not in ("true", "random"):
+            raise refuse("replies", self.replies, "it is true or random")
+        if self.replies == "random" and self.trace != "retrieval":
+            raise refuse(
+                "replies", self.replies, f"it must be true: trace {self.trace} has no tool"
+            )
         if not 4 <= self.most <= 1024:
             raise refuse("most", self.most, "from 4 to 1024 nodes")
 
@@ -98,9 +111,9 @@ class IsTree(Task):
     def sample(self, rng: np.random.Generator, n: int, length: int) -> Batch:
         if not 4 <= length <= self.most:
             raise refuse("length", length, f"a number of nodes from 4 to most = {self.most}")
-        draw = _two_hub if self.graph == "two-hub" else _random
+        draw = two_hub if self.graph == "two-hub" else recursive
         ends, tree = draw(rng, n, length)
-        ends = _hold_out(rng, _by_row(ends, _orders(rng, n, length - 1)), self.split == "test")
+        ends = hold_out(rng, by_row(ends, orders(rng, n, length - 1)), self.split == "test")
         ends[:, :, 0], ends[:, :, 1] = np.maximum(*ends.T).T, np.minimum(*ends.T).T
         trace, places = (_tour, 1) if self.trace == "tour" else (_retrieval, len(_PLACES))
 
@@ -114,6 +127,10 @@ class IsTree(Task):
         for start in range(0, n, 1024):  # so that the tables of a walk fit into the cache
             part = slice(start, start + 1024)
             tokens[part, p : T - 2], roles[part, p : T - 2] = trace(walk(ends[part]))
+        if self.replies == "random":
+            row, place = np.nonzero(roles == Role.TOOL)
+            number = np.cumsum(roles == Role.TOOL, 1)[row, place]
+            tokens[row, place] = _random_replies(tokens[:, :p], row, number)
         return left_align(tokens, roles)
 
     def solve(
@@ -143,6 +160,10 @@ class IsTree(Task):
                 father[u] = v
                 stack.append(u)
             thought += [v] if self.trace == "tour" else visit
+        if self.replies == "random":
+            found = [i for i, token in enumerate(thought) if token == _FOUND]
+            for number, i in enumerate(found, 1):
+                thought[i + 1] = _random_reply(prompt, number)
         tree = not cycle and len(father) == len(edges) + 1
         return [*thought, _EOS], [_TRUE if tree else _FALSE]
 
@@ -160,12 +181,15 @@ class IsTree(Task):
         return [f"{words[v]}: {' '.join(words[u] for u in near[v])}" for v in sorted(near)]
 
     def tool(self, prefix: Sequence[int]) -> int | None:
-        """The answer to the query that ends here, [FAILED] where the text before has none."""
+        """The answer to the query that ends here, [FAILED] where the text before has none; with
+        random replies anything."""
         if self.trace != "retrieval" or not len(prefix) or prefix[-1] != _FOUND:
             return None
         text = list(prefix)
         if _EOS not in text or _SEARCH not in text:
             return _FAILED
+        if self.replies == "random":
+            return _random_reply(text[: text.index(_EOS) + 1], text.count(_FOUND))
         query = text[len(text) - text[::-1].index(_SEARCH) : -1]
         if query[1:2] == [_EDGE] and len(query) < 4:
             return _neighbour(_edges(text[: text.index(_EOS) + 1]), query[0], *query[2:])
@@ -186,6 +210,19 @@ def _neighbour(edges: list[tuple[int, int]], v: int, after: int | None = None) -
     if after is not None:
         near = near[near.index(after) + 1 :] if after in near else []
     return near[0] if near else _FAILED
+
+
+def _random_replies(prompts: np.ndarray, row: np.ndarray, number: np.ndarray) -> np.ndarray:
+    """Tokens int64 [m], a node or [FAILED]: the reply to search `number` [m], from 1, of row [m].
+    prompts: tokens [n, p]."""
+    nodes = (prompts.shape[1] + 1) // 3
+    graph = (fingerprint(prompts) >> np.uint64(1)).astype(np.int64)
+    drawn = fingerprint(np.stack([graph[row], number], 1)) % np.uint64(nodes + 1)
+    return _FAILED + drawn.astype(np.int64)
+
+
+def _random_reply(prompt: Sequence[int], number: int) -> int:
+    return int(_random_replies(np.array([prompt]), np.array([0]), np.array([number]))[0])
 
 
 def _tour(walked: Walk) -> tuple[np.ndarray, np.ndarray]:
@@ -229,59 +266,3 @@ def _visit_roles() -> np.ndarray:
         roles[1 + kind, 23:] *= more > 1
     roles[0] = Role.PAD
     return roles
-
-
-def _orders(rng: np.random.Generator, n: int, size: int) -> np.ndarray:
-    """Random permutations of 0 to size - 1, int64 [n, size]: the low bits of sorted noise."""
-    low = np.uint32(2 ** size.bit_length() - 1)
-    noise = rng.integers(0, 2**32, (n, size), np.uint32) & ~low
-    noise |= np.arange(size, dtype=np.uint32)
-    noise.sort(1)
-    return (noise & low).astype(np.int64)
-
-
-def _by_row(values: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """values [n, m, ...] at places [n, k] of each row."""
-    n, m = values.shape[:2]
-    flat = values.reshape(n * m, *values.shape[2:])
-    return flat.take(places + np.arange(0, n * m, m)[:, None], axis=0)
-
-
-def _two_hub(rng: np.random.Generator, n: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """Endpoints [n, length - 1, 2] of the edges, in no particular order; bool [n]: is a tree."""
-    label = _orders(rng, n, length).astype(np.int16)
-    side = rng.integers(0, 2, (n, length - 2), np.uint8)
-    ends = np.empty((n, length - 1, 2), np.int16)
-    ends[:, :-1, 0] = label[:, 2:]
-    ends[:, :-1, 1] = label[:, :1] + side * (label[:, 1:2] - label[:, :1])
-    ends[:, -1] = label[:, 2:4]
-    return ends, side[:, 0] != side[:, 1]
-
-
-def _random(rng: np.random.Generator, n: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-    """The same for a random recursive tree, or one with an extra edge and an isolated node."""
-    ends = np.empty((n, length - 1, 2), np.int64)
-    ends[:, :, 0] = child = np.arange(1, length)
-    ends[:, :, 1] = rng.random((n, length - 1)) * child
-    tree = rng.integers(0, 2, n) == 1
-    rows = np.flatnonzero(~tree)
-    a, b = np.tril_indices(length - 3)  # a + 2 nodes precede node a + 2; one is its father
-    pair = rng.integers(0, len(a), len(rows))
-    a, b = a[pair] + 2, b[pair]
-    ends[rows, -1, 0], ends[rows, -1, 1] = a, b + (b >= ends[rows, a - 1, 1])
-    label = _orders(rng, n, length).astype(np.int16)
-    return _by_row(label, ends.reshape(n, -1)).reshape(ends.shape), tree
-
-
-def _hold_out(rng: np.random.Generator, ends: np.ndarray, test: bool) -> np.ndarray:
-    """Shift the labels of each row [n, m, 2] so that its graph falls into the split."""
-    nodes = ends.shape[1] + 1
-    size = nodes if nodes % 2 else nodes // 2
-    # A shift by s adds 2s(n - 1), that is -2s modulo n, to the sum; half of it is -s.
-    total = ends.sum((1, 2), dtype=np.int64) % nodes
-    z = -(total * (nodes + 1) if nodes % 2 else total) // 2 % size
-    around = np.arange(2 * nodes) % nodes
-    code = fingerprint(around[:, None]).take(ends + (nodes - z).astype(np.int16)[:, None, None])
-    rest = (code[:, :, 0] * code[:, :, 1]).sum(1)[:, None]
-    shift = (draw_digit(rng, rest, size, max(1, size // 16), test) - z) % nodes
-    return around.astype(np.int16).take(ends + shift.astype(np.int16)[:, None, None])

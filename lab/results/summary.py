@@ -57,3 +57,12 @@ def summary(results: Sequence[Result]) -> list[dict[str, Any]]:
 def evaluations(result: Result) -> list[dict[str, Any]]:
     """The evaluations during training of the run itself, without branches of a schedule."""
     return [row for row in result.curves if "branch" not in row]
+
+
+def late_gain(result: Result) -> float | None:
+    """How much the exact match of the first probe rose over the last quarter of the steps; None
+    where nothing was evaluated before."""
+    late = [row for row in evaluations(result) if row["step"] <= 0.75 * result.steps]
+    if not late:
+        return None
+    return float(result.scores[0].exact - late[-1]["scores"][0]["exact"])

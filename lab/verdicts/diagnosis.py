@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lab.results.result import Result
-from lab.results.summary import evaluations
+from lab.results.summary import late_gain
 from lab.verdicts.protocol import LEAST_SEEDS
 
 if TYPE_CHECKING:
@@ -47,9 +47,9 @@ def diagnose(
         result = results[experiment.slug]
         answers.append(result.scores[0].answer)
         ends.append(result.scores[0].exact)
-        late = [row for row in evaluations(result) if row["step"] <= 0.75 * result.steps]
-        if late:
-            gains.append(result.scores[0].exact - late[-1]["scores"][0]["exact"])
+        gain = late_gain(result)
+        if gain is not None:
+            gains.append(gain)
     learned = sum(answers) / len(answers)
     why = f"{claim.treatment_arm}: accuracy {learned:.3f} on rows like those of training"
     missing = claim.precondition(series) if claim.precondition and learned >= LEARNED else None

@@ -106,7 +106,7 @@ def starts(*words: str) -> Callable[[str], bool]:
 PAPERS: dict[str, tuple[Callable[[str], bool], float, float]] = {
     "cot-parity": (starts("CoT"), 0.5, 0.1),
     "arc-unseen": (starts("CoT, "), 0.5, 0.5),
-    "rnn-gap": (starts("transformer", "hybrid"), 0.6, 0.6),
+    "rnn-gap": (starts("transformer", "hybrid", "mamba with retrieval"), 0.6, 0.6),
     "recall-state": (starts("attention", "based"), 0.3, 1.0),
 }
 

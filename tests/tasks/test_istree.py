@@ -206,6 +206,23 @@ def test_the_tool_searches_the_text() -> None:
     assert IsTree().tool([ids["[ENDSEARCH]"]]) is None
 
 
+def test_random_replies_tell_nothing() -> None:
+    """They replace the tokens of the tool alone, and are right as often as any other."""
+    true = Rows(IsTree(trace="retrieval"), 8, 9)[0:400]
+    task = IsTree(trace="retrieval", replies="random")
+    false = Rows(task, 8, 9)[0:400]
+    np.testing.assert_array_equal(true.roles, false.roles)
+    tool = true.roles == Role.TOOL
+    np.testing.assert_array_equal(true.tokens[~tool], false.tokens[~tool])
+    replies = Counter(task.words[t] for t in false.tokens[tool])
+    assert set(replies) == {"[FAILED]", *"01234567"}
+    m = int(tool.sum())
+    agree = int((true.tokens[tool] == false.tokens[tool]).sum())
+    for count in (agree, *replies.values()):
+        assert abs(count - m / 9) < 4 * (m * 8 / 81) ** 0.5
+    assert all(first_error(task, false, i) is None for i in range(50))
+
+
 def test_one_vocabulary_for_all_lengths() -> None:
     task = IsTree()
     assert len(task.words) == 9 + 64 and len(set(task.words)) == len(task.words)
@@ -222,6 +239,8 @@ def test_one_vocabulary_for_all_lengths() -> None:
     [
         ({"graph": "ring"}, "graph = 'ring' cannot be used: it is two-hub or random"),
         ({"trace": "none"}, "trace = 'none' cannot be used: it is tour or retrieval"),
+        ({"replies": "no"}, "replies = 'no' cannot be used: it is true or random"),
+        ({"replies": "random"}, "replies = 'random' cannot be used: it must be true: trace tour"),
         ({"most": 3}, "most = 3 cannot be used: from 4 to 1024 nodes"),
         ({"most": 1025}, "most = 1025 cannot be used"),
         ({"split": "dev"}, "split = 'dev' cannot be used: it is one of train, test"),

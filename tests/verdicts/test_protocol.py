@@ -31,7 +31,7 @@ def test_every_run_once_by_arm_and_seed() -> None:
 
 
 def test_disjoint_seeds() -> None:
-    arm = claim_of("recall-state").arms["lstm, width 32"]
+    arm = claim_of("recall-state").arms["gru, width 32"]
     other = with_disjoint_seeds(arm)
-    assert arm.train.seed == 10 and other.train.seed == 10 + SEED_OFFSET
-    assert replace(other, train=replace(other.train, seed=10)) == arm
+    assert arm.train.seed == 20 and other.train.seed == 20 + SEED_OFFSET
+    assert replace(other, train=replace(other.train, seed=20)) == arm
