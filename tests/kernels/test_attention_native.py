@@ -88,7 +88,7 @@ def test_no_query_gives_no_gradient() -> None:
 def test_queries_that_are_no_tokens_are_named(queries: list[Any]) -> None:
     inputs = example_inputs(2, 5)
     inputs["q"] = inputs["q"][:1, :2]
-    with pytest.raises(ValueError, match="queries must be int64 .* rise from 0 to 9"):
+    with pytest.raises(ValueError, match=r"queries must be int64 .* rise from 0 to 9"):
         attention(**inputs, queries=torch.tensor(queries))
 
 
@@ -193,7 +193,7 @@ def test_what_is_not_float32_runs_elsewhere_or_is_refused() -> None:
     assert served()["attention"] == "reference"
     with pytest.raises(ValueError, match=r"float32 on a CPU, not torch\.float64"):
         native(**inputs | {"log_forget": inputs["log_forget"].double()})
-    with pytest.raises(ValueError, match="packed rows .* take no queries"):
+    with pytest.raises(ValueError, match=r"packed rows .* take no queries"):
         tokens = torch.arange(5)
         attention(**inputs, offsets=torch.tensor([0, 5], dtype=torch.int32), queries=tokens)
     with pytest.raises(ValueError, match="takes no packed rows"):
