@@ -45,8 +45,8 @@ def check_heads(
 def _check_queries(operator: str, queries: Tensor, tokens: int) -> None:
     good = queries.dtype == torch.int64 and queries.ndim == 1
     if good and len(queries):
-        low, high = queries[[0, -1]].tolist()
-        good = low >= 0 and high < tokens and bool((queries[1:] > queries[:-1]).all())
+        rises = bool((queries[1:] > queries[:-1]).all())
+        good = rises and int(queries[0]) >= 0 and int(queries[-1]) < tokens
     if not good:
         raise ValueError(f"{operator}: queries must be int64 [N] and rise from 0 to {tokens - 1}")
 

@@ -46,7 +46,7 @@ from lab.mixers._recurrent import projection
 class _Inputs(NamedTuple):
     """Of some tokens: q [B,T,H,d], k, v [B,T,G,d], log_f [B,T,H] with a forget gate, and what
     Reflections gives under path: w [B,T,G,d], beta [B,T,G], past [B,2,G d]. x [B,T,D] is what q
-    comes from. Where only N of the tokens ask, rows [N] are their numbers, q and x are [1,N,...]."""
+    comes from. Where N of the tokens ask, rows [N] are their numbers, and q and x are [1,N,...]."""
 
     x: Tensor
     rows: Tensor | None
@@ -118,8 +118,10 @@ class Attention(nn.Module):
         return self._attend(self._project(x, 0, None))
 
     def forward_at(self, x: Tensor, rows: Tensor) -> Tensor | None:
-        """y [N,D] at some of the B T tokens; None without the operator that gains by it."""
-        if not native_serves("attention" if self.turns is None else "path", x):
+        """y [N,D] at some of the B T tokens; None where all cost no more: where most ask, and without
+        the operator that gains by it."""
+        most = 3 * len(rows) > 2 * x.shape[0] * x.shape[1]
+        if most or not native_serves("attention" if self.turns is None else "path", x):
             return None
         return self._attend(self._project(x, 0, None, rows))[0]
 
