@@ -118,8 +118,8 @@ class Attention(nn.Module):
         return self._attend(self._project(x, 0, None))
 
     def forward_at(self, x: Tensor, rows: Tensor) -> Tensor | None:
-        """y [N,D] at some of the B T tokens; None where all cost no more: where most ask, and without
-        the operator that gains by it."""
+        """y [N,D] at some of the B T tokens; None where all of them cost no more: if most ask, or
+        there is no native operator to gain by it."""
         most = 3 * len(rows) > 2 * x.shape[0] * x.shape[1]
         if most or not native_serves("attention" if self.turns is None else "path", x):
             return None
