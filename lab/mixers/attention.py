@@ -37,7 +37,7 @@ from lab.config import ModelConfig
 from lab.mixers import _position
 from lab.mixers._cache import Cache, after_prompt, grown, step
 from lab.mixers._gate import Gate
-from lab.mixers._heads import split_heads
+from lab.mixers._heads import project_apart, split_heads
 from lab.mixers._norm import RMSNorm
 from lab.mixers._position import Reflections, exact
 from lab.mixers._recurrent import projection
@@ -181,8 +181,12 @@ class Attention(nn.Module):
     ) -> _Inputs:
         """Queries, keys, values and gates of tokens at positions start, start + 1, ...; with rows,
         the queries of these of the B T tokens alone, and start is 0."""
-        asking, at = (x, start) if rows is None else (at_queries(x, rows), rows % x.shape[1])
-        q, k, v = self._heads(x) if rows is None else self._heads_at(x, asking)
+        asking, at = x, start
+        if rows is None:
+            q, k, v = self._heads(x)
+        else:
+            q, k, v = self._heads_at(x, rows)
+            asking, at = (x if self.gate is None else at_queries(x, rows)), rows % x.shape[1]
         if self.q_norm is not None and self.k_norm is not None:
             q, k = _normed(self.q_norm, q), _normed(self.k_norm, k)
         q, k, v = self._gated("G4", asking, q), self._gated("G3", x, k), self._gated("G2", x, v)
@@ -201,12 +205,10 @@ class Attention(nn.Module):
         heads = self.qkv(x).unflatten(2, (-1, self.d))
         return split_heads(heads, [self.heads, self.kv_heads, self.kv_heads])
 
-    def _heads_at(self, x: Tensor, asking: Tensor) -> tuple[Tensor, ...]:
-        """The same, with the queries of `asking` and the keys and values of x."""
-        sizes = [self.heads * self.d, 2 * self.kv_heads * self.d]
-        weights, bias = self.qkv.weight.split(sizes), self.qkv.bias
-        biases = (None, None) if bias is None else bias.split(sizes)
-        q, kv = (F.linear(*part) for part in zip((asking, x), weights, biases, strict=True))
+    def _heads_at(self, x: Tensor, rows: Tensor) -> tuple[Tensor, ...]:
+        """The same, with the queries of some of the tokens."""
+        queries = self.heads * self.d
+        q, kv = project_apart(x, rows, self.qkv.weight, self.qkv.bias, queries)
         k, v = split_heads(kv.unflatten(2, (-1, self.d)), [self.kv_heads, self.kv_heads])
         return q.unflatten(2, (-1, self.d)), k, v
 
