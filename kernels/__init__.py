@@ -87,6 +87,17 @@ def choose(
     return chosen
 
 
+def native_serves(operator: str, x: torch.Tensor) -> bool:
+    """Whether "auto" takes the native operator for what a layer computes of x, if it fits."""
+    import torch
+
+    from kernels import _native
+    from kernels._inputs import not_float32
+
+    mixed = torch.is_autocast_enabled(x.device.type)
+    return not (mixed or not_float32(x) or _native.transformed() or _native.reason(operator))
+
+
 def _check_triton(operator: str, device: torch.device, unsupported: str | None) -> None:
     if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
         raise ValueError("impl = 'triton' needs CUDA tensors, or TRITON_INTERPRET=1 on the CPU")

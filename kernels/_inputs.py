@@ -18,21 +18,37 @@ def check_heads(
     log_forget: Tensor | None,
     gate: Tensor | None,
     offsets: Tensor | None,
+    queries: Tensor | None = None,
 ) -> None:
     """Raise ValueError, naming the input, unless the shapes fit together."""
     shapes = [list(x.shape) for x in (q, k, v)]
-    if any(len(s) != 4 for s in shapes) or q.shape[1] == 0:
+    if any(len(s) != 4 for s in shapes) or k.shape[1] == 0:
         raise ValueError(f"{operator}: q, k, v must be [B,T,heads,width] with T >= 1: {shapes}")
-    B, T, H, d = q.shape
-    G, e = v.shape[2:]
-    if k.shape != (B, T, G, d) or v.shape[:2] != (B, T) or H % G:
+    B, T, G, d = k.shape
+    H, e = q.shape[2], v.shape[3]
+    asked = (B, T) if queries is None else (1, queries.numel())
+    if q.shape != (*asked, H, d) or v.shape != (B, T, G, e) or H % G:
         raise ValueError(f"{operator}: q, k, v must agree in B, T and d, and G divide H: {shapes}")
     if log_forget is not None and log_forget.shape != (B, T, H):
         raise ValueError(f"{operator}: log_forget must be {[B, T, H]}: {list(log_forget.shape)}")
-    if gate is not None and gate.shape not in ((B, T, H), (B, T, H, e)):
-        raise ValueError(f"{operator}: gate must be {[B, T, H]} or {[B, T, H, e]}: {gate.shape}")
+    if gate is not None and gate.shape not in ((*asked, H), (*asked, H, e)):
+        allowed = f"{[*asked, H]} or {[*asked, H, e]}"
+        raise ValueError(f"{operator}: gate must be {allowed}: {list(gate.shape)}")
     if offsets is not None and (offsets.dtype != torch.int32 or offsets.ndim != 1 or B != 1):
         raise ValueError(f"{operator}: offsets must be int32 [rows + 1], and B = 1 with them")
+    if queries is not None:
+        if offsets is not None:
+            raise ValueError(f"{operator}: packed rows (offsets) take no queries")
+        _check_queries(operator, queries, B * T)
+
+
+def _check_queries(operator: str, queries: Tensor, tokens: int) -> None:
+    good = queries.dtype == torch.int64 and queries.ndim == 1
+    if good and len(queries):
+        rises = bool((queries[1:] > queries[:-1]).all())
+        good = rises and int(queries[0]) >= 0 and int(queries[-1]) < tokens
+    if not good:
+        raise ValueError(f"{operator}: queries must be int64 [N] and rise from 0 to {tokens - 1}")
 
 
 def check_states(name: str, q: Tensor, k: Tensor, v: Tensor, S0: Tensor | None) -> None:
@@ -66,6 +82,18 @@ def not_float32(*tensors: Tensor | None) -> str | None:
         if x is not None and (x.dtype != torch.float32 or x.device.type != "cpu"):
             return f"native operators take float32 on a CPU, not {x.dtype} on {x.device.type}"
     return None
+
+
+def at_all_tokens(x: Tensor, queries: Tensor, like: Tensor) -> Tensor:
+    """x [1,N,...] at the tokens that are its queries -> [B,T,...] of like [B,T,...], else 0."""
+    B, T = like.shape[:2]
+    zeros = x.new_zeros(B * T, *x.shape[2:])
+    return zeros.index_copy(0, queries, x[0]).unflatten(0, (B, T))
+
+
+def at_queries(y: Tensor, queries: Tensor) -> Tensor:
+    """y [B,T,...] -> [1,N,...], that of the queries."""
+    return y.flatten(0, 1).index_select(0, queries)[None]
 
 
 def token_rows(x: Tensor) -> tuple[Tensor, int]:

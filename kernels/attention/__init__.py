@@ -11,6 +11,8 @@
                             the sigmoid is taken here, and is fused with the rest
     offsets [rows+1] int32  rows of different lengths packed along T with B = 1: row r holds the
                             tokens offsets[r] .. offsets[r+1] - 1 and sees no other
+    queries [N] int64       the tokens that ask, where not all do: token t of row b is b T + t, and
+                            they rise. q [1,N,H,d], gate and y [1,N,...] then hold these alone
 
 Shapes: q [B,T,H,d], k [B,T,G,d], v [B,T,G,e] -> y [B,T,H,e]; head h reads keys and values h G // H.
 Softmax, biases, the gate's sigmoid and all sums are float32 whatever the inputs; the sums of log f
@@ -25,7 +27,14 @@ import torch
 from torch import Tensor
 
 from kernels import Impl, choose
-from kernels._inputs import autocast, check_heads, not_float32, unsupported_heads
+from kernels._inputs import (
+    at_all_tokens,
+    at_queries,
+    autocast,
+    check_heads,
+    not_float32,
+    unsupported_heads,
+)
 from kernels.attention.definition import definition, example_inputs
 from kernels.attention.operator import eager, operator
 from kernels.attention.reference import reference
@@ -44,15 +53,16 @@ def attention(
     log_forget: Tensor | None = None,
     gate: Tensor | None = None,
     offsets: Tensor | None = None,
+    queries: Tensor | None = None,
     impl: Impl = "auto",
 ) -> Tensor:
     """y [B,T,H,e] of the formula above; `scale` is d**-0.5 unless given.
 
     Raises ValueError, naming the input, where shapes do not fit, where impl is "triton" and there
     is no kernel (float64, mixed types, heads wider than 128), or "native" and it cannot run (other
-    types than float32, packed rows, no compiler).
+    types than float32, packed rows, no compiler). Only the native operator gains by queries.
     """
-    check_heads("attention", q, k, v, log_forget, gate, offsets)
+    check_heads("attention", q, k, v, log_forget, gate, offsets, queries)
     H = q.shape[2]
     for name, x in (("slopes", slopes), ("window", window)):
         if x is not None and (x.shape != (H,) or x.requires_grad):
@@ -63,13 +73,26 @@ def attention(
     if offsets is not None:
         no = "the native operator takes no packed rows"
     chosen = choose("attention", impl, q.device, unsupported_heads(q, k, v), no)
+    if queries is not None and chosen != "native":
+        y = attention(
+            at_all_tokens(q, queries, k),
+            k,
+            v,
+            scale=scale,
+            slopes=slopes,
+            window=window,
+            log_forget=log_forget,
+            gate=None if gate is None else at_all_tokens(gate, queries, k),
+            impl=chosen,
+        )
+        return at_queries(y, queries)
     if chosen == "triton":
         call = operator if torch.compiler.is_compiling() else eager
         return call(q, k, v, scale, slopes, window, log_forget, gate, offsets)[0]
     if chosen == "native":
         from kernels.attention.native import native
 
-        return native(q, k, v, scale, slopes, window, log_forget, gate)
+        return native(q, k, v, scale, slopes, window, log_forget, gate, queries)
     return reference(
         q,
         k,

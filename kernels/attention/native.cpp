@@ -9,6 +9,8 @@
 // of EIGHT with zeros. Forward keeps the largest score of a query and 1 / the sum of its weights;
 // backward computes the weights again. Logits are in units of log 2. Biases are relative to the first
 // query of a tile, so that far tokens do not blur near ones.
+//
+// Queries may be those of some tokens only: then q, y and the gate hold these alone, row after row.
 #include "../_lanes.h"
 
 #include <algorithm>
@@ -35,7 +37,8 @@ struct Inputs {
   const int64_t* window;     // [H] or null
   const float* log_forget;   // [B,T,H] or null
   const float* gate;         // [B,T,H,gate_width] or null
-  int64_t B, T, H, G, d, e, gate_width;
+  const int64_t* queries;    // [N], rising: token t of row b is b T + t. N = -1: all of them
+  int64_t N, B, T, H, G, d, e, gate_width;
   float scale;
 
   // Of tensors that are dense: y and dy, gate and dgate.
@@ -199,11 +202,20 @@ struct Head {
   const Room& room;
   int64_t b, h, window;
   float slope;
+  int64_t row, start = 0, queries;  // where the queries of row b are in q and y, and their number
   int64_t first = 0, n = 0, low = 0, count = 0;  // first query, queries; first key, keys
+  int64_t origin = 0;                            // the token of the first query
+  Lanes ahead{};                                 // tokens from there to each query
 
   Head(const Inputs& in, const Room& room, int64_t b, int64_t h)
       : in(in), room(room), b(b), h(h), window(in.window ? in.window[h] : 0),
-        slope(in.slopes ? in.slopes[h] * float(LOG2E) : 0.f) {
+        slope(in.slopes ? in.slopes[h] * float(LOG2E) : 0.f), row(b), queries(in.T) {
+    if (in.N >= 0) {
+      const int64_t* end = in.queries + in.N;
+      const int64_t* own = std::lower_bound(in.queries, end, b * in.T);
+      row = 0, start = own - in.queries;
+      queries = std::lower_bound(own, end, (b + 1) * in.T) - own;
+    }
     if (in.opens_group(h)) {
       const int64_t g = in.group(h);
       gather(room.keys, in.k.of(b, g), in.k.token, in.T, room.tokens, in.d);
@@ -217,9 +229,12 @@ struct Head {
 
   // Fill S with the scores of the tile at query `at`, -inf where a query does not see a key.
   void enter(int64_t at) {
-    first = at, n = std::min(LANES, in.T - at);
-    low = window > 0 ? std::max<int64_t>(at - window + 1, 0) : 0;
-    count = filled(at + n - low);
+    first = at, n = std::min(LANES, queries - at), origin = token(0);
+    ahead = lanes_from(0);
+    if (in.N >= 0)
+      for (int64_t l = 0; l < LANES; l++) ahead[l] = l < n ? float(token(l) - origin) : 0.f;
+    low = window > 0 ? std::max<int64_t>(origin - window + 1, 0) : 0;
+    count = filled(token(n - 1) + 1 - low);
     gather_tile(room.q, in.q, in.d);
     transpose(room.q_lanes, room.q, room.d, in.scale * float(LOG2E));
     const bool biased = in.slopes || in.log_forget;
@@ -228,16 +243,21 @@ struct Head {
     mask();
   }
 
+  // The token of the tile's query l.
+  int64_t token(int64_t l) const {
+    return in.N >= 0 ? in.queries[start + first + l] - b * in.T : first + l;
+  }
+
   // Of the tile's first key.
   const float* keys() const { return room.keys + low * room.d; }
   const float* values() const { return room.values + low * room.e; }
 
   // The tile's rows of a tensor, and zeros after the last query; and back.
   void gather_tile(float* to, const Heads<const float>& from, int64_t width) const {
-    gather(to, from.of(b, h, first), from.token, n, LANES, width);
+    gather(to, from.of(row, h, start + first), from.token, n, LANES, width);
   }
   void scatter_tile(const Heads<float>& to, const float* from, int64_t width, float scale) const {
-    scatter(to.of(b, h, first), to.token, from, n, width, scale);
+    scatter(to.of(row, h, start + first), to.token, from, n, width, scale);
   }
 
   // Fill `share` and `rest`.
@@ -246,7 +266,8 @@ struct Head {
     if (in.gate_width > 1) {
       gather_tile(room.share, gate, in.e);
     } else {
-      for (int64_t l = 0; l < LANES; l++) room.share[l] = l < n ? *gate.of(b, h, first + l) : 0.f;
+      for (int64_t l = 0; l < LANES; l++)
+        room.share[l] = l < n ? *gate.of(row, h, start + first + l) : 0.f;
     }
     for (int64_t i = 0; i < LANES * (in.gate_width > 1 ? room.e : 1); i += LANES) {
       const Lanes x = load(room.share + i);
@@ -265,15 +286,15 @@ struct Head {
  private:
   // The biases of the tile's queries; those of its keys go into `column`.
   Lanes biases() const {
-    Lanes row = lanes_from(0) * -slope;
-    for (int64_t j = 0; j < count; j++) room.column[j] = slope * float(low + j - first);
+    Lanes queries = ahead * -slope;
+    for (int64_t j = 0; j < count; j++) room.column[j] = slope * float(low + j - origin);
     if (in.log_forget) {
       const double* sums = room.sums;
-      for (int64_t l = 0; l < n; l++) row[l] += float(sums[first + l] - sums[first]);
+      for (int64_t l = 0; l < n; l++) queries[l] += float(sums[token(l)] - sums[origin]);
       for (int64_t j = 0; j < count; j++)
-        room.column[j] += float(sums[first] - sums[std::min(low + j, in.T - 1)]);
+        room.column[j] += float(sums[origin] - sums[std::min(low + j, in.T - 1)]);
     }
-    return row;
+    return queries;
   }
 
   // Lanes after the last query see nothing.
@@ -281,8 +302,8 @@ struct Head {
     const Lanes lane = lanes_from(0), end = broadcast(float(n));
     const Lanes reach = broadcast(window > 0 ? float(window) : INFINITY);
     // A whole tile without a window sees all keys up to its first query.
-    for (int64_t j = window > 0 || n < LANES ? 0 : first + 1; j < count; j++) {
-      const Lanes offset = lane + float(first - low - j);
+    for (int64_t j = window > 0 || n < LANES ? 0 : origin + 1; j < count; j++) {
+      const Lanes offset = ahead + float(origin - low - j);
       const Mask hidden = (offset < 0.f) | (offset >= reach) | (lane >= end);
       float* s = room.S + j * LANES;
       store(s, select(hidden, broadcast(-INFINITY), load(s)));
@@ -295,7 +316,7 @@ void forward(const Inputs& in, float* y, float* kept) {
   for (int64_t b = 0; b < in.B; b++)
     for (int64_t h = 0; h < in.H; h++) {
       Head head(in, room, b, h);
-      for (int64_t first = 0; first < in.T; first += LANES) {
+      for (int64_t first = 0; first < head.queries; first += LANES) {
         head.enter(first);
         Lanes largest = broadcast(-1e30f), total{};
         for (int64_t j = 0; j < head.count * LANES; j += LANES)
@@ -341,7 +362,7 @@ inline Lanes softmax_backward(const Head& head, const float* kept, double* dsums
     if (dsums) dqueries += ds, dsums[head.low + j / LANES] -= sum(ds);
   }
   if (dsums)
-    for (int64_t l = 0; l < head.n; l++) dsums[head.first + l] += dqueries[l];
+    for (int64_t l = 0; l < head.n; l++) dsums[head.token(l)] += dqueries[l];
   return mean;
 }
 
@@ -358,7 +379,7 @@ void backward(const Inputs& in, const float* y, const float* kept, const float* 
       }
       double* dsums = to.log_forget ? room.dsums : nullptr;
       if (dsums) std::fill(dsums, dsums + room.tokens, 0.);
-      for (int64_t first = 0; first < in.T; first += LANES) {
+      for (int64_t first = 0; first < head.queries; first += LANES) {
         head.enter(first);
         head.gather_tile(room.dy, in.heads(dy, in.e), in.e);
         if (in.gate) head.open_gate();
@@ -374,7 +395,7 @@ void backward(const Inputs& in, const float* y, const float* kept, const float* 
         const Lanes mean = softmax_backward(head, kept + in.kept(b, h) + 2 * first, dsums);
         if (in.gate_width == 1)
           for (int64_t l = 0; l < head.n; l++)
-            *in.heads(to.gate, 1).of(b, h, first + l) = mean[l] * room.rest[l];
+            *in.heads(to.gate, 1).of(head.row, h, head.start + first + l) = mean[l] * room.rest[l];
         products<ROWS, false>(room.out, LANES, room.dP, 1, LANES, head.keys(), room.d, head.count);
         head.scatter_tile(to.q, room.out, in.d, in.scale);
         products<EIGHT, true>(room.dkeys + head.low * room.d, head.count, room.dP, LANES, 1, room.q,
@@ -398,20 +419,21 @@ void backward(const Inputs& in, const float* y, const float* kept, const float* 
 #define HEADS(type, x) type *x, int64_t x##_row, int64_t x##_token, int64_t x##_head
 #define INPUTS                                                                                   \
   HEADS(const float, q), HEADS(const float, k), HEADS(const float, v), const float *slopes,      \
-      const int64_t *window, const float *log_forget, const float *gate, int64_t B, int64_t T,   \
-      int64_t H, int64_t G, int64_t d, int64_t e, int64_t gate_width, float scale
+      const int64_t *window, const float *log_forget, const float *gate,                         \
+      const int64_t *queries, int64_t N, int64_t B, int64_t T, int64_t H, int64_t G, int64_t d,  \
+      int64_t e, int64_t gate_width, float scale
 #define GIVEN(x) {x, x##_row, x##_token, x##_head}
 
 extern "C" void forward(INPUTS, float* y, float* kept) {
-  forward({GIVEN(q), GIVEN(k), GIVEN(v), slopes, window, log_forget, gate, B, T, H, G, d, e,
-           gate_width, scale},
+  forward({GIVEN(q), GIVEN(k), GIVEN(v), slopes, window, log_forget, gate, queries, N, B, T, H, G,
+           d, e, gate_width, scale},
           y, kept);
 }
 
 extern "C" void backward(INPUTS, const float* y, const float* kept, const float* dy,
                          HEADS(float, dq), HEADS(float, dk), HEADS(float, dv), float* dlog,
                          float* dgate) {
-  backward({GIVEN(q), GIVEN(k), GIVEN(v), slopes, window, log_forget, gate, B, T, H, G, d, e,
-            gate_width, scale},
+  backward({GIVEN(q), GIVEN(k), GIVEN(v), slopes, window, log_forget, gate, queries, N, B, T, H,
+            G, d, e, gate_width, scale},
            y, kept, dy, {GIVEN(dq), GIVEN(dk), GIVEN(dv), dlog, dgate});
 }

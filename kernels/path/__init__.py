@@ -6,7 +6,7 @@
 
 PaTH (2505.16381, section 2); with log_forget, PaTH-FoX (section 3.3). The sum of log f is added as
 it is: `scale` multiplies the product alone. fla's PaTH scales both. The gate is that of
-kernels/attention, as are `offsets`.
+kernels/attention, as are `offsets` and `queries`.
 
     w [B,T,G,d]    directions, of norm 1 (the caller normalises them)
     beta [B,T,G]   in (0, 2): M_t has the eigenvalue 1 - beta_t
@@ -32,7 +32,15 @@ import torch
 from torch import Tensor
 
 from kernels import Impl, choose
-from kernels._inputs import autocast, check_heads, check_offsets, not_float32, unsupported_heads
+from kernels._inputs import (
+    at_all_tokens,
+    at_queries,
+    autocast,
+    check_heads,
+    check_offsets,
+    not_float32,
+    unsupported_heads,
+)
 from kernels.path.decode import FOLD, PathCache, path_prefill, path_step
 from kernels.path.definition import definition, example_inputs
 from kernels.path.native import native
@@ -63,6 +71,7 @@ def path(
     log_forget: Tensor | None = None,
     gate: Tensor | None = None,
     offsets: Tensor | None = None,
+    queries: Tensor | None = None,
     impl: Impl = "auto",
 ) -> Tensor:
     """y [B,T,H,e] of the formula above; `scale` is d**-0.5 unless given.
@@ -71,7 +80,7 @@ def path(
     there is no kernel: float64, mixed types, heads wider than 128; or "native" and an input is not
     float32, or rows are too long for it. The native operator's gradient has no gradient itself.
     """
-    check_heads("path", q, k, v, log_forget, gate, offsets)
+    check_heads("path", q, k, v, log_forget, gate, offsets, queries)
     if w.shape != k.shape or beta.shape != k.shape[:3]:
         raise ValueError(
             f"path: w must be {list(k.shape)} and beta {list(k.shape[:3])}:"
@@ -79,15 +88,28 @@ def path(
         )
     q, k, v = autocast(q, k, v)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
-    no = not_float32(q, k, v, w, beta, log_forget, gate) or _slower(q, offsets)
+    no = not_float32(q, k, v, w, beta, log_forget, gate) or _slower(k, offsets)
     chosen = choose("path", impl, q.device, _unsupported(q, k, v), no)
+    if queries is not None and chosen != "native":
+        y = path(
+            at_all_tokens(q, queries, k),
+            k,
+            v,
+            w,
+            beta,
+            scale=scale,
+            log_forget=log_forget,
+            gate=None if gate is None else at_all_tokens(gate, queries, k),
+            impl=chosen,
+        )
+        return at_queries(y, queries)
     if chosen == "triton":
         if w.dtype != q.dtype:
             w, beta = _narrowed(w, beta, q.dtype)
         call = operator if torch.compiler.is_compiling() else eager
         return call(q, k, v, w, beta, scale, log_forget, gate, offsets)[0]
     if chosen == "native":
-        return native(q, k, v, w, beta, scale, log_forget, gate, offsets)
+        return native(q, k, v, w, beta, scale, log_forget, gate, offsets, queries)
     return reference(
         q, k, v, w, beta, scale=scale, log_forget=log_forget, gate=gate, offsets=offsets
     )
@@ -105,19 +127,19 @@ def _unsupported(q: Tensor, k: Tensor, v: Tensor) -> str | None:
     return unsupported_heads(q, k, v)
 
 
-def _slower(q: Tensor, offsets: Tensor | None) -> str | None:
+def _slower(k: Tensor, offsets: Tensor | None) -> str | None:
     """Why the native operator does not take rows of this length, in words.
 
     Its chunks are short, so a query's pass by a key costs three times d, where long chunks of the
     reference cost half of that: from some T d on it is slower. ValueError where offsets do not make
     up the tokens.
     """
-    longest = q.shape[1]
+    longest = k.shape[1]
     if offsets is not None:
         check_offsets(offsets, longest)
         longest = int(offsets.diff().max())
-    if longest * q.shape[-1] > 2**17:
-        return f"rows of {longest} tokens with heads of width {q.shape[-1]} are faster without it"
+    if longest * k.shape[-1] > 2**17:
+        return f"rows of {longest} tokens with heads of width {k.shape[-1]} are faster without it"
     return None
 
 

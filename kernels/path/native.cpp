@@ -11,8 +11,13 @@
 // makes S and the queries of every chunk again, for one block at a time, and keeps them while it
 // walks back with the gradient g of the queries, from the first chunk to the block's own. So memory
 // grows with T, not with T^2. All sums are matrix products whose accumulators stay in registers.
+//
+// Queries may be those of some tokens only: then q, y and the gate hold these alone, row after row,
+// and a block's queries lie in several chunks. Its own is the last of these; before its token, a
+// query is left as it is.
 #include "../_lanes.h"
 
+#include <algorithm>
 #include <initializer_list>
 
 namespace {
@@ -120,9 +125,10 @@ inline void keep_before(float* block) {  // row l of [C,C]: columns below l
     store(block + l * C, select(numbers() < int32_t(l), load(block + l * C), Lanes{}));
 }
 
-inline void keep_from(float* block) {  // row l of [C,C]: columns from l on
+// Row l of [C,C]: the columns whose query is at place l of this chunk or later; else `other`.
+inline void keep_seen(float* block, Mask places, float other) {
   for (int64_t l = 0; l < C; l++)
-    store(block + l * C, select(numbers() >= int32_t(l), load(block + l * C), Lanes{}));
+    store(block + l * C, select(places >= int32_t(l), load(block + l * C), broadcast(other)));
 }
 
 // rows [C,width] <- (I + L)^-1 rows, or (I + L)^-T rows, for strictly lower L [C,C].
@@ -150,7 +156,8 @@ struct Strides {
 struct Inputs {
   const float *q, *k, *v, *w, *beta, *log_forget, *gate;
   const int64_t* offsets;
-  int64_t rows, T, H, G, d, e, gate_width;
+  const int64_t* queries;  // [N], rising: token t of row b is b T + t. N = -1: all of them
+  int64_t N, rows, T, H, G, d, e, gate_width;
   Strides sq, sk, sv;
   float scale;
 
@@ -163,6 +170,20 @@ struct Inputs {
     int64_t most = 0;
     for (int64_t row = 0; row < rows; row++) most = length(row) > most ? length(row) : most;
     return most;
+  }
+};
+
+// Where the queries of a row are: numbers first, first + 1, ... of row `row` of q and y, which have
+// `of` queries a row.
+struct Asked {
+  int64_t row, first, count, of;
+
+  Asked(const Inputs& in, int64_t b)
+      : row(in.batch(b)), first(in.first(b)), count(in.length(b)), of(in.T) {
+    if (in.N < 0) return;
+    const int64_t *end = in.queries + in.N, *own = std::lower_bound(in.queries, end, b * in.T);
+    row = 0, first = own - in.queries, of = in.N;
+    count = std::lower_bound(own, end, (b + 1) * in.T) - own;
   }
 };
 
@@ -235,40 +256,55 @@ struct Keys {
 // One block of queries [d,C] on its way through the chunks.
 struct Block {
   float *rows, *z, *near;
+  int64_t first = 0, count = 0;  // query `first` of q and y, flattened to [B T,...], and so many
+  int64_t kept = 0;              // where [B,H,T] has them
+  int64_t own = 0, open = 0;     // the chunks of the last and the first
+  Mask place = {};               // their tokens; behind the last query, tokens that follow
 
   Block(Arena& arena, int64_t longest, int64_t width)
       : rows(arena.take(C * width)), z(arena.take(C * C)), near(arena.take(padded(longest))) {}
 
-  // The scaled queries of block n -> q [d,C]; and what they have forgotten of each key.
-  void start(const Inputs& in, const Keys& keys, int64_t row, int64_t h, int64_t n, float* q) {
-    const int64_t count = smaller(C, keys.T - n * C);
+  // Block n of the queries of a row and a head.
+  void enter(const Inputs& in, const Asked& asked, int64_t b, int64_t h, int64_t n) {
+    const int64_t at = asked.first + n * C;
+    first = asked.row * in.T + at, kept = (asked.row * in.H + h) * asked.of + at;
+    count = smaller(C, asked.count - n * C), place = numbers() + int32_t(n * C);
+    if (in.N >= 0)
+      for (int64_t l = 0; l < C; l++)
+        place[l] = int32_t(in.queries[at + smaller(l, count - 1)] - b * in.T);
+    own = place[count - 1] / C, open = place[0] / C;
+  }
+
+  // The scaled queries -> q [d,C]; and what they have forgotten of each key.
+  void start(const Inputs& in, const Keys& keys, const Asked& asked, int64_t h, int64_t n,
+             float* q) {
     read(rows, keys.D,
-         in.q + in.batch(row) * in.sq.row + (in.first(row) + n * C) * in.sq.token + h * in.sq.head,
+         in.q + asked.row * in.sq.row + (asked.first + n * C) * in.sq.token + h * in.sq.head,
          in.sq.token, count, in.d);
     columns_of(q, rows, keys.D);
     for (int64_t f = 0; f < keys.D; f++) store(q + f * C, load(q + f * C) * in.scale);
     // Sums relative to the block's first token: large ones belong to far keys only.
     if (in.log_forget)
-      for (int64_t j = 0; j < (n + 1) * C; j++)
-        near[j] = float(keys.forgotten[j] - keys.forgotten[n * C]);
+      for (int64_t j = 0; j < (own + 1) * C; j++)
+        near[j] = float(keys.forgotten[j] - keys.forgotten[place[0]]);
   }
 
-  // s [C keys, C queries] and z_w of queries q at chunk n; `own` is the block's own chunk.
-  void logits(const Inputs& in, const Keys& keys, int64_t n, int64_t own, const float* q,
-              float* z_w, float* s) {
+  // The places of the queries, counted from the first key of chunk n.
+  Mask places(int64_t n) const { return place - int32_t(n * C); }
+
+  // s [C keys, C queries] and z_w of queries q at chunk n.
+  void logits(const Inputs& in, const Keys& keys, int64_t n, const float* q, float* z_w, float* s) {
     const int64_t at = n * C * keys.D;
     product<1>(z, nullptr, C, C, keys.k_t + at, C, q, C, in.d);
     product<1>(z_w, nullptr, C, C, keys.w_t + at, C, q, C, in.d);
-    if (n == own) keep_from(z_w);
+    if (n >= open) keep_seen(z_w, places(n), 0);
     product<1, MINUS>(s, z, C, C, keys.x + n * C * C, C, z_w, C, C);
     if (in.log_forget) {
-      const Lanes until = load(near + own * C);
+      Lanes until;
+      for (int64_t l = 0; l < C; l++) until[l] = near[place[l]];
       for (int64_t j = 0; j < C; j++) store(s + j * C, load(s + j * C) + (until - near[n * C + j]));
     }
-    if (n == own)
-      for (int64_t j = 0; j < C; j++)
-        store(s + j * C,
-              select(numbers() >= int32_t(j), load(s + j * C), broadcast(-INFINITY)));
+    if (n >= open) keep_seen(s, places(n), -INFINITY);
   }
 
   // The queries left of chunk n.
@@ -285,13 +321,15 @@ inline void sigmoids(Lanes x, Lanes& open, Lanes& shut) {
 void forward_head(const Inputs& in, Keys& keys, Block& block, int64_t row, int64_t h, float* q,
                   float* z_w, float* s, float* y_rows, float* y, float* maximum, float* inverse) {
   if (in.log_forget) keys.forget(in, row, h);
-  for (int64_t own = 0; own < keys.N; own++) {
-    const int64_t count = smaller(C, keys.T - own * C);
-    block.start(in, keys, row, h, own, q);
+  const Asked asked(in, row);
+  for (int64_t number = 0; number * C < asked.count; number++) {
+    block.enter(in, asked, row, h, number);
+    block.start(in, keys, asked, h, number, q);
+    const int64_t own = block.own, count = block.count, first = block.first;
     Lanes most = broadcast(-INFINITY), total = {};
     for (int64_t n = own; n >= 0; n--) {
       float* part = s + n * C * C;
-      block.logits(in, keys, n, own, q, z_w, part);
+      block.logits(in, keys, n, q, z_w, part);
       for (int64_t j = 0; j < C; j++) most = max(most, load(part + j * C));
       if (n) block.pass(keys, n, z_w, q, q);
     }
@@ -305,7 +343,6 @@ void forward_head(const Inputs& in, Keys& keys, Block& block, int64_t row, int64
     const Lanes inverted = 1.f / total;
     store(share, inverted);
     scale_rows(y_rows, keys.E, share);
-    const int64_t first = in.token(row) + own * C;
     if (in.gate)
       for (int64_t i = 0; i < count; i++) {
         const float* logits = in.gate + ((first + i) * in.H + h) * in.gate_width;
@@ -316,9 +353,10 @@ void forward_head(const Inputs& in, Keys& keys, Block& block, int64_t row, int64
         }
       }
     write(y + (first * in.H + h) * in.e, in.H * in.e, y_rows, keys.E, count, in.e);
-    // [B,H,T]
-    const int64_t at = (in.batch(row) * in.H + h) * in.T + in.first(row) + own * C;
-    if (maximum) store(maximum + at, most, count), store(inverse + at, inverted, count);
+    if (maximum) {
+      store(maximum + block.kept, most, count);
+      store(inverse + block.kept, inverted, count);
+    }
   }
 }
 
@@ -389,19 +427,20 @@ void backward_head(const Inputs& in, Keys& keys, Block& block, Gradients& to, in
     keys.forget(in, row, h);
     for (int64_t t = 0; t < keys.N * C; t++) to.forgotten[t] = 0;
   }
-  for (int64_t own = 0; own < keys.N; own++) {
-    const int64_t count = smaller(C, keys.T - own * C), first = in.token(row) + own * C;
+  const Asked asked(in, row);
+  for (int64_t number = 0; number * C < asked.count; number++) {
+    block.enter(in, asked, row, h, number);
+    const int64_t own = block.own, count = block.count, first = block.first;
     const Lanes dot = open_gradient(in, keys, to, y, dy, out.gate, first, count, h);
-    const int64_t at = (in.batch(row) * in.H + h) * in.T + in.first(row) + own * C;
-    // Queries behind the row's end have no weights at all.
-    const Lanes most =
-        select(numbers() < int32_t(count), load(maximum + at, count), broadcast(INFINITY));
-    const Lanes share = load(inverse + at, count);
-    block.start(in, keys, row, h, own, to.q + own * C * D);
+    // Queries behind the row's last have no weights at all.
+    const Lanes most = select(numbers() < int32_t(count), load(maximum + block.kept, count),
+                              broadcast(INFINITY));
+    const Lanes share = load(inverse + block.kept, count);
+    block.start(in, keys, asked, h, number, to.q + own * C * D);
     Lanes total = {};
     for (int64_t n = own; n >= 0; n--) {
       float *p = block.z, *ds = to.ds + n * C * C, *q = to.q + n * C * D;
-      block.logits(in, keys, n, own, q, to.z_w + n * C * C, ds);
+      block.logits(in, keys, n, q, to.z_w + n * C * C, ds);
       if (n) block.pass(keys, n, to.z_w + n * C * C, q, q - C * D);
       for (int64_t j = 0; j < C; j++) store(p + j * C, exp(load(ds + j * C) - most) * share);
       wide_product<C>(to.v + n * C * E, to.v + n * C * E, E, p, 1, to.dy, C);
@@ -419,7 +458,7 @@ void backward_head(const Inputs& in, Keys& keys, Block& block, Gradients& to, in
       product<C, MINUS>(to.dz, nullptr, C, C, keys.x + n * C * C, 1, ds, C, C);
       if (n)  // nothing is left of the first chunk: g is 0 there
         product<1, MINUS>(to.dz, to.dz, C, C, keys.u_t + n * C * D, C, to.g, C, in.d);
-      if (n == own) keep_from(to.dz);
+      if (n >= block.open) keep_seen(to.dz, block.places(n), 0);
       transpose(to.ds_rows, C, ds, C);
       transpose(to.dz_rows, C, to.dz, C);
       product<C, MINUS>(to.x + n * C * C, to.x + n * C * C, C, C, z_w, 1, to.ds_rows, C, C);
@@ -439,7 +478,7 @@ void backward_head(const Inputs& in, Keys& keys, Block& block, Gradients& to, in
     }
     // 0 but for rounding; with it the gradient of log f is more exact.
     if (in.log_forget)
-      for (int64_t i = 0; i < C; i++) to.forgotten[own * C + i] += total[i];
+      for (int64_t i = 0; i < count; i++) to.forgotten[block.place[i]] += total[i];
     for (int64_t f = 0; f < D; f++) store(to.g + f * C, load(to.g + f * C) * in.scale);
     rows_of(block.rows, to.g, D);
     write(out.q + (first * in.H + h) * in.d, in.H * in.d, block.rows, D, count, in.d);
@@ -493,17 +532,19 @@ void backward_keys(const Inputs& in, const Keys& keys, Gradients& to, int64_t ro
 
 // q [B,T,H,d], k [B,T,G,d], v [B,T,G,e] with the strides at the end; w [B,T,G,d], beta [B,T,G],
 // log_forget [B,T,H], gate [B,T,H,gate_width], offsets [rows + 1]; y [B,T,H,e]; maximum and inverse
-// [B,H,T]: the largest logit of every query and 1 / its sum of exponentials, or null.
+// [B,H,T]: the largest logit of every query and 1 / its sum of exponentials, or null. With queries
+// [N], q, gate, y, maximum and inverse have 1 and N in the place of B and T.
 extern "C" void forward(const float* q, const float* k, const float* v, const float* w,
                         const float* beta, const float* log_forget, const float* gate,
-                        const int64_t* offsets, int64_t rows, int64_t T, int64_t H, int64_t G,
-                        int64_t d, int64_t e, int64_t gate_width, int64_t q_row, int64_t q_token,
-                        int64_t q_head, int64_t k_row, int64_t k_token, int64_t k_head,
-                        int64_t v_row, int64_t v_token, int64_t v_head, float scale, float* y,
+                        const int64_t* offsets, const int64_t* queries, int64_t N, int64_t rows,
+                        int64_t T, int64_t H, int64_t G, int64_t d, int64_t e, int64_t gate_width,
+                        int64_t q_row, int64_t q_token, int64_t q_head, int64_t k_row,
+                        int64_t k_token, int64_t k_head, int64_t v_row, int64_t v_token,
+                        int64_t v_head, float scale, float* y,
                         float* maximum, float* inverse) {
-  const Inputs in{q, k, v, w, beta, log_forget, gate, offsets, rows, T, H, G, d, e, gate_width,
-                  {q_row, q_token, q_head}, {k_row, k_token, k_head}, {v_row, v_token, v_head},
-                  scale};
+  const Inputs in{q, k, v, w, beta, log_forget, gate, offsets, queries, N, rows, T, H, G, d, e,
+                  gate_width, {q_row, q_token, q_head}, {k_row, k_token, k_head},
+                  {v_row, v_token, v_head}, scale};
   const int64_t longest = in.longest(), P = padded(longest);
   size_t floats = 0;
   for (float* memory = nullptr;; memory = scratch(floats)) {
@@ -527,16 +568,17 @@ extern "C" void forward(const float* q, const float* k, const float* v, const fl
 // The same inputs, y, dy [B,T,H,e] and what the forward kept; gradients are contiguous.
 extern "C" void backward(const float* q, const float* k, const float* v, const float* w,
                          const float* beta, const float* log_forget, const float* gate,
-                         const int64_t* offsets, int64_t rows, int64_t T, int64_t H, int64_t G,
-                         int64_t d, int64_t e, int64_t gate_width, int64_t q_row, int64_t q_token,
-                         int64_t q_head, int64_t k_row, int64_t k_token, int64_t k_head,
-                         int64_t v_row, int64_t v_token, int64_t v_head, float scale,
+                         const int64_t* offsets, const int64_t* queries, int64_t N, int64_t rows,
+                         int64_t T, int64_t H, int64_t G, int64_t d, int64_t e, int64_t gate_width,
+                         int64_t q_row, int64_t q_token, int64_t q_head, int64_t k_row,
+                         int64_t k_token, int64_t k_head, int64_t v_row, int64_t v_token,
+                         int64_t v_head, float scale,
                          const float* y, const float* maximum, const float* inverse,
                          const float* dy, float* dq, float* dk, float* dv, float* dw, float* dbeta,
                          float* dlog, float* dgate) {
-  const Inputs in{q, k, v, w, beta, log_forget, gate, offsets, rows, T, H, G, d, e, gate_width,
-                  {q_row, q_token, q_head}, {k_row, k_token, k_head}, {v_row, v_token, v_head},
-                  scale};
+  const Inputs in{q, k, v, w, beta, log_forget, gate, offsets, queries, N, rows, T, H, G, d, e,
+                  gate_width, {q_row, q_token, q_head}, {k_row, k_token, k_head},
+                  {v_row, v_token, v_head}, scale};
   const Outputs out{dq, dk, dv, dw, dbeta, dlog, dgate};
   const int64_t longest = in.longest();
   size_t floats = 0;

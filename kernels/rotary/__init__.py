@@ -1,10 +1,11 @@
 """Rotary embedding (2104.09864) with the half-split pairing of LLaMA:
 
-    y_m       = x_m cos a - x_{m+d/2} sin a     a = (start + t) base^(-2m/d)     m < d/2
+    y_m       = x_m cos a - x_{m+d/2} sin a     a = p_t base^(-2m/d)     m < d/2
     y_{m+d/2} = x_{m+d/2} cos a + x_m sin a
 
-x [B,T,H,d] with d even -> y [B,T,H,d]: the token t of a row has the position start + t. Angles are
-float32 at least. There is no Triton kernel: the reference is two passes over x.
+x [B,T,H,d] with d even -> y [B,T,H,d]: the token t of every row has the position p_t = start + t,
+or start[t] of an int64 [T]. Angles are float32 at least. There is no Triton kernel: the reference
+is two passes over x.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from kernels.rotary.reference import angles, reference
 __all__ = ["definition", "example_inputs", "reference", "rotary"]
 
 
-def rotary(x: Tensor, start: int = 0, *, base: float, impl: Impl = "auto") -> Tensor:
+def rotary(x: Tensor, start: int | Tensor = 0, *, base: float, impl: Impl = "auto") -> Tensor:
     """y of the shape and type of x.
 
     Raises ValueError, naming the input, where the shape does not fit, or where impl is "native" or

@@ -7,19 +7,21 @@ import torch
 from torch import Tensor
 
 
-def reference(x: Tensor, start: int, base: float) -> Tensor:
+def reference(x: Tensor, start: int | Tensor, base: float) -> Tensor:
     """y [B,T,H,d] of x [B,T,H,d], differentiable, under vmap too."""
     cos, sin = (part[:, None] for part in angles(x, start, base))
     turned: Tensor = _Turn.apply(x.to(cos.dtype), cos, sin)
     return turned.to(x.dtype)
 
 
-def angles(x: Tensor, start: int, base: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [T,d/2] of the positions start, start + 1, ..., float32 at least."""
+def angles(x: Tensor, start: int | Tensor, base: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [T,d/2] of the positions, float32 at least."""
     T, half = x.shape[1], x.shape[3] // 2
     wide = torch.promote_types(x.dtype, torch.float32)
     frequency = base ** (-torch.arange(half, device=x.device, dtype=wide) / half)
-    angle = torch.arange(start, start + T, device=x.device, dtype=wide)[:, None] * frequency
+    if isinstance(start, int):
+        start = torch.arange(start, start + T, device=x.device, dtype=wide)
+    angle = start.to(wide)[:, None] * frequency
     return angle.cos(), angle.sin()
 
 

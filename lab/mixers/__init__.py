@@ -7,6 +7,11 @@ A mixer is a causal torch module, made from a ModelConfig, for any T:
     step(x [B,D], state) -> y [B,D], state         one more token; may reuse the memory of state
     state_size(T) -> int                           numbers kept per sequence after T tokens
 
+One that can answer for some tokens at less cost may say so with a further method; without it, or
+where it gives None, the model takes these of all tokens:
+
+    forward_at(x [B,T,D], rows [N]) -> y [N,D] or None     rows: token t of row b is b T + t; rising
+
 A state is a tuple (of tuples) of tensors whose first dimension is the rows, so that finished rows
 can be removed; everything else in it is a plain number. B rows, T tokens, D width, H heads, d width
 of a head.

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from kernels._native import transformed
 
@@ -32,6 +33,38 @@ class _Split(torch.autograd.Function):
         # Of a gradient that is differentiated again, every part must be seen.
         whole = None if torch.is_grad_enabled() else _side_by_side(grads)
         return torch.cat(grads, 2) if whole is None else whole, None
+
+
+def project_apart(
+    x: Tensor, rows: Tensor, weight: Tensor, bias: Tensor | None, n: int
+) -> tuple[Tensor, Tensor]:
+    """x [B,T,D] -> [1,N,n] by the first n of weight [channels,D], at N of the B T tokens alone, and
+    [B,T,channels - n] by the others. Not under a transform of torch."""
+    some, whole = _Apart.apply(x, rows, weight, n)
+    if bias is not None:
+        some, whole = some + bias[:n], whole + bias[n:]
+    return some, whole
+
+
+class _Apart(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, rows: Tensor, weight: Tensor, n: int) -> tuple[Tensor, Tensor]:
+        flat = x.flatten(0, 1)
+        chosen = flat.index_select(0, rows)
+        ctx.save_for_backward(flat, chosen, rows, weight)
+        return (chosen @ weight[:n].T)[None], (flat @ weight[n:].T).view(*x.shape[:2], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, some: Tensor, whole: Tensor) -> tuple[Tensor | None, ...]:
+        flat, chosen, rows, weight = ctx.saved_tensors
+        (B, T), n = whole.shape[:2], some.shape[2]
+        some, whole = some[0], whole.flatten(0, 1)
+        dx = (whole @ weight[n:]).index_add_(0, rows, some @ weight[:n])
+        dweight = torch.empty_like(weight)
+        torch.mm(some.T, chosen, out=dweight[:n])
+        torch.mm(whole.T, flat, out=dweight[n:])
+        return dx.view(B, T, -1), None, dweight, None
 
 
 def _side_by_side(parts: tuple[Tensor, ...]) -> Tensor | None:

@@ -38,15 +38,18 @@ def windows(H: int, banded: int) -> list[int]:
     return [head + 1 if head < near else 0 for head in range(H)]
 
 
-def log_length(q: Tensor, start: int, tokens: int) -> Tensor:
+def log_length(q: Tensor, start: int | Tensor, tokens: int) -> Tensor:
     """Entropy-ABF (2401.07004): q of position p, from 0, times max(1, log(p + 1) / log(tokens)).
 
-    In every layer (the authors' code leaves out the first two: our choice). q [B,T,H,d].
+    In every layer (the authors' code leaves out the first two: our choice). q [B,T,H,d], at the
+    positions start, start + 1, ..., or start [T].
     """
-    stop = start + q.shape[1]
-    if stop <= tokens:
-        return q
-    position = torch.arange(start + 1, stop + 1, device=q.device, dtype=exact(q))
+    if isinstance(start, int):
+        stop = start + q.shape[1]
+        if stop <= tokens:
+            return q
+        start = torch.arange(start, stop, device=q.device)
+    position = (start + 1).to(exact(q))
     return q * (position.log() / math.log(tokens)).clamp(min=1)[:, None, None].to(q.dtype)
 
 

@@ -26,6 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from kernels import native_serves
+from kernels._inputs import at_queries
 from kernels.attention import attention
 from kernels.attention import definition as attention_definition
 from kernels.path import PathCache, path, path_prefill, path_step
@@ -35,7 +37,7 @@ from lab.config import ModelConfig
 from lab.mixers import _position
 from lab.mixers._cache import Cache, after_prompt, grown, step
 from lab.mixers._gate import Gate
-from lab.mixers._heads import split_heads
+from lab.mixers._heads import project_apart, split_heads
 from lab.mixers._norm import RMSNorm
 from lab.mixers._position import Reflections, exact
 from lab.mixers._recurrent import projection
@@ -43,8 +45,11 @@ from lab.mixers._recurrent import projection
 
 class _Inputs(NamedTuple):
     """Of some tokens: q [B,T,H,d], k, v [B,T,G,d], log_f [B,T,H] with a forget gate, and what
-    Reflections gives under path: w [B,T,G,d], beta [B,T,G], past [B,2,G d]."""
+    Reflections gives under path: w [B,T,G,d], beta [B,T,G], past [B,2,G d]. x [B,T,D] is what q
+    comes from. Where N of the tokens ask, rows [N] are their numbers, and q and x are [1,N,...]."""
 
+    x: Tensor
+    rows: Tensor | None
     q: Tensor
     k: Tensor
     v: Tensor
@@ -110,13 +115,21 @@ class Attention(nn.Module):
         self.register_buffer("window", window, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self._attend(x, self._project(x, 0, None))
+        return self._attend(self._project(x, 0, None))
+
+    def forward_at(self, x: Tensor, rows: Tensor) -> Tensor | None:
+        """y [N,D] at some of the B T tokens; None where all of them cost no more: if most ask, or
+        there is no native operator to gain by it."""
+        most = 3 * len(rows) > 2 * x.shape[0] * x.shape[1]
+        if most or not native_serves("attention" if self.turns is None else "path", x):
+            return None
+        return self._attend(self._project(x, 0, None, rows))[0]
 
     def prefill(self, x: Tensor) -> tuple[Tensor, _State]:
         new = self._project(x, 0, None)
         with torch.autocast(x.device.type, enabled=False):
             state = self._after_prompt(new)
-        return self._attend(x, new), state
+        return self._attend(new), state
 
     def step(self, x: Tensor, state: _State) -> tuple[Tensor, _State]:
         x = x[:, None]
@@ -133,7 +146,7 @@ class Attention(nn.Module):
         A definition computes y = weights @ v, so unit vectors in place of v give the weights.
         """
         new = self._project(x, 0, None)
-        q, k, v = (part.double() for part in new[:3])
+        q, k, v = (part.double() for part in (new.q, new.k, new.v))
         log_f = None if new.log_f is None else new.log_f.double()
         T, G = k.shape[1:3]
         unit = torch.eye(T, dtype=q.dtype, device=x.device)[None, :, None].expand(1, T, G, T)
@@ -165,33 +178,53 @@ class Attention(nn.Module):
         """Tokens that the near heads of keys keep: the widest window of their heads."""
         return max(self.windows[: self.near * self.heads // self.kv_heads], default=0)
 
-    def _project(self, x: Tensor, start: int, past: Tensor | None) -> _Inputs:
-        """Queries, keys, values and gates of tokens at positions start, start + 1, ..."""
-        heads = self.qkv(x).unflatten(2, (-1, self.d))
-        q, k, v = split_heads(heads, [self.heads, self.kv_heads, self.kv_heads])
+    def _project(
+        self, x: Tensor, start: int, past: Tensor | None, rows: Tensor | None = None
+    ) -> _Inputs:
+        """Queries, keys, values and gates of tokens at positions start, start + 1, ...; with rows,
+        the queries of these of the B T tokens alone, and start is 0."""
+        asking, at = x, start
+        if rows is None:
+            q, k, v = self._heads(x)
+        else:
+            q, k, v = self._heads_at(x, rows)
+            asking, at = (x if self.gate is None else at_queries(x, rows)), rows % x.shape[1]
         if self.q_norm is not None and self.k_norm is not None:
             q, k = _normed(self.q_norm, q), _normed(self.k_norm, k)
-        q, k, v = self._gated("G4", x, q), self._gated("G3", x, k), self._gated("G2", x, v)
+        q, k, v = self._gated("G4", asking, q), self._gated("G3", x, k), self._gated("G2", x, v)
         if self.rope_base:
-            q, k = (rotary(part, start, base=self.rope_base) for part in (q, k))
+            q, k = (rotary(part, t, base=self.rope_base) for part, t in ((q, at), (k, start)))
         if self.log_length:
-            q = _position.log_length(q, start, self.log_length)
+            q = _position.log_length(q, at, self.log_length)
         log_f = None
         if self.forget is not None:
             f = self.forget(x)
             log_f = F.logsigmoid(f.to(exact(f)))
         turns = None if self.turns is None else self.turns(x, past)
-        return _Inputs(q, k, v, log_f, turns)
+        return _Inputs(asking, rows, q, k, v, log_f, turns)
 
-    def _attend(self, x: Tensor, new: _Inputs) -> Tensor:
-        q, k, v, log_f, turns = new
+    def _heads(self, x: Tensor) -> tuple[Tensor, ...]:
+        heads = self.qkv(x).unflatten(2, (-1, self.d))
+        return split_heads(heads, [self.heads, self.kv_heads, self.kv_heads])
+
+    def _heads_at(self, x: Tensor, rows: Tensor) -> tuple[Tensor, ...]:
+        """The same, with the queries of some of the tokens."""
+        queries = self.heads * self.d
+        q, kv = project_apart(x, rows, self.qkv.weight, self.qkv.bias, queries)
+        k, v = split_heads(kv.unflatten(2, (-1, self.d)), [self.kv_heads, self.kv_heads])
+        return q.unflatten(2, (-1, self.d)), k, v
+
+    def _attend(self, new: _Inputs) -> Tensor:
+        x, rows, q, k, v, log_f, turns = new
         fused = self.gate is not None and self.gate.fused
         gate = self.gate.logits(x) if self.gate is not None and fused else None
         if turns is not None:
-            y = path(q, k, v, *turns[:2], log_forget=log_f, gate=gate)
+            y = path(q, k, v, *turns[:2], log_forget=log_f, gate=gate, queries=rows)
         else:
             slopes, window = self.slopes, self.window
-            y = attention(q, k, v, slopes=slopes, window=window, log_forget=log_f, gate=gate)
+            y = attention(
+                q, k, v, slopes=slopes, window=window, log_forget=log_f, gate=gate, queries=rows
+            )
         return self._merge(x, y if fused else self._gated("G1", x, y))
 
     def _gated(self, at: str, x: Tensor, y: Tensor) -> Tensor:
@@ -230,9 +263,8 @@ class Attention(nn.Module):
 
         def part(groups: slice, heads: slice) -> _Inputs:
             log_f = None if new.log_f is None else new.log_f[..., heads]
-            return _Inputs(
-                new.q[:, :, heads], new.k[:, :, groups], new.v[:, :, groups], log_f, None
-            )
+            q, k, v = new.q[:, :, heads], new.k[:, :, groups], new.v[:, :, groups]
+            return new._replace(q=q, k=k, v=v, log_f=log_f)
 
         far = part(slice(near, None), slice(heads, None)) if near < self.kv_heads else None
         return part(slice(near), slice(heads)), far

@@ -92,8 +92,8 @@ class Model(nn.Module):
         *lower, last = self.blocks
         for block in lower:
             x = block(x)
-        # Above the last mixer tokens do not meet: the other places need no MLP. A mixture of
-        # experts sees them all the same, because it balances over them.
+        # From the last mixer on tokens do not meet: the other places need no query there and no
+        # MLP. A mixture of experts sees them all the same, because it balances over them.
         early = rows is not None and not self.config.experts
         x = last(x, rows if early else None)
         return self.norm(x if rows is None or early else _take(x, rows))
@@ -184,8 +184,17 @@ class _Block(nn.Module):
 
     def forward(self, x: Tensor, rows: Tensor | None = None) -> Tensor:
         """x [B,T,D] -> [B,T,D], or [N,D] for these of the B T tokens, numbered row after row."""
-        x = x + self.drop(self.mixer(self.norm1(x)))
+        read = self.norm1(x)
+        y = None if rows is None else self._mixed_at(read, rows)
+        if rows is not None and y is not None:
+            return self._above(_take(x, rows) + self.drop(y))
+        x = x + self.drop(self.mixer(read))
         return self._above(x if rows is None else _take(x, rows))
+
+    def _mixed_at(self, x: Tensor, rows: Tensor) -> Tensor | None:
+        """What the mixer gives for some tokens alone, where it can."""
+        forward_at = getattr(self.mixer, "forward_at", None)
+        return None if forward_at is None else forward_at(x, rows)
 
     def prefill(self, x: Tensor) -> tuple[Tensor, Any]:
         y, state = self.mixer.prefill(self.norm1(x))

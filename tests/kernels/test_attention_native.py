@@ -13,6 +13,7 @@ from torch import Tensor
 from kernels import served
 from kernels.attention import attention, definition, example_inputs
 from tests.kernels.native import COMPILER, inside
+from tests.kernels.queries import check_queries, some_of
 from tests.kernels.rounding import CONSTANT, check_against_definition, doubled, gap, with_gradients
 
 pytestmark = COMPILER
@@ -50,6 +51,45 @@ def test_any_shape_and_option(
     if window is not None:
         inputs["window"] = torch.tensor(window[: shape[2]])
     check(inputs)
+
+
+@given(
+    data=st.data(),
+    B=st.integers(1, 4),
+    T=st.integers(1, 70),
+    G=st.sampled_from([1, 2, 4]),
+    window=st.none() | st.lists(st.integers(-1, 50), min_size=4, max_size=4),
+    alibi=st.booleans(),
+    forget=st.booleans(),
+    gate=st.sampled_from([None, "headwise", "elementwise"]),
+    impl=st.sampled_from(["native", "native", "reference"]),
+    seed=st.integers(0, 999),
+)
+def test_some_queries_are_those_rows_of_all(
+    data: st.DataObject, B: int, T: int, window: list[int] | None, impl: str, **options: Any
+) -> None:
+    inputs = example_inputs(B, T, 4, 12, **options)
+    if window is not None:
+        inputs["window"] = torch.tensor(window)
+    queries = data.draw(some_of(B * T))
+    check_queries("attention", attention, definition, inputs, queries, impl)
+
+
+def test_no_query_gives_no_gradient() -> None:
+    inputs = {n: x.requires_grad_() for n, x in example_inputs(2, 5).items()}
+    none = torch.zeros(0, dtype=torch.int64)
+    y = native(**inputs | {"q": inputs["q"].flatten(0, 1)[None, none]}, queries=none)
+    assert y.shape == (1, 0, 4, 32)
+    grads = torch.autograd.grad(y.sum(), list(inputs.values()))
+    assert not any(x.any() for x in grads)
+
+
+@pytest.mark.parametrize("queries", [[3, 2], [2, 2], [-1, 3], [3, 10], [[2, 3]], [2.0, 3.0]])
+def test_queries_that_are_no_tokens_are_named(queries: list[Any]) -> None:
+    inputs = example_inputs(2, 5)
+    inputs["q"] = inputs["q"][:1, :2]
+    with pytest.raises(ValueError, match=r"queries must be int64 .* rise from 0 to 9"):
+        attention(**inputs, queries=torch.tensor(queries))
 
 
 @pytest.mark.parametrize(("T", "d", "e"), [(127, 16, 16), (128, 64, 64), (257, 8, 130)])
@@ -153,5 +193,8 @@ def test_what_is_not_float32_runs_elsewhere_or_is_refused() -> None:
     assert served()["attention"] == "reference"
     with pytest.raises(ValueError, match=r"float32 on a CPU, not torch\.float64"):
         native(**inputs | {"log_forget": inputs["log_forget"].double()})
+    with pytest.raises(ValueError, match=r"packed rows .* take no queries"):
+        tokens = torch.arange(5)
+        attention(**inputs, offsets=torch.tensor([0, 5], dtype=torch.int32), queries=tokens)
     with pytest.raises(ValueError, match="takes no packed rows"):
         native(**inputs, offsets=torch.tensor([0, 5], dtype=torch.int32))

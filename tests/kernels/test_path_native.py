@@ -13,6 +13,7 @@ from torch import Tensor
 from kernels import served
 from kernels.path import definition, example_inputs, path
 from tests.kernels.native import COMPILER, inside
+from tests.kernels.queries import check_queries, some_of
 from tests.kernels.rounding import check_against_definition, doubled, gap, with_gradients
 
 pytestmark = COMPILER
@@ -44,6 +45,24 @@ def with_bits(inputs: dict[str, Tensor]) -> list[Tensor]:
 )
 def test_any_shape_and_option(shape: tuple[int, ...], G: int, **options: Any) -> None:
     check(example_inputs(*shape, G=min(G, shape[2]), **options))
+
+
+@given(
+    data=st.data(),
+    B=st.integers(1, 3),
+    T=st.integers(5, 70),
+    G=st.sampled_from([1, 2, 4]),
+    forget=st.booleans(),
+    gate=st.sampled_from([None, "headwise", "elementwise"]),
+    repeat=st.sampled_from([None, 3]),
+    impl=st.sampled_from(["native", "native", "reference"]),
+    seed=st.integers(0, 999),
+)
+def test_some_queries_are_those_rows_of_all(
+    data: st.DataObject, B: int, T: int, impl: str, **options: Any
+) -> None:
+    queries = data.draw(some_of(B * T))
+    check_queries("path", path, definition, example_inputs(B, T, 4, 12, **options), queries, impl)
 
 
 # Random small inputs are no property: the mean error of a few numbers has no bound.

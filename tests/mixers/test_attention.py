@@ -6,8 +6,11 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor
 
+from kernels import served
 from lab.config import ModelConfig
 from lab.mixers import _position
 from lab.mixers.attention import Attention
@@ -21,6 +24,9 @@ from tests.attention import (
     name,
     rows,
 )
+from tests.kernels.native import COMPILER
+from tests.kernels.queries import some_of
+from tests.kernels.rounding import cotangent
 
 
 @grid
@@ -31,6 +37,47 @@ def test_forward_is_the_formula(options: Options) -> None:
     x = rows(2, 6, config.width)
     expected = torch.stack([Literal(config, mixer.state_dict(), row).run() for row in x])
     assert (mixer(x) - expected).abs().max() < 1e-10
+
+
+@COMPILER
+@grid
+@given(data=st.data(), B=st.integers(1, 3), T=st.integers(3, 40))
+@settings(max_examples=3)
+def test_some_tokens_alone_are_those_of_all(
+    options: Options, data: st.DataObject, B: int, T: int
+) -> None:
+    """Output and gradients in float32 by native code, against all tokens in float64."""
+    some = data.draw(some_of(B * T).filter(lambda n: 3 * len(n) <= 2 * B * T))
+    mixer = make(**options)
+    x = rows(B, T, mixer.out.in_features).requires_grad_()
+    parts = [x, *mixer.parameters()]
+    y = mixer(x).flatten(0, 1)[some]
+    want = [y, *torch.autograd.grad(y, parts, cotangent(y), materialize_grads=True)]
+    mixer.float()
+    z = x.detach().float().requires_grad_()
+    got = mixer.forward_at(z, some)
+    assert served()["path" if mixer.turns else "attention"] == "native"
+    assert got is not None
+    grads = torch.autograd.grad(
+        got, [z, *mixer.parameters()], cotangent(got), materialize_grads=True
+    )
+    size = max(float(part.norm()) for part in want[1:])
+    for a, b in zip((got, *grads), want, strict=True):
+        assert a.shape == b.shape
+        assert (a.double() - b).norm() < 1e-4 * b.norm() + 1e-5 * size
+
+
+def test_all_tokens_are_computed_where_some_cost_as_much() -> None:
+    mixer, few, most = make(), torch.tensor([3]), torch.arange(9)
+    x = rows(2, 5)
+    assert mixer.forward_at(x, few) is None  # float64
+    mixer, x = mixer.float(), x.float()
+    assert mixer.forward_at(x, most) is None
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert mixer.forward_at(x, few) is None
+    asked = []
+    torch.func.vmap(lambda x: asked.append(mixer.forward_at(x, few)) or x)(x[None])
+    assert asked == [None]
 
 
 def tensors(state: Any) -> list[Tensor]:

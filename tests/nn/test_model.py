@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 
 from lab import registry
 from lab.config import Experiment, ModelConfig
+from lab.mixers import attention
 from lab.nn.model import Model, State, make_model, select_rows
 from lab.results.log import Log
 from lab.training import checkpoint
 from lab.training.optim import build
 from lab.training.state import Position
+from tests.kernels.native import COMPILER
 
 WORDS = 7
 POSITIONS = typing.get_args(typing.get_type_hints(ModelConfig)["position"])
@@ -192,6 +194,29 @@ def test_logits_only_where_asked_are_the_same(layers: str, options: Options) -> 
     where = torch.zeros(3, 12, dtype=torch.bool)
     where[0, 3] = where[2, 11] = where[1] = True
     assert torch.allclose(model(x, where), model(x)[where], atol=1e-12)
+    exact, single = model(x)[where], model.float()
+    assert torch.allclose(single(x, where).double(), exact, rtol=1e-3, atol=1e-4)
+
+
+@COMPILER
+def test_the_last_block_asks_for_supervised_tokens_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+
+    def spy(q: torch.Tensor, *others: typing.Any, **more: typing.Any) -> torch.Tensor:
+        asked.append(tuple(q.shape[:2]))
+        return real(q, *others, **more)
+
+    real = attention.attention
+    monkeypatch.setattr(attention, "attention", spy)
+    model, x = make("attention", position="none").float(), tokens(3, 12)
+    where = torch.zeros(3, 12, dtype=torch.bool)
+    where[0, 3] = where[2, 11] = True
+    model(x, where)
+    model(x, torch.ones_like(where))
+    model(x)
+    assert asked == [(3, 12), (1, 2), (3, 12), (3, 12), (3, 12), (3, 12)]
+    model.double()(x, where)
+    assert asked[6:] == [(3, 12), (3, 12)]
 
 
 @contract
