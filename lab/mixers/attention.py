@@ -20,7 +20,7 @@ Order: projection, norm, gate on q or k, rope, log_length. Shapes use the letter
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -183,7 +183,7 @@ class Attention(nn.Module):
     ) -> _Inputs:
         """Queries, keys, values and gates of tokens at positions start, start + 1, ...; with rows,
         the queries of these of the B T tokens alone, and start is 0."""
-        asking, at = x, start
+        asking, at = x, cast(int | Tensor, start)
         if rows is None:
             q, k, v = self._heads(x)
         else:
