@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from lab import registry
 from lab.config import Experiment
@@ -70,6 +71,14 @@ def record_of(claim: Claim, accuracies: Mapping[str, Accuracies]) -> dict[str, A
         by_probe = accuracies.get(names[unseeded(arm)], {})
         results |= {e.slug: with_accuracies(e, by_probe) for e in claim.seeded(arm)}
     return evaluate_claim(claim, results)
+
+
+def recorded() -> dict[str, Any]:
+    """A record of a claim that fails, as its file holds it."""
+    claim = claim_of("noise-cot")
+    record = evaluate_claim(claim, from_arms(claim, lambda arm: 0.5, lambda arm: 0.5))
+    made: dict[str, Any] = {"command": "lab claim", "environment": {}, **record}
+    return cast("dict[str, Any]", json.loads(json.dumps(made)))
 
 
 def by_length(lengths: tuple[int, ...], *values: float) -> dict[tuple[str, int], float]:

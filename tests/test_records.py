@@ -14,9 +14,9 @@ from lab.bench.train import sentence
 from lab.config.experiment import from_json
 from lab.results.reader import read_json
 from lab.verdicts.rates import trials
-from lab.verdicts.records import by_older_rule, file_name, records, records_folder
+from lab.verdicts.records import file_name, records, records_folder
 from lab.verdicts.records import markdown as verdicts
-from lab.verdicts.verdict import compare, decide
+from lab.verdicts.verdict import decide
 
 ROOT = Path(__file__).resolve().parent.parent
 BENCHES = ROOT / "notebooks" / "records"
@@ -55,20 +55,15 @@ CLAIMS = records(RECORDS)
 
 @pytest.mark.parametrize("record", CLAIMS, ids=lambda r: f"{r['claim']}-{r['scale']}")
 def test_a_recorded_verdict_follows_from_its_values(record: dict[str, Any]) -> None:
-    """Threshold and arms are those of the claim today; without a control that fails, nothing. Older
-    records follow from the interval and the number of seeds that they have."""
+    """Threshold and arms are those of the claim today; without a control that fails, nothing."""
     claim = registry.load("claims", record["claim"])(record["scale"])
     assert (record["threshold"], record["above"]) == (claim.threshold, claim.above)
     assert set(record["arms"]) == set(claim.arms)
     for side in (record, record["negative_control"]):
-        assert len(side["values"]) == record["seeds"] >= (3 if by_older_rule(record) else 6)
+        assert len(side["values"]) == record["seeds"] >= 6
         verdict, over = decide(side["values"], claim.threshold, claim.above)
-        if by_older_rule(record):
-            verdict = compare(side["interval"], claim.threshold, claim.above)
-            assert side["mean"] == pytest.approx(sum(side["values"]) / len(side["values"]))
-        else:
-            assert over and side["interval"] == list(over.interval)
-            assert (side["median"], side["coverage"]) == (over.median, over.ranks.coverage)
+        assert over and side["interval"] == list(over.interval)
+        assert (side["median"], side["coverage"]) == (over.median, over.ranks.coverage)
         controlled = side is not record or record["negative_control"]["verdict"] == "fails"
         assert side["verdict"] == (
             "inconclusive" if verdict == "holds" and not controlled else verdict

@@ -218,8 +218,6 @@ def _list(as_json: bool) -> None:
     from lab.cli.tables import plain
     from lab.results.words import intervals_in_words
     from lab.verdicts.records import (
-        OLDER_RULE,
-        by_older_rule,
         interval_in_words,
         number,
         over_seeds_of,
@@ -241,7 +239,7 @@ def _list(as_json: bool) -> None:
             cells.append([r["claim"], "-", "not recorded", "-", "-", "-", "-"])
             continue
         commit, *others = str(r["environment"]["git"]).split(", ")
-        verdict = r["verdict"] + "*" * by_older_rule(r)
+        verdict = r["verdict"]
         value, interval = number(median(r["values"])), interval_in_words(over_seeds_of(r))
         made = f"{commit} +{len(others)}" if others else commit
         control = r["negative_control"]["verdict"]
@@ -250,5 +248,3 @@ def _list(as_json: bool) -> None:
     Console().print(plain(headings, cells, left=headings))
     for line in intervals_in_words(r["seeds"] for r in recorded):
         click.echo(line)
-    if any(map(by_older_rule, recorded)):
-        click.echo(f"* {OLDER_RULE}")

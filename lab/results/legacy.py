@@ -1,6 +1,4 @@
-"""Run folders and records that were written under older names, read under today's.
-
-    python -m lab.results.legacy FILE...    rewrites records of claims: names change, values do not
+"""Run folders that were written under older names, read under today's.
 
 A run folder is never rewritten: `lab.results.folder` renames what it reads. An interrupted run of
 older names does not resume: under today's names its configuration has another hash, and so another
@@ -11,16 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from lab.config import ModelConfig, TrainConfig
-from lab.files import write_json
-from lab.results.reader import read_json
 
-# Older name: today's name, at each level of a configuration and of a record.
+# Older name: today's name, at each level of a configuration.
 MODEL = {
     "mlp": "mlp_ratio",
     "active": "experts_per_token",
@@ -32,8 +26,6 @@ MODEL = {
 }
 TRAIN = {"clip": "grad_clip", "accumulate": "grad_accum", "keep": "keep_steps"}
 EXPERIMENT = {"reads": "prompt_repeats"}
-RECORD = {"chosen": "our_choices", "fault": "diagnosis"}
-DIAGNOSIS = {"at": "cause"}
 
 
 def configuration(data: Any) -> Any:
@@ -48,20 +40,6 @@ def configuration(data: Any) -> Any:
             defaults = json.loads(json.dumps(dataclasses.asdict(cls())))
             filled[name] = {**defaults, **filled[name]}
     return filled
-
-
-def record(data: Any) -> Any:
-    """The record of a claim under today's names, its values untouched."""
-    renamed = _rename(data, RECORD, "the record")
-    if not isinstance(renamed, dict):
-        return renamed
-    if "diagnosis" in renamed:
-        renamed["diagnosis"] = _rename(renamed["diagnosis"], DIAGNOSIS, "diagnosis")
-    for side in (renamed, renamed.get("negative_control")):
-        experiments = side.get("experiments") if isinstance(side, dict) else None
-        if isinstance(side, dict) and isinstance(experiments, dict):
-            side["experiments"] = {arm: _experiment(one) for arm, one in experiments.items()}
-    return renamed
 
 
 def _experiment(data: Any) -> Any:
@@ -80,13 +58,3 @@ def _rename(data: Any, names: Mapping[str, str], where: str) -> Any:
         if old in data and new in data:
             raise ValueError(f"{where} has both {old} and {new}, two names of one setting")
     return {names.get(key, key): value for key, value in data.items()}
-
-
-def main(files: list[str]) -> None:
-    """Rewrite records of claims under today's names."""
-    for file in map(Path, files):
-        write_json(file, record(read_json(file)))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

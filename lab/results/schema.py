@@ -73,13 +73,12 @@ class RecordedRun(TypedDict):
 
 class Side(TypedDict):
     """The statistic of a claim or of its control over seeds. interval: of the median, covered with
-    `coverage`; in a record with `mean`, made before 2026-11-30, the BCa interval of that mean."""
+    `coverage`."""
 
     verdict: str
-    mean: NotRequired[float]
-    median: NotRequired[float]
+    median: float
     interval: list[float] | None
-    coverage: NotRequired[float | None]
+    coverage: float | None
     values: list[float]
     series: list[dict[str, Any]]
 
@@ -114,12 +113,12 @@ class Record(Side):
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """The record of a claim in a file, under today's names."""
+    """The record of a claim in a file."""
     try:
-        data: dict[str, Any] = legacy.record(read_json(path))
-        _check_side(data, Record, "")
+        data: dict[str, Any] = read_json(path)
+        _check_keys(data, Record, "")
         strict.check(data, Record, "")
-        _check_side(data["negative_control"], RecordedControl, "negative_control")
+        _check_keys(data["negative_control"], RecordedControl, "negative_control")
         for side in (data, data["negative_control"]):
             if not 1 <= len(side["values"]) == data["seeds"]:
                 raise ValueError(f"{data['seeds']} seeds have {len(side['values'])} values")
@@ -128,11 +127,8 @@ def read_record(path: Path) -> dict[str, Any]:
     return data
 
 
-def _check_side(data: dict[str, Any], kind: type, where: str) -> None:
-    """Its fields: with those of a median, or, in an older record, with a mean."""
-    today, older = {"median", "coverage"}, {"mean"}
-    other = today if "mean" in data else older
-    fields = [name for name in typing.get_type_hints(kind) if name not in other]
+def _check_keys(data: dict[str, Any], kind: type, where: str) -> None:
+    fields = list(typing.get_type_hints(kind))
     strict.check_keys(data, fields, fields, where)
 
 

@@ -18,11 +18,6 @@ if TYPE_CHECKING:
 
     from lab.verdicts.protocol import Claim
 
-OLDER_RULE = (
-    "Older rule: decided before 2026-11-30 by the mean over seeds and its BCa interval, and shown"
-    " as recorded; today's needs 6 seeds (lab/claims/records/LOG.md)."
-)
-
 
 def records(folder: Path) -> list[dict[str, Any]]:
     """Every record of a claim in a folder, by name and scale."""
@@ -93,11 +88,6 @@ def rates_table(name: str, scale: str) -> str:
     return "\n".join(lines)
 
 
-def by_older_rule(record: Mapping[str, Any]) -> bool:
-    """Whether the verdict was decided by OLDER_RULE. It is shown as recorded, and marked."""
-    return "mean" in record
-
-
 def markdown(records: Sequence[Mapping[str, Any]], claims: Sequence[str] = ()) -> str:
     """The README's table of verdicts from the records; below it, those of `claims` that have none,
     because they are new or their protocol has changed."""
@@ -109,14 +99,13 @@ def markdown(records: Sequence[Mapping[str, Any]], claims: Sequence[str] = ()) -
     ]
     for r in records:
         bar = f"{'at least' if r['above'] else 'at most'} {number(r['threshold'])}"
-        notes = [r["diagnosis"]["cause"]] if r["diagnosis"] else []
-        notes += [f"older rule, {r['seeds']} seeds"] if by_older_rule(r) else []
+        cause = f" ({r['diagnosis']['cause']})" if r["diagnosis"] else ""
         found = over_seeds_of(r)
         covers = f" ({found.ranks.percent})" if found else ""
         cells = (
             f"`{r['claim']}` ({r['source']})",
             r["scale"],
-            f"**{r['verdict']}**" + (f" ({'; '.join(notes)})" if notes else ""),
+            f"**{r['verdict']}**{cause}",
             f"{r['statistic']}: {number(median(r['values']))} ({bar})",
             interval_in_words(found) + covers,
             beyond(r),

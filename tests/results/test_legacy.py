@@ -1,16 +1,14 @@
-"""A run folder and two records of the lab before its fields were renamed, read under today's names.
+"""A run folder of the lab before its fields were renamed, read under today's names.
 
 legacy/run was made by `lab run parity --length 6 --k 2 --steps 20 --batch 16 --width 16 --heads 1
---eval-every 10`; legacy/records are two records of claims, as they were.
+--eval-every 10`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -20,29 +18,10 @@ from lab.config import Experiment, ModelConfig, Probe, TrainConfig, from_json
 from lab.results import legacy
 from lab.results.folder import Folder, load, load_all, read_configuration
 from lab.results.reader import read_json
-from lab.results.schema import read_record
-from lab.verdicts.records import records
 from tasks.parity import Parity
 
 HERE = Path(__file__).parent / "legacy"
 RUN = HERE / "run"
-RECORDS = sorted((HERE / "records").glob("*.json"))
-RENAMED = {
-    ("mlp", "mlp_ratio"),
-    ("active", "experts_per_token"),
-    ("balance", "aux_loss_weight"),
-    ("clip", "grad_clip"),
-    ("accumulate", "grad_accum"),
-    ("tie", "tie_embeddings"),
-    ("state", "d_state"),
-    ("conv", "d_conv"),
-    ("tokens", "max_positions"),
-    ("keep", "keep_steps"),
-    ("reads", "prompt_repeats"),
-    ("chosen", "our_choices"),
-    ("fault", "diagnosis"),
-    ("at", "cause"),
-}
 TODAY = Experiment(
     name="parity",
     task=Parity(k=2),
@@ -53,49 +32,6 @@ TODAY = Experiment(
     ),
     probes=(Probe("held out", 6, {"split": "test"}),),
 )
-
-
-def same_but_names(old: Any, new: Any) -> set[tuple[str, str]]:
-    """The keys that differ between two JSON values; everything else must be equal, in order."""
-    changed: set[tuple[str, str]] = set()
-    if isinstance(old, dict):
-        assert isinstance(new, dict) and len(old) == len(new)
-        for (a, x), (b, y) in zip(old.items(), new.items(), strict=True):
-            changed |= ({(a, b)} if a != b else set()) | same_but_names(x, y)
-    elif isinstance(old, list):
-        assert isinstance(new, list)
-        for x, y in zip(old, new, strict=True):
-            changed |= same_but_names(x, y)
-    else:
-        assert type(old) is type(new) and old == new
-    return changed
-
-
-@pytest.mark.parametrize("path", RECORDS, ids=lambda path: path.stem)
-def test_a_record_changes_its_names_and_no_value(path: Path, tmp_path: Path) -> None:
-    old, copied = read_json(path), tmp_path / path.name
-    shutil.copy(path, copied)
-    legacy.main([str(copied)])
-    changed = same_but_names(old, read_json(copied))
-    inside = {"reads", "clip", "keep", "mlp", "tokens", "chosen", "fault"}
-    assert changed <= RENAMED and {name for name, _ in changed} >= inside
-    assert ("at", "cause") in changed or old["fault"] is None
-    written = copied.read_bytes()
-    legacy.main([str(copied)])
-    assert copied.read_bytes() == written, "today's names stay"
-    assert read_record(path) == read_record(copied) == read_json(copied)
-
-
-def test_the_two_records_hold_every_kind_of_diagnosis() -> None:
-    found = records(HERE / "records")
-    assert [record["diagnosis"] and record["diagnosis"]["cause"] for record in found] == [
-        "scale",
-        None,
-    ]
-    for record in found:
-        for side in (record, record["negative_control"]):
-            for data in side["experiments"].values():
-                assert from_json(data).prompt_repeats == 1
 
 
 def test_the_configuration_is_the_experiment_of_today() -> None:

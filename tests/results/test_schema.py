@@ -14,14 +14,16 @@ from lab.files import write_json
 from lab.results import schema
 from lab.results.folder import load, read_configuration
 from lab.results.groups import groups
-from lab.results.reader import read_json
 from lab.results.result import Result
 from lab.results.words import sentences
+from tests.claim_results import recorded
 from tests.damage import VALUES, changed, paths
 
 HERE = Path(__file__).parent / "legacy"
 DATA = json.loads(json.dumps(load(HERE / "run").to_json()))
-RECORD = HERE / "records" / "claim-gate-sink-cpu.json"
+
+
+RECORD = recorded()
 
 
 @pytest.mark.parametrize(
@@ -104,37 +106,25 @@ def test_a_run_on_a_users_own_code_is_read_without_it(tmp_path: Path) -> None:
         ("negative_control.verdict", None, "negative_control.verdict = "),
         ("speed", 1, "speed = 1 cannot be used: there is no such field"),
         ("arms", {"arm": [{"run": "x"}]}, "arms"),
-        ("median", 0.5, "median = 0.5 cannot be used: there is no such field"),  # beside a mean
-        ("negative_control.coverage", 0.5, "negative_control.coverage = 0.5 cannot be used"),
-        ("seeds", 4, "4 seeds have 3 values"),
-        ("negative_control.values", [], "3 seeds have 0 values"),
+        ("median", None, "median = None cannot be used: expected float"),
+        ("negative_control.coverage", "x", "negative_control.coverage = 'x' cannot be used"),
+        ("seeds", 4, "4 seeds have 6 values"),
+        ("negative_control.values", [], "6 seeds have 0 values"),
     ],
 )
 def test_a_damaged_record_is_named_by_its_path(
     path: str, value: Any, message: str, tmp_path: Path
 ) -> None:
-    write_json(tmp_path / "r.json", changed(schema.read_record(RECORD), path, value))
+    write_json(tmp_path / "r.json", changed(RECORD, path, value))
     with pytest.raises(ValueError) as caught:
         schema.read_record(tmp_path / "r.json")
     assert str(caught.value).startswith(f"{tmp_path / 'r.json'} is no record of a claim: {message}")
 
 
-def test_a_record_that_lacks_something_is_named(tmp_path: Path) -> None:
-    data = read_json(RECORD)
-    del data["chosen"]
-    write_json(tmp_path / "r.json", data)
-    with pytest.raises(ValueError, match="our_choices is missing"):
+@pytest.mark.parametrize("name", ["our_choices", "median", "coverage"])
+def test_a_record_is_read_whole_and_what_it_lacks_is_named(name: str, tmp_path: Path) -> None:
+    write_json(tmp_path / "r.json", RECORD)
+    assert schema.read_record(tmp_path / "r.json") == RECORD
+    write_json(tmp_path / "r.json", {key: RECORD[key] for key in RECORD if key != name})
+    with pytest.raises(ValueError, match=f"{name} is missing"):
         schema.read_record(tmp_path / "r.json")
-
-
-def test_a_record_has_a_median_with_its_coverage_or_an_older_mean(tmp_path: Path) -> None:
-    data = schema.read_record(RECORD)
-    assert "mean" in data and "median" not in data
-    for side in (data, data["negative_control"]):
-        side["median"] = side.pop("mean")
-        write_json(tmp_path / "r.json", data)
-        with pytest.raises(ValueError, match="coverage is missing"):
-            schema.read_record(tmp_path / "r.json")
-        side["coverage"] = 0.75
-    write_json(tmp_path / "r.json", data)
-    assert schema.read_record(tmp_path / "r.json") == data
