@@ -76,7 +76,8 @@ def claim(scale: Scale) -> Claim:
         our_choices="task (Bigram-Backcopy of 2410.13835, addition beside it), models, rates and"
         " budgets; statistic and threshold; queries that are no triggers count" + REVISED,
         arms=arms | beside,
-        statistic="attention on the first token at queries that are no triggers, without a gate"
+        statistic="attention on the first token at queries that are no triggers (mean over"
+        " checkpoints of the second half of training), without a gate"
         " minus with one, the smaller of elementwise and headwise; 0 without a sink or back-copies",
         measure=measure,
         threshold=0.3,
@@ -130,12 +131,15 @@ def attention_of(result: Result) -> dict[str, Any]:
     if attention were uniform; `dependency`, the attention on a marked token (None: the task marks
     none); `value_norm`, the norm of the first token's value over that of the others; M-Act; the
     mean score of the gate (None: no gate); exact match. `curve`: [step, first] of every checkpoint
-    that was kept, and of the last one."""
+    that was kept, and of the last one; `first` is the mean over those of the second half of
+    training, because at a constant rate single checkpoints vary."""
     kept = result.experiment["train"]["keep_steps"]
     curve = [[step, _attention(result, f"step-{step}")["first"]] for step in kept]
     last = _attention(result, None)
     curve.append([result.steps, last["first"]])
-    return {**last, "exact": result.scores[0].exact, "curve": curve}
+    late = [first for step, first in curve if 2 * step >= result.steps]
+    first = sum(late) / len(late)
+    return {**last, "first": first, "exact": result.scores[0].exact, "curve": curve}
 
 
 def _attention(result: Result, at: str | None) -> dict[str, Any]:
