@@ -17,15 +17,16 @@ statistic and bar. The seeds differ from the first protocol's.
 The control replaces the input of both gates by a constant: a learned number for each score.
 
 Doubts. A gated model that does not back-copy has no reason to look anywhere: so all arms train on
-the same rows, and the statistic is 0 unless each is right on held-out back-copies. The gate might
-only slow the sink down: the figure has the attention from early checkpoints to the last, and shows
-which arm was still moving. The sink might come, or go, with the rate alone: the three arms have one
-rate and schedule, and `lab claim gate-sink --rates` shows a third of it and three times as much. To
-have a gate might be enough: the control has the same gates and keeps its sink if the input is what
-matters; if it loses the sink too, the claim does not hold. One layer, one head and one bigram table
-may be special: addition stands beside them, and larger models were not tried. The verdict does not
-say that the largest activation falls (it is in the series), nor that the weight moves to a useful
-token: where a gate is shut, nothing is asked of the weights.
+the same rows, and the statistic is 0 unless each is right on held-out back-copies. There might be
+nothing to take away: it is 0, too, unless the ungated head gives the first token 0.8. The gate
+might only slow the sink down: the figure has the attention from early checkpoints to the last, and
+shows which arm was still moving. The sink might come, or go, with the rate alone: the three arms
+have one rate and schedule, and `lab claim gate-sink --rates` shows a third of it and three times as
+much. To have a gate might be enough: the control has the same gates and keeps its sink if the input
+is what matters; if it loses the sink too, the claim does not hold. One layer, one head and one
+bigram table may be special: addition stands beside them, and larger models were not tried. The
+verdict does not say that the largest activation falls (it is in the series), nor that the weight
+moves to a useful token: where a gate is shut, nothing is asked of the weights.
 """
 
 from __future__ import annotations
@@ -75,8 +76,9 @@ def claim(scale: Scale) -> Claim:
         our_choices="task (Bigram-Backcopy of 2410.13835, addition beside it), models, rates and"
         " budgets; statistic and threshold; queries that are no triggers count" + REVISED,
         arms=arms | beside,
-        statistic="attention on the first token at queries that are no triggers, without a gate"
-        " minus with one, the smaller of elementwise and headwise; 0 if an arm does not back-copy",
+        statistic="attention on the first token at queries that are no triggers (mean over"
+        " checkpoints of the second half of training), without a gate"
+        " minus with one, the smaller of elementwise and headwise; 0 without a sink or back-copies",
         measure=measure,
         threshold=0.3,
         control=Control("the gates' input replaced by a constant", constant),
@@ -129,12 +131,15 @@ def attention_of(result: Result) -> dict[str, Any]:
     if attention were uniform; `dependency`, the attention on a marked token (None: the task marks
     none); `value_norm`, the norm of the first token's value over that of the others; M-Act; the
     mean score of the gate (None: no gate); exact match. `curve`: [step, first] of every checkpoint
-    that was kept, and of the last one."""
+    that was kept, and of the last one; `first` is the mean over those of the second half of
+    training, because at a constant rate single checkpoints vary."""
     kept = result.experiment["train"]["keep_steps"]
     curve = [[step, _attention(result, f"step-{step}")["first"]] for step in kept]
     last = _attention(result, None)
     curve.append([result.steps, last["first"]])
-    return {**last, "exact": result.scores[0].exact, "curve": curve}
+    late = [first for step, first in curve if 2 * step >= result.steps]
+    first = sum(late) / len(late)
+    return {**last, "first": first, "exact": result.scores[0].exact, "curve": curve}
 
 
 def _attention(result: Result, at: str | None) -> dict[str, Any]:
@@ -166,26 +171,27 @@ def _attention(result: Result, at: str | None) -> dict[str, Any]:
     }
 
 
-def no_sink(series: Sequence[Mapping[str, Any]]) -> str | None:
-    """A sentence if the ungated arm, on average over seeds, has no sink, or if an arm is not right
-    on its back-copies."""
-    first = sum(seed[BARE]["first"] for seed in series) / len(series)
-    if first < SINK:
-        return f"without a gate the first token gets {first:.3f} of the attention, below {SINK}"
+def missing(arms: Mapping[str, Any]) -> str | None:
+    """A sentence if, in one seed, there is no sink without a gate, or an arm does not back-copy."""
+    if arms[BARE]["first"] < SINK:
+        return f"without a gate the first token gets {arms[BARE]['first']:.3f}, below {SINK}"
     for arm in (BARE, *GATES):
-        right = min(seed[arm]["exact"] for seed in series)
-        if right < RIGHT:
-            return f"{arm} is right on {right:.3f} of the back-copies, below {RIGHT}"
+        if arms[arm]["exact"] < RIGHT:
+            return f"{arm} is right on {arms[arm]['exact']:.3f} of the back-copies, below {RIGHT}"
     return None
 
 
+def no_sink(series: Sequence[Mapping[str, Any]]) -> str | None:
+    """What is missing in the first seed in which something is."""
+    return next(filter(None, map(missing, series)), None)
+
+
 def measure(results: Mapping[str, Result]) -> Measured:
-    """Attention on the first token without a gate minus that of the gated arm that has more; the
-    series has the measurements of every arm."""
+    """Attention on the first token without a gate minus that of the gated arm that has more, 0 if
+    something is missing; the series has the measurements of every arm."""
     arms = {name: attention_of(result) for name, result in results.items()}
-    if min(arms[name]["exact"] for name in (BARE, *GATES)) < RIGHT:
-        return Measured(0.0, arms)
-    return Measured(arms[BARE]["first"] - max(arms[gate]["first"] for gate in GATES), arms)
+    left = max(arms[gate]["first"] for gate in GATES)
+    return Measured(0.0 if missing(arms) else arms[BARE]["first"] - left, arms)
 
 
 def draw(figure: Figure, record: Mapping[str, Any]) -> None:
