@@ -13,6 +13,7 @@ from lab.bench.speeds import markdown
 from lab.bench.train import sentence
 from lab.config.experiment import from_json
 from lab.results.reader import read_json
+from lab.verdicts.rates import trials
 from lab.verdicts.records import by_older_rule, file_name, records, records_folder
 from lab.verdicts.records import markdown as verdicts
 from lab.verdicts.verdict import compare, decide
@@ -31,7 +32,9 @@ def test_records_name_their_command_and_environment(path: Path) -> None:
         assert record["command"].startswith("lab bench ") and record["rows"]
     else:
         assert record["command"].startswith(f"lab claim {record['claim']} ")
-        assert path.name == file_name(record["claim"], record["scale"])
+        of_rates = record["command"].endswith(" --rates")
+        kind = "rates" if of_rates else "claim"
+        assert path.name == file_name(record["claim"], record["scale"], kind)
     assert {"lab", "git", "python", "torch", "device", "threads"} <= set(record["environment"])
 
 
@@ -85,9 +88,19 @@ def test_a_record_is_of_the_experiments_that_the_claim_runs_today(record: dict[s
         )
 
 
+@pytest.mark.parametrize("path", sorted(RECORDS.glob("rates-*.json")), ids=lambda p: p.name)
+def test_no_arm_of_a_claim_learns_better_at_another_rate(path: Path) -> None:
+    record = read_json(path)
+    tried = trials(registry.load("claims", record["claim"])(record["scale"]))
+    assert set(record["arms"]) == set(tried)
+    for name, arm in record["arms"].items():
+        assert arm["best"] == arm["rate"], name
+        assert from_json(arm["experiment"]) == tried[name][arm["rate"]], "another protocol"
+
+
 def test_the_readmes_verdicts_are_those_of_the_records() -> None:
     shown = re.search(r"<!-- claims -->\n(.*)\n<!-- /claims -->", _readme(), re.DOTALL)
-    assert shown and shown[1] == verdicts(CLAIMS)
+    assert shown and shown[1] == verdicts(CLAIMS, registry.names("claims"))
 
 
 def test_a_record_becomes_a_table() -> None:

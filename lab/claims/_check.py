@@ -11,7 +11,8 @@ from lab import registry
 from lab.config.experiment import Scale
 from lab.runs.progress import Progress, run_all
 from lab.verdicts.protocol import Claim
-from lab.verdicts.verdict import record
+from lab.verdicts.rates import compare_rates, trials
+from lab.verdicts.verdict import made_by, record
 from tasks import refuse
 
 
@@ -55,3 +56,21 @@ def check(
     by_slug = {e.slug: result for e, result in zip(experiments, results, strict=True)}
     command = f"lab claim {name} --scale {scale}" + (f" --seeds {seeds}" if seeds else "")
     return record(claim, by_slug, command)
+
+
+def check_rates(
+    name: str,
+    scale: Scale = "cpu",
+    out: str | Path = "runs",
+    device: str = "auto",
+    workers: int | None = None,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """The record of every arm of a claim at three learning rates (`lab.verdicts.rates`); runs that
+    are not complete are made first. Errors as in `check`."""
+    claim = claim_of(name, scale)
+    experiments = [e for by_rate in trials(claim).values() for e in by_rate.values()]
+    results = run_all(experiments, out, device, workers, progress)
+    by_slug = {e.slug: result for e, result in zip(experiments, results, strict=True)}
+    command = f"lab claim {name} --scale {scale} --rates"
+    return made_by(command, results) | compare_rates(claim, by_slug)

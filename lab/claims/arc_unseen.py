@@ -12,6 +12,15 @@ The cpu scale is ours: the experiment of `lab run compose_parity` with and witho
 2,800 steps instead of 2,000, d = 8 and k = 3, where the paper's rule is 49 of 56 tuples. All else
 (numbers of tuples, Sec. 5.1, arithmetic, translation) exceeds the budget of a CPU and is at gpu
 scale only.
+
+Doubts. The accuracy would be an artefact if the unseen tuples were not new: they are the other 7 of
+the 56, drawn by a hash, and no training row holds one; but each of their bits and pairs occurs in
+seen tuples, so this is composition from known parts and not more. It would be one if a row could be
+answered without its thought: the arm without thought, same model, rows and steps, is the control
+and stays at a coin. That arm could be undertrained; its curve is flat from the start, and so it is
+at a third of its rate and at three times it (rates-arc-unseen-cpu.json beside the record). The bar,
+0.95, is near what a seed reaches at the end of its budget, so a seed that rises late fails it: the
+curves are in the record. One (d, k) of the paper's five is not the paper's range.
 """
 
 from __future__ import annotations
@@ -80,7 +89,7 @@ def claim(scale: Scale) -> Claim:
 def _small() -> Experiment:
     d, k = SIZES["cpu"][0]
     own = compose_parity("cpu", length=d, k=k)
-    train = replace(own.train, steps=2_800, seed=10)
+    train = replace(own.train, steps=2_800, seed=20)
     return replace(own, name="arc-unseen", train=train, probes=_probes(d))
 
 

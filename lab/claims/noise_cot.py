@@ -16,6 +16,16 @@ in all rows the thought then has no information; under static noise the answer c
 under dynamic noise it is a fair coin. Smaller shares show at which share either noise begins to
 harm. The gpu scale is addition of up to 10 digits by Turing Programs at the same rate. All of this,
 the statistic and its threshold (half of what chance leaves of parity) is our choice.
+
+Doubts. The difference would be an artefact if the arm with dynamic noise were the slower learner:
+its curve is flat at a coin while the same model and budget learn the same rows with static noise,
+and half or three quarters of damaged rows under either. It would be one if the static thoughts kept
+some of the answer: at rate 0.5 every token of a thought is a fair coin, whatever the prompt. It
+would be one if the probe were too easy for thoughts to matter; the probe is clean, and under
+dynamic noise it is missed. What the verdict does not show is that dynamic noise harms at a lower
+share: in this task the right answer stays the likeliest until every row is damaged, and the arms
+below 100% say so. The control trains both arms without noise, where a difference could only come
+from the seeds. Rates: rates-noise-cot-cpu.json beside the record.
 """
 
 from __future__ import annotations
@@ -28,7 +38,7 @@ from typing import TYPE_CHECKING, Any
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
 from lab.config.experiment import Scale
 from lab.results.result import Result
-from lab.verdicts.protocol import Claim, Control, Measured, with_disjoint_seeds
+from lab.verdicts.protocol import REVISED, Claim, Control, Measured, with_disjoint_seeds
 from tasks.addition import Addition
 from tasks.parity import Parity
 
@@ -36,7 +46,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KINDS = ("static", "dynamic")
-SHARES = (0.25, 0.5, 0.75, 1.0)
+SHARES = (0.5, 0.75, 1.0)
 RATE = 0.5
 CLEAN = "no noise"
 
@@ -57,7 +67,7 @@ def claim(scale: Scale) -> Claim:
         paper="static noise is tolerated even with all examples contaminated, dynamic noise harms"
         " at lower levels; percentages are not known to us",
         our_choices=f"task, model and budget, rate {RATE:g} within a row, one token as the unit of"
-        " noise, statistic and threshold",
+        " noise, statistic and threshold" + ("" if scale == "gpu" else REVISED),
         arms=arms,
         statistic="accuracy of the answer on clean rows, noise in all thoughts: static minus"
         " dynamic",
@@ -91,7 +101,7 @@ def _clean(scale: Scale) -> Experiment:
             task=Parity(k=2),
             cot=True,
             model=ModelConfig(layers="attention", width=64, heads=2),
-            train=TrainConfig(steps=1200, batch=256, lengths=(16,), lr=1e-3),
+            train=TrainConfig(steps=800, batch=256, lengths=(16,), lr=1e-3, eval_every=80, seed=20),
             probes=(Probe("held out", 16, {"split": "test"}, 1024),),
         )
     return Experiment(

@@ -7,10 +7,11 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from types import FrameType
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -42,6 +43,11 @@ from lab.errors import RunStopped, UsageError
 )
 @DEVICE
 @OUT
+@click.option(
+    "--rates",
+    is_flag=True,
+    help="instead of a verdict: every arm at 1/3, 1 and 3 times its learning rate, on a trial seed",
+)
 @click.option("--record", type=click.Path(path_type=Path), help="file for a JSON record")
 @click.option(
     "--figure",
@@ -58,6 +64,7 @@ def claim(
     minutes: float | None,
     device: str,
     out: Path,
+    rates: bool,
     record: Path | None,
     figure: Path | None,
     as_json: bool,
@@ -80,28 +87,37 @@ def claim(
     load_named("claims", name)
     if figure and figure.suffix not in (".png", ".svg"):
         raise UsageError(f"--figure {figure}: a file that ends in .png or .svg")
-    result = _checked(name, scale, seeds, workers, minutes, device, out)
+    if rates and (figure or seeds):
+        other = "--figure" if figure else "--seeds"
+        raise UsageError(f"{other} with --rates: rates are compared on one seed, without a figure")
+    made: dict[str, Any] = {"out": out, "device": device, "workers": workers}
+
+    def run(progress: Any) -> dict[str, Any]:
+        if rates:
+            from lab.claims._check import check_rates
+
+            return check_rates(name, cast(Any, scale), progress=progress, **made)
+        import lab
+
+        return lab.check_claim(name, cast(Any, scale), seeds, progress=progress, **made)
+
+    result = _until(minutes, out, run)
     if record:
         _write(record, result)
     if figure:
         _draw(figure, name, result)
     if as_json:
         click.echo(json.dumps(result))
+    elif rates:
+        _print_rates(result)
     else:
         _print(result)
 
 
-def _checked(
-    name: str,
-    scale: Any,
-    seeds: int | None,
-    workers: int | None,
-    minutes: float | None,
-    device: Any,
-    out: Path,
+def _until(
+    minutes: float | None, out: Path, run: Callable[[Any], dict[str, Any]]
 ) -> dict[str, Any]:
-    import lab
-
+    """What `run(progress)` returns, stopped after these minutes."""
     finished: list[int] = []
 
     def tell(done: int, total: int, rows: list[dict[str, Any]]) -> None:
@@ -121,7 +137,7 @@ def _checked(
             signal.signal(signal.SIGTERM, stop)
             timer.start()
         with as_cli_errors():
-            return lab.check_claim(name, scale, seeds, out, device, workers, progress)
+            return run(progress)
     finally:
         timer.cancel()
         if minutes:
@@ -171,6 +187,28 @@ def _print(result: dict[str, Any]) -> None:
         f"Negative control ({control['why']}): {control['verdict']}"
         f", {in_words(result, control=True)}"
     )
+
+
+def _print_rates(result: dict[str, Any]) -> None:
+    from rich.console import Console
+
+    from lab.cli.tables import plain, share
+
+    say(f"{result['claim']}, {result['scale']} scale, trial seed {result['seed']}: the first probe")
+    cells, changed = [], []
+    for name, arm in result["arms"].items():
+        for trial in arm["trials"]:
+            marks = ["its own"] * (trial["rate"] == arm["rate"])
+            marks += ["best"] * (trial["rate"] == arm["best"])
+            rows = "-" if trial["rows"] is None else f"{trial['rows']:,}"
+            cells.append(
+                [name, f"{trial['rate']:g}", share(trial["exact"]), rows, ", ".join(marks)]
+            )
+        if arm["best"] != arm["rate"]:
+            changed.append(f"{name} at {arm['best']:g} instead of {arm['rate']:g}")
+    headings = ["arm", "rate", "exact", "rows to learn", ""]
+    Console().print(plain(headings, cells, left=["arm", ""]))
+    say(f"Better: {'; '.join(changed)}" if changed else "No arm learns better at another rate.")
 
 
 def _list(as_json: bool) -> None:

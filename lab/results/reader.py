@@ -12,8 +12,8 @@ from __future__ import annotations
 import errno
 import io
 import json
-import math
 import os
+import re
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,9 +27,13 @@ JSON = 64 * MIB
 
 VALUES = 1_000_000  # numbers, texts, lists and objects in a file: 0.2 GB of memory at most
 DEPTH = 32  # lists and objects inside each other
+LARGEST = 1e38  # of all numbers: those of the lab come from float32, which ends at 3.4e38
 
 # What opening a link, a socket or a device without a driver gives, beside what fstat tells.
 _NO_FILE = (errno.ELOOP, errno.ENXIO, errno.ENODEV)
+
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def exists(path: Path) -> bool:
@@ -89,9 +93,16 @@ def parse_json(content: bytes) -> Any:
     if sum(map(content.count, (b",", b"[", b"{"))) > VALUES:
         raise ValueError(f"it holds more than {VALUES:,} values")
     try:
-        value = json.loads(content, parse_constant=_no_constant, parse_float=_finite)
+        value = json.loads(
+            content, parse_constant=_no_constant, parse_float=_number, parse_int=_number
+        )
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    if _SURROGATE.search(content):  # halves of pairs, or whole ones, which are a character
+        try:
+            json.dumps(value, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("a text in it has half of a surrogate pair") from None
     level = [value]
     for _ in range(DEPTH):
         level = [inner for part in level for inner in _inner(part)]
@@ -126,8 +137,8 @@ def _no_constant(name: str) -> Any:
     raise ValueError(f"{name} is no number of JSON")
 
 
-def _finite(text: str) -> float:
-    number = float(text)
-    if math.isinf(number):
+def _number(text: str) -> float:
+    number = float(text) if {".", "e", "E"} & set(text) else int(text)
+    if not -LARGEST <= number <= LARGEST:
         raise ValueError(f"{text[:20]} is too large a number")
     return number

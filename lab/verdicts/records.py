@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from lab import registry
+from lab.results.reader import read_json
 from lab.stats import OverSeeds, over_seeds
 from lab.verdicts.verdict import facing
 
@@ -29,9 +32,10 @@ def records(folder: Path) -> list[dict[str, Any]]:
     return sorted(all_records, key=lambda r: (r["claim"], r["scale"]))
 
 
-def file_name(name: str, scale: str) -> str:
-    """The file of the record of a claim at a scale: claim-cot-parity-cpu.json."""
-    return f"claim-{name}-{scale}.json"
+def file_name(name: str, scale: str, kind: str = "claim") -> str:
+    """The file of the record of a claim at a scale: claim-cot-parity-cpu.json; kind: "rates" for
+    that of its learning rates."""
+    return f"{kind}-{name}-{scale}.json"
 
 
 def records_folder() -> Path:
@@ -68,13 +72,35 @@ def beyond(record: Mapping[str, Any]) -> str:
     return f"{reach} of {len(values)}"
 
 
+def doubts(name: str) -> str:
+    """What a hostile reader would ask of a claim of the lab, and what its protocol answers: the
+    last paragraph of its docstring."""
+    doc = inspect.getdoc(inspect.getmodule(registry.load("claims", name))) or ""
+    return " ".join(doc.partition("\nDoubts. ")[2].split())
+
+
+def rates_table(name: str, scale: str) -> str:
+    """The learning rates that each arm of a claim was tried at, as a table; "" without a record of
+    them."""
+    path = records_folder() / file_name(name, scale, "rates")
+    if not path.exists():
+        return ""
+    lines = ["| arm | rate | exact match at a third of it | at it | at three times it |"]
+    lines += ["|---|---|---|---|---|"]
+    for arm, tried in read_json(path)["arms"].items():
+        exact = " | ".join(f"{trial['exact']:.3f}" for trial in tried["trials"])
+        lines.append(f"| {arm} | {tried['rate']:g} | {exact} |")
+    return "\n".join(lines)
+
+
 def by_older_rule(record: Mapping[str, Any]) -> bool:
     """Whether the verdict was decided by OLDER_RULE. It is shown as recorded, and marked."""
     return "mean" in record
 
 
-def markdown(records: Sequence[Mapping[str, Any]]) -> str:
-    """The README's table of verdicts from the records."""
+def markdown(records: Sequence[Mapping[str, Any]], claims: Sequence[str] = ()) -> str:
+    """The README's table of verdicts from the records; below it, those of `claims` that have none,
+    because they are new or their protocol has changed."""
     if not records:
         return "No claim is recorded yet: `lab claim NAME --record FILE`."
     lines = [
@@ -97,6 +123,9 @@ def markdown(records: Sequence[Mapping[str, Any]]) -> str:
             r["negative_control"]["verdict"],
         )
         lines.append("| " + " | ".join(cells) + " |")
+    recorded = {r["claim"] for r in records}
+    if missing := [f"`{name}`" for name in claims if name not in recorded]:
+        lines += ["", f"New, or changed since they were last run: {', '.join(missing)}."]
     return "\n".join(lines)
 
 

@@ -132,9 +132,15 @@ def _arm(result: Result) -> dict[str, Any]:
 
 def record(claim: Claim, results: Mapping[str, Result], command: str) -> dict[str, Any]:
     """The record of a claim: `evaluate_claim`, with the command that makes it and the environment
-    of its runs; where they differ, the record has every value."""
-    environment = _joined([result.environment for result in results.values()])
-    return {"command": command, "environment": environment, **evaluate_claim(claim, results)}
+    of its runs."""
+    return made_by(command, list(results.values())) | evaluate_claim(claim, results)
+
+
+def made_by(command: str, results: Sequence[Result]) -> dict[str, Any]:
+    """How a record was made: its command, and the environment of its runs; where they differ, every
+    value."""
+    environment = _joined([result.environment for result in results])
+    return {"command": command, "environment": environment}
 
 
 def _joined(values: Sequence[Any]) -> Any:

@@ -13,6 +13,7 @@ from lab import registry
 from lab.claims._check import check, claim_of
 from lab.cli.main import main
 from lab.runs.run import run
+from lab.verdicts.rates import trials
 from tests.claim_results import NAMES, check_figure
 from tests.profiles import NIGHTLY
 
@@ -40,6 +41,24 @@ def test_a_users_own_file(tmp_path: Path) -> None:
     assert record["command"] == f"lab claim {MY_CLAIM} --scale cpu --seeds 2"
     assert json.loads(json.dumps(record))["seeds"] == 2 and calls[-1] == (6, 6)
     check_figure(claim, record, tmp_path / "figure.png")
+
+
+def test_the_rates_of_a_users_own_file(tmp_path: Path) -> None:
+    claim = claim_of(MY_CLAIM, "cpu")
+    for by_rate in trials(claim).values():
+        for e in by_rate.values():
+            run(e, tmp_path)
+    args = ["claim", MY_CLAIM, "--rates", "--out", str(tmp_path)]
+    done = CliRunner().invoke(main, [*args, "--json", "--record", str(tmp_path / "rates.json")])
+    assert done.exit_code == 0, done.output
+    record = json.loads(done.stdout)
+    assert record == json.loads((tmp_path / "rates.json").read_text())
+    assert record["command"] == f"lab claim {MY_CLAIM} --scale cpu --rates"
+    assert {"git", "threads"} <= set(record["environment"])
+    arm = record["arms"]["trained"]
+    assert [round(t["rate"] / arm["rate"], 2) for t in arm["trials"]] == [0.33, 1, 3]
+    table = CliRunner().invoke(main, args)
+    assert table.exit_code == 0 and table.stdout.count("its own") == len(record["arms"])
 
 
 def test_a_file_whose_function_returns_no_claim(tmp_path: Path) -> None:
@@ -73,6 +92,8 @@ def test_the_list_of_claims() -> None:
         (["cot-sparsity", "--scale", "tpu"], "--scale"),
         (["cot-sparsity", "--minutes", "0"], "--minutes"),
         (["cot-sparsity", "--figure", "a.pdf"], "ends in .png or .svg"),
+        (["cot-sparsity", "--rates", "--seeds", "3"], "--seeds with --rates"),
+        (["cot-sparsity", "--rates", "--figure", "a.png"], "--figure with --rates"),
     ],
 )
 def test_mistakes(args: list[str], message: str, tmp_path: Path, monkeypatch: Any) -> None:

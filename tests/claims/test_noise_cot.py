@@ -22,7 +22,7 @@ def test_noise_by_share() -> None:
     assert seen["negative_control"]["values"] == [0.0] * 6
     assert seen["negative_control"]["verdict"] == "fails"
     curve = seen["series"][0]["by_share"]["dynamic"]
-    assert curve == [[0.0, 1.0], [0.25, 0.5], [0.5, 0.5], [0.75, 0.5], [1.0, 0.5]]
+    assert curve == [[0.0, 1.0], [0.5, 0.5], [0.75, 0.5], [1.0, 0.5]]
     for static, dynamic in ((0.5, 0.5), (1.0, 1.0), (0.6, 0.5), (0.5, 1.0)):
         assert record_of(claim, accuracies(static, dynamic))["verdict"] == "fails"
     for name, arm in claim.arms.items():

@@ -107,7 +107,11 @@ def test_a_file_that_grows_while_it_is_read_has_its_limit_too() -> None:
         ("[NaN]", "NaN is no number of JSON"),
         ("-Infinity", "-Infinity is no number of JSON"),
         ("1e999", "1e999 is too large a number"),
+        ("-1e39", "-1e39 is too large a number"),
+        ("9" * 39, f"{'9' * 20} is too large a number"),
         ("9" * 5000, "Exceeds the limit"),
+        (r'{"a": "\ud800"}', "a text in it has half of a surrogate pair"),
+        (r'{"x\uDFFF": 1}', "a text in it has half of a surrogate pair"),
         ("[" + "1," * 10 + "1]", "it holds more than 10 values"),
     ],
 )
@@ -123,8 +127,7 @@ def test_no_json_of_the_lab_is_named_by_its_file(
 
 
 FINITE = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
+    st.none() | st.booleans() | st.integers(-(2**64), 2**64) | st.floats(-1e38, 1e38) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=8,
 )  # fmt: skip

@@ -36,7 +36,7 @@ RECORD = HERE / "records" / "claim-gate-sink-cpu.json"
         ("scores", [], "scores is empty"),
         ("scores.0.exact", 1.5, "scores[0].exact = 1.5 cannot be used: from 0 to 1"),
         ("scores.0.n", -1, "scores[0].n = -1 cannot be used: from 0 to 9,007,199,254,740,992"),
-        ("curves.0.step", 10**400, "curves[0].step = 1000"),
+        ("curves.0.step", 10**30, "curves[0].step = 1000"),
         ("curves.0.scores", [], "curves[0].scores has not one score for each of scores"),
         ("steps", 2**60, "result.steps = 1152921504606846976 cannot be used: from 0 to"),
         ("experiment.probes", [], "probes is empty"),

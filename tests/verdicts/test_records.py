@@ -62,3 +62,7 @@ def test_a_row_of_the_table(above: bool, side: str) -> None:
     row = markdown([older]).splitlines()[2]
     assert "**fails** (older rule, 3 seeds) | ratio: 0.4 (" in row and "| 0.1 to 2 (75%) |" in row
     assert "No claim is recorded" in markdown([])
+    assert markdown([record], ["b", "c"]).splitlines()[3:] == [
+        "",
+        "New, or changed since they were last run: `b`.",
+    ]

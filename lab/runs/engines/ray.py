@@ -22,6 +22,7 @@ from typing import Any
 from lab.errors import RunFailed, RunStopped
 from lab.runs.chunk import chunks, execute_chunk, numbered
 from lab.runs.engines import Events, Job, JobResult, need
+from lab.runs.engines.local import SAVING
 
 PATIENCE = 300  # seconds that a run waits for a lock: a lost node may still be ending its process
 STALL = 10  # minutes without a step or an evaluated batch after which a run counts as hung
@@ -84,7 +85,7 @@ def _drive(
         for ref in running:
             ray.cancel(ref)  # as Ctrl-C in the task: it saves and ends
         if running:
-            ray.wait(list(running), num_returns=len(running), timeout=60)
+            ray.wait(list(running), num_returns=len(running), timeout=SAVING)
         ray.shutdown()
 
 
