@@ -34,8 +34,8 @@ seeds do not change it: the control runs that very machine, with the same model 
 must lose. But the tapes of the control are periodic, which is more than that some n-grams repeat,
 so it shows that repeats are enough to stop Hard-ALiBi and not how many it takes. More symbols also
 mean more embeddings, which no arm takes away. All arms have the same steps and rate, and some would
-still gain at 2x with more (curves in the record; rates in rates-ngram-length-cpu.json): the claim is
-about equal training. The factors beside it have no control and no bar.
+still gain at 2x with more: the claim is about equal training (curves in the record, rates in
+rates-ngram-length-cpu.json). The factors beside it have no control and no bar.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _arm(scale: Scale, symbols: int = 26, most: int | None = None, full: int = 0
     most = most or USUAL[scale]
     if scale == "cpu":
         heads, model = 8, ModelConfig(layers="attention*3", width=96, qk_norm=True)
-        train = TrainConfig(steps=800, batch=64, optimizer="muon", lr=5e-3, warmup=50)
+        train = TrainConfig(steps=700, batch=64, optimizer="muon", lr=1.5e-2, warmup=50)
     else:
         heads, model = 16, ModelConfig(layers="attention*6", width=512)
         train = TrainConfig(steps=10_000, batch=32, lr=5e-4, warmup=500, precision="bf16")
@@ -120,7 +120,7 @@ def _arm(scale: Scale, symbols: int = 26, most: int | None = None, full: int = 0
         train=replace(
             train,
             lengths=tuple(range(4, most + 1)),
-            eval_every=train.steps // 8,
+            eval_every=train.steps // 7,
             eval_rows=128,
             eval_answers=False,
         ),

@@ -133,7 +133,7 @@ def _arm(scale: Scale, task: Task, name: str) -> Experiment:
 
 def _cpu(task: Task, position: Position) -> Experiment:
     machine = isinstance(task, TuringMachine)
-    least, most, steps = (4, 12, 1200) if machine else (1, 4, 600)
+    least, most, steps = (4, 12, 1100) if machine else (1, 4, 500)
     far = over_lengths(LABEL, (most * 3, most * 4), 128, split="test") if machine else ()
     return Experiment(
         name="turing-length",
@@ -147,9 +147,9 @@ def _cpu(task: Task, position: Position) -> Experiment:
             batch=64,
             lengths=tuple(range(least, most + 1)),
             optimizer="muon",
-            lr=5e-3,
+            lr=1.5e-2,
             warmup=50,
-            eval_every=steps // 8,
+            eval_every=steps // 10,
             eval_rows=128,
             eval_answers=False,
             seed=20,
@@ -213,7 +213,7 @@ def draw(figure: Figure, record: Mapping[str, Any]) -> None:
     curves(left, record, {name: name for name in (OWN, *POSITIONS, BARE)}, LABEL)
     places = {name: _usual_place(record, name) for name in BESIDE[scale]}
     curves(right, record, {name: f"{name}{place}" for name, place in places.items()}, LABEL)
-    right.legend(fontsize=6, title="first wrong token at 1.5x", title_fontsize=6)
+    right.legend(fontsize=6, loc="upper right", title="first wrong token at 1.5x", title_fontsize=6)
     texts = {
         "cpu": ("a machine of 26 symbols", "cells of the tape", "Hard-ALiBi on numbers", "digits"),
         "gpu": ("addition", "digits", "other programs", "digits, samples or cells"),
