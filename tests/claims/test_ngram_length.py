@@ -60,11 +60,11 @@ def test_what_must_not_hold(far: Mapping[int, float], near: float) -> None:
         ((0.0, 0.0, 0.3, 0.4), 0.948683),
         ((0.2, 0.1, 0.5, 0.4), 0.6),
         ((0.1, 0.4, 0.3, 0.35), 0.4),
-        ((0.1, 0.2, 0.3, 0.29), 0.0),
+        ((0.1, 0.15, 0.18, 0.19), 0.0),
     ],
 )
 def test_correlations_by_hand(far: tuple[float, ...], value: float) -> None:
-    """1 - 6 sum(d^2) / 60 without ties, d the differences of ranks; the last leads by 0.19."""
+    """1 - 6 sum(d^2) / 60 without ties, d the differences of ranks; the last leads by 0.09."""
     assert correlation([(1.0, one) for one in far]) == value
     assert correlation([(0.95, far[0]), (0.89, far[1]), (1.0, far[2]), (1.0, far[3])]) == 0
 
@@ -72,7 +72,7 @@ def test_correlations_by_hand(far: tuple[float, ...], value: float) -> None:
 def test_one_swap_of_neighbours_reaches_the_bar() -> None:
     found = record({**SEEN, 16: 0.2})
     assert found["values"] == [0.8] * 6 and found["verdict"] == "holds"
-    assert record({**SEEN, 3: 0.4})["verdict"] == "fails", "second of four is two swaps"
+    assert record({**SEEN, 3: 0.52, 26: 0.7})["values"] == [0.4] * 6, "third of four: two swaps"
 
 
 def test_the_precondition_names_the_alphabet() -> None:
