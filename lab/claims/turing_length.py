@@ -25,9 +25,12 @@ positions.
 
 Beside the verdict, the cpu scale trains Hard-ALiBi on addition and multiplication (n x 1) of 1 to 4
 digits, in base 10 and in base 16. Do they fail because their ten digits make the n-grams of a tape
-repeat, which Hard-ALiBi copies by? Then a larger base would carry further. The series has where the
-first wrong token of their thoughts is, in the median over the rows (lab/claims/_first_wrong.py),
-and the figure says it.
+repeat, which Hard-ALiBi copies by? Then a larger base would carry further. The series and the
+figure have where the first wrong token of their thoughts is, in the median over the rows
+(lab/claims/_first_wrong.py). Tape 1 begins with the digits of the first number, the last of them,
+the one under the head, as a letter: at most token 4 in training. Thoughts of more digits that go
+wrong first at token 4 of tape 1 have taken the head for a place, and have not looked for the end of
+the number; wrong at a later token of the tape they have copied the number and lost the rest.
 
 Doubts. The lead would be an artefact if the other positions had too few steps or a wrong rate. Each
 of them has to be right at 1x first, as what it loses from there on bounds the statistic, and the
