@@ -136,7 +136,7 @@ def _arm(scale: Scale, task: Task, name: str) -> Experiment:
 
 def _cpu(task: Task, position: Position) -> Experiment:
     machine = isinstance(task, TuringMachine)
-    least, most, steps = (4, 12, 1100) if machine else (1, 4, 500)
+    least, most, steps = (4, 12, 1000) if machine else (1, 4, 500)
     far = over_lengths(LABEL, (most * 3, most * 4), 128, split="test") if machine else ()
     return Experiment(
         name="turing-length",
@@ -152,7 +152,7 @@ def _cpu(task: Task, position: Position) -> Experiment:
             optimizer="muon",
             lr=1.5e-2,
             warmup=50,
-            eval_every=steps // 10,
+            eval_every=steps // 8,
             eval_rows=128,
             eval_answers=False,
             seed=20,

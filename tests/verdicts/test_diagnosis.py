@@ -27,7 +27,7 @@ from tests.claim_results import claim_of, with_accuracy
 def test_the_cause(
     answer: float, exact: float, at_three_quarters: float | None, verdict: str, cause: str
 ) -> None:
-    """Evaluations every 110 of 1,100 steps: that at 770 is the last in the first three quarters."""
+    """Evaluations every 125 of 1,000 steps: that at 750 is the last in the first three quarters."""
     claim = claim_of("turing-length")
     results = {}
     for e in claim.seeded(claim.arms["hard_alibi"]):
@@ -36,9 +36,9 @@ def test_the_cause(
         curves = [
             {**row, "scores": [{**row["scores"][0], "exact": at_three_quarters}]}
             for row in one.curves
-            if row["step"] == 770 and at_three_quarters is not None
+            if row["step"] == 750 and at_three_quarters is not None
         ]
-        stray = {"step": 760, "branch": 880, "scores": [{"exact": exact}]}
+        stray = {"step": 740, "branch": 800, "scores": [{"exact": exact}]}
         results[e.slug] = replace(one, scores=(home, *one.scores[1:]), curves=[*curves, stray])
     diagnosis = diagnose(claim, results, verdict, [])
     assert (
