@@ -19,6 +19,7 @@ the marks BOS, EOS and SEP. Its exact formats were not found, so every tape form
 
 from __future__ import annotations
 
+import string
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from functools import lru_cache
@@ -29,9 +30,15 @@ import numpy as np
 from tasks import Batch, Corrupt, Role, Task, refuse
 
 BOS, EOS, SEP = "BOS", "EOS", "SEP"
-DIGITS = tuple("0123456789")
-LETTERS = tuple("abcdefghij")  # the digits again, for the cells under the head
+LETTERS = tuple(string.ascii_lowercase)  # the digits again, for the cells under the head
+DIGITS = tuple(str(digit) for digit in range(len(LETTERS)))
 MEASURED_ROWS = 2**16
+
+
+def check_base(base: int) -> None:
+    """ValueError for a base of numbers that has no words for its digits."""
+    if not 2 <= base <= len(DIGITS):
+        raise refuse("base", base, f"from 2 to {len(DIGITS)}")
 
 
 class TuringProgram(Task):

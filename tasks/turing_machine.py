@@ -23,9 +23,13 @@ tape and, if rules can halt, 8 to 24 halt. At the default sizes the median machi
 halts in 56% of its runs (80% of machines: 33% to 73%), and its runs have 10.9 of 16 steps on
 average (8.8 to 13.0).
 
-Held out: about 1/16 of the tapes. The cells from the left, as few as have 256 values together, are
-the digit of tasks/_split.py (one value is held out where there are fewer than 16); the other cells,
-the position of the head and the machine are the rest, and uniform in both splits.
+With block > 0 only that many cells from the left are drawn, and the tape repeats them, so that its
+n-grams repeat too: with block 2 a first tape is 2 0 A2 0 2. The machine is the same.
+
+Held out: about 1/16 of the tapes. The drawn cells from the left, as few as have 256 values
+together, are the digit of tasks/_split.py (one value is held out where there are fewer than 16);
+the other drawn cells, the position of the head and the machine are the rest, and uniform in both
+splits.
 """
 
 from __future__ import annotations
@@ -64,6 +68,9 @@ class TuringMachine(TuringProgram):
     steps: Annotated[int, "largest number of steps of a run, the first clock, 1 to 10000"] = 16
     machines: Annotated[int, "number of machines, 1 to 1000; from 2 on the tape names one"] = 1
     halting: Annotated[float, "fraction of the rules that halt, as far as they may, 0 to 1"] = 0.1
+    block: Annotated[
+        int, "cells of a random block that the first tape repeats; 0 for independent cells"
+    ] = 0
     secret: Annotated[int, "number that determines the rules, from 0"] = 0
     split: Annotated[str, "rows to draw: train, or test for held-out inputs"] = "train"
 
@@ -79,8 +86,9 @@ class TuringMachine(TuringProgram):
                 raise refuse(option, getattr(self, option), f"from {low} to {high}")
         if not 0 <= self.halting <= 1:
             raise refuse("halting", self.halting, "a share from 0 to 1")
-        if self.secret < 0:
-            raise refuse("secret", self.secret, "a whole number from 0")
+        for option in ("block", "secret"):
+            if getattr(self, option) < 0:
+                raise refuse(option, getattr(self, option), "a whole number from 0")
 
     @property
     def glyphs(self) -> tuple[str, ...]:
@@ -96,28 +104,30 @@ class TuringMachine(TuringProgram):
 
     def chance(self, length: int) -> float:
         """Exact by enumeration where there are at most 65,536 first tapes, else measured."""
-        if length < 2 or self.symbols**length * length * self.machines > MEASURED_ROWS:
+        drawn = self._drawn(length)
+        if length < 2 or self.symbols**drawn * length * self.machines > MEASURED_ROWS:
             return measured_chance(self, length)
-        sides = (self.symbols,) * length + (length, self.machines)
+        sides = (self.symbols,) * drawn + (length, self.machines)
         every = np.indices(sides).reshape(len(sides), -1).T
-        leading, size, held = self._digit(length)
+        leading, size, held = self._digit(drawn)
         z = every[:, :leading] @ self.symbols ** np.arange(leading)
         test = held_out(z, every[:, leading:], size, held)
         own = every[test == (self.split == "test")]
-        return self.most_common(self._tape(own[:, :-2], own[:, -2], own[:, -1]))
+        return self.most_common(self._tape(own[:, :-2], length, own[:, -2], own[:, -1]))
 
     def start(self, rng: np.random.Generator, n: int, length: int) -> np.ndarray:
         if length < 2:
             raise refuse("length", length, "at least 2 cells")
-        row = np.empty((n, length + 2), np.int16)
-        row[:, :length] = rng.integers(0, self.symbols, (n, length), np.uint8)
-        row[:, length] = rng.integers(0, length, n)
-        row[:, length + 1] = rng.integers(0, self.machines, n)
-        leading, size, held = self._digit(length)
+        drawn = self._drawn(length)
+        row = np.empty((n, drawn + 2), np.int16)
+        row[:, :drawn] = rng.integers(0, self.symbols, (n, drawn), np.uint8)
+        row[:, drawn] = rng.integers(0, length, n)
+        row[:, drawn + 1] = rng.integers(0, self.machines, n)
+        leading, size, held = self._digit(drawn)
         z = draw_digit(rng, row[:, leading:], size, held, self.split == "test")
         for i in range(leading):
             z, row[:, i] = np.divmod(z, self.symbols)
-        return self._tape(row[:, :length], row[:, length], row[:, length + 1])
+        return self._tape(row[:, :drawn], length, row[:, drawn], row[:, drawn + 1])
 
     def run(self, tape: np.ndarray) -> tuple[list[np.ndarray], np.ndarray | None]:
         K, S, front = self.symbols, self.states, self._front
@@ -194,21 +204,28 @@ class TuringMachine(TuringProgram):
     def _machine_0(self) -> int:
         return self._clock_0 + self.steps + 1
 
-    def _digit(self, length: int) -> tuple[int, int, int]:
+    def _drawn(self, length: int) -> int:
+        """The cells from the left that are drawn; those after them repeat them."""
+        return min(self.block or length, length)
+
+    def _digit(self, drawn: int) -> tuple[int, int, int]:
         """The leading cells that decide the split, their number of values, and of held-out ones."""
         leading = 1
-        while leading < length and self.symbols**leading < 256:
+        while leading < drawn and self.symbols**leading < 256:
             leading += 1
         size = self.symbols**leading
         return leading, size, max(1, size // 16)
 
-    def _tape(self, cells: np.ndarray, place: np.ndarray, machine: np.ndarray) -> np.ndarray:
-        """First tapes: state A on the symbol at `place`, the clock at its largest value."""
-        n, length = cells.shape
+    def _tape(
+        self, drawn: np.ndarray, length: int, place: np.ndarray, machine: np.ndarray
+    ) -> np.ndarray:
+        """First tapes: the drawn cells [n, any] again and again, state A on the symbol at `place`,
+        the clock at its largest value."""
+        n = len(drawn)
         tape = np.empty((n, self._front + length), np.min_scalar_type(len(self.glyphs) + 3))
         tape[:, 0] = self._machine_0 + machine
         tape[:, self._front - 1] = self._clock_0 + self.steps
-        tape[:, self._front :] = cells
+        tape[:, self._front :] = drawn[:, np.arange(length) % drawn.shape[1]]
         tape[np.arange(n), self._front + place] += np.array(self.symbols, tape.dtype)
         return tape
 

@@ -20,6 +20,7 @@ def experiment(
     scale: Scale = "cpu",
     cot: bool = True,
     length: int | None = None,
+    base: int = 10,
     position: Position = "hard_alibi",
 ) -> Experiment:
     """Can a transformer add, and does it generalize to longer numbers?
@@ -27,7 +28,8 @@ def experiment(
     scale: cpu, minutes on one core; or gpu, the paper's lengths and its authors' model
     cot: write every tape, then the sum; or the sum alone
     length: most digits of a training row; none for 5 (cpu) or 50 (gpu)
+    base: number of values of a digit, 2 to 26
     position: where order comes from
     """
     longest = (50 if scale == "gpu" else 5) if length is None else length
-    return program("addition", Addition(), scale, cot, longest, 1, position, steps=1_000)
+    return program("addition", Addition(base), scale, cot, longest, 1, position, steps=1_000)

@@ -20,6 +20,7 @@ def experiment(
     cot: bool = True,
     length: int | None = None,
     digits: int = 1,
+    base: int = 10,
     position: Position = "hard_alibi",
 ) -> Experiment:
     """Can a transformer multiply, and does it generalize to longer numbers?
@@ -28,8 +29,9 @@ def experiment(
     cot: write every tape, then the product; or the product alone
     length: most digits of the first number in training; none for 4 (cpu) or 50 (gpu)
     digits: of the second number, 1 or 3 in the paper
+    base: number of values of a digit, 2 to 26
     position: where order comes from
     """
     longest = (50 if scale == "gpu" else 4) if length is None else length
-    task = Multiplication(digits=digits)
+    task = Multiplication(digits, base)
     return program("multiplication", task, scale, cot, longest, 1, position, steps=1_600)

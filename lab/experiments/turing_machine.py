@@ -24,6 +24,7 @@ def experiment(
     states: int = 4,
     symbols: int = 3,
     machines: int = 1,
+    block: int = 0,
     position: Position = "hard_alibi",
 ) -> Experiment:
     """Can a transformer run a Turing machine, on longer tapes than in training?
@@ -35,10 +36,11 @@ def experiment(
     states: number of states of each machine
     symbols: number of symbols on a tape
     machines: number of machines; where there are several, the tape names one
+    block: cells of a random block that the first tape repeats; 0 for independent cells
     position: where order comes from
     """
     paper = scale == "gpu"
     longest = (50 if paper else 8) if length is None else length
     most = (32 if paper else 8) if clock is None else clock
-    task = TuringMachine(states=states, symbols=symbols, steps=most, machines=machines)
+    task = TuringMachine(states, symbols, steps=most, machines=machines, block=block)
     return program("turing_machine", task, scale, cot, longest, 4, position, steps=800)

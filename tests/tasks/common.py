@@ -59,6 +59,16 @@ def edits(one: Sequence[str], two: Sequence[str]) -> int:
     return row[-1]
 
 
+def value(digits: Sequence[str] | Sequence[int], base: int) -> int:
+    """The number that these digits, as numbers or their words, are in a base."""
+    return int("".join(np.base_repr(int(word), 36) for word in digits), base)
+
+
+def digits_of(number: int, base: int, width: int) -> list[str]:
+    """The words of the digits of a number in a base, with leading zeros."""
+    return [str(int(digit, 36)) for digit in np.base_repr(number, base).zfill(width)]
+
+
 def corrupted(task: Task, length: int, token: int, corruption: int) -> int:
     """What a corruption makes of one token: another of its noise group; -1 changes nothing."""
     for group in task.noise_groups(length):

@@ -1,9 +1,11 @@
-"""Addition against Python integers: closed form of every tape, splits by enumeration, ids."""
+"""Addition against Python integers in every base: closed form of every tape, splits by enumeration,
+position ids."""
 
 from __future__ import annotations
 
 import itertools
 import re
+import string
 from collections import Counter
 
 import numpy as np
@@ -15,20 +17,20 @@ from lab.data.rows import Rows, join
 from tasks import Batch, Role
 from tasks._program import replay
 from tasks.addition import Addition
-from tests.tasks.common import check, edits, many, printed
+from tests.tasks.common import check, digits_of, edits, many, printed, value
 
-LETTERS = "abcdefghij"
+LETTERS = string.ascii_lowercase
 
 
-def text_of(a: str, b: str) -> str:
+def row_of(a: list[str], b: list[str], base: int) -> list[str]:
     """The whole row, each tape by itself from the two numbers, not from the tape before."""
-    n, tapes = len(a), [f"{a}+{b}"]
+    n, row = len(a), ["BOS", *a, "+", *b, "SEP"]
     for k in range(1, n + 1):
-        total = str(int(a[-k:]) + int(b[-k:])).zfill(k + 1)
-        left, digits = n - k, (LETTERS[int(a[-k])], LETTERS[int(b[-k])])
+        total = digits_of(value(a[-k:], base) + value(b[-k:], base), base, k + 1)
         carry, low = LETTERS[int(total[0])], total[1:]
-        tapes.append(f"{a[:left]}{digits[0]}+{b[:left]}{digits[1]}+{carry}{low}")
-    return "SEP".join(["BOS" + tapes[0], *tapes[1:], str(int(a) + int(b)).zfill(n + 1)]) + "EOS"
+        row += [*a[: n - k], LETTERS[int(a[-k])], "+", *b[: n - k], LETTERS[int(b[-k])]]
+        row += ["+", carry, *low, "SEP"]
+    return [*row, *digits_of(value(a, base) + value(b, base), base, n + 1), "EOS"]
 
 
 def after(tape: list[str]) -> list[str] | None:
@@ -62,13 +64,26 @@ def test_the_vocabulary_has_24_tokens() -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
+@pytest.mark.parametrize("base", [2, 7, 10, 16, 26])
 @pytest.mark.parametrize("length", [1, 2, 5, 20, 31])
-def test_every_tape_is_what_python_integers_say(split: str, length: int) -> None:
-    task = Addition(split=split)
-    for row in printed(task, Rows(task, length, 1)[0:1000]):
-        assert "".join(row) == text_of(
-            "".join(row[1 : length + 1]), "".join(row[length + 2 : 2 * length + 2])
-        )
+def test_every_tape_is_what_python_integers_say(length: int, base: int, split: str) -> None:
+    task = Addition(base, split)
+    for row in printed(task, Rows(task, length, 1)[0 : 1000 if base == 10 else 100]):
+        assert row == row_of(row[1 : length + 1], row[length + 2 : 2 * length + 2], base)
+
+
+def test_rows_in_base_10_are_those_of_before_there_were_bases() -> None:
+    """Records name rows by their seed."""
+    tokens = Rows(Addition(), 3, 0)[0:2].tokens[:, 1:8].tolist()
+    assert tokens == [[0, 1, 0, 10, 9, 1, 8], [5, 2, 1, 10, 4, 7, 0]]
+
+
+@pytest.mark.parametrize("base", [2, 16, 26])
+def test_other_bases_have_words_of_their_own(base: int) -> None:
+    task = Addition(base)
+    used = {word for row in printed(task, Rows(task, 20, 0)[0:300]) for word in row}
+    assert used == set(task.words) and len(task.words) == 2 * base + 4
+    assert task.words[base - 1 : base + 2] == (str(base - 1), "+", "a")
 
 
 def test_every_single_token_mutation_is_noticed() -> None:
@@ -89,27 +104,27 @@ def test_a_step_takes_at_most_6_edits(length: int, seed: int) -> None:
         assert max(map(edits, tapes, tapes[1:])) <= 6
 
 
-@pytest.mark.parametrize(("length", "rows"), [(1, 3000), (2, 200_000)])
-def test_splits_divide_all_pairs(length: int, rows: int) -> None:
+@pytest.mark.parametrize(
+    ("base", "length", "rows"),
+    [(10, 1, 3000), (10, 2, 200_000), (2, 3, 3000), (3, 2, 3000), (26, 1, 10_000)],
+)
+def test_splits_divide_all_pairs(base: int, length: int, rows: int) -> None:
     """By enumeration. Rows are uniform within a split, and `chance` is exact."""
     by_split = []
     for split in ("train", "test"):
-        task = Addition(split=split)
+        task = Addition(base, split)
         tokens = task.sample(np.random.default_rng(4), rows, length).tokens
         pairs, counts = np.unique(tokens[:, 1 : 2 * length + 2], axis=0, return_counts=True)
         mean = rows / len(pairs)
         assert np.abs(counts - mean).max() < 5.5 * mean**0.5
         by_split.append({tuple(pair) for pair in pairs.tolist()})
-        sums = Counter(number(pair[:length]) + number(pair[length + 1 :]) for pair in by_split[-1])
+        numbers = [(value(p[:length], base), value(p[length + 1 :], base)) for p in by_split[-1]]
+        sums = Counter(a + b for a, b in numbers)
         assert task.chance(length) == pytest.approx(max(sums.values()) / len(pairs))
-    digits = itertools.product(range(10), repeat=2 * length)
-    every = {(*pair[:length], 10, *pair[length:]) for pair in digits}
+    digits = itertools.product(range(base), repeat=2 * length)
+    every = {(*pair[:length], base, *pair[length:]) for pair in digits}
     assert by_split[0] | by_split[1] == every and not by_split[0] & by_split[1]
-    assert len(by_split[1]) * 10 == len(every)
-
-
-def number(digits: tuple[int, ...]) -> int:
-    return int("".join(map(str, digits)))
+    assert len(by_split[1]) * base == len(every)
 
 
 def test_operands_are_uniform_in_both_splits() -> None:
@@ -140,11 +155,12 @@ def test_positions_of_the_worked_example() -> None:
 
 @given(lengths=st.tuples(st.integers(1, 9), st.integers(1, 9)), seed=st.integers(0, 999))
 @pytest.mark.parametrize("cot", [False, True])
+@pytest.mark.parametrize("base", [10, 17])
 def test_positions_couple_digits_of_one_significance(
-    cot: bool, lengths: tuple[int, int], seed: int
+    base: int, cot: bool, lengths: tuple[int, int], seed: int
 ) -> None:
     """Also in a batch of two lengths. The ids alone, without the order, say what a tape means."""
-    task = Addition()
+    task = Addition(base)
     batch = join([task.sample(np.random.default_rng(seed), 3, length) for length in lengths])
     batch = batch if cot else batch.without_thoughts()
     ids = task.positions(batch)
@@ -162,9 +178,9 @@ def test_positions_couple_digits_of_one_significance(
         assert own[0] == 1
         (a, b), *steps, (result,), _ = tapes
         assert set(a) == set(b) == set(range(2, length + 2))
-        value = sum(int(digit) * 10 ** (place - 2) for place, digit in result.items())
-        total = sum(int(d) * 10 ** (p - 2) for number in (a, b) for p, d in number.items())
-        assert value == total and set(result) == set(range(2, length + 3))
+        found = sum(int(digit) * base ** (place - 2) for place, digit in result.items())
+        total = sum(int(d) * base ** (p - 2) for number in (a, b) for p, d in number.items())
+        assert found == total and set(result) == set(range(2, length + 3))
         for k, (left_a, left_b, low) in enumerate(steps):
             for number, left in ((a, left_a), (b, left_b)):
                 assert set(left) == set(range(k + 2, length + 2))
@@ -185,10 +201,14 @@ def test_positions_when_the_prompt_is_read_twice() -> None:
 def test_bad_options_are_refused() -> None:
     with pytest.raises(ValueError, match="split = 'dev' cannot be used"):
         Addition(split="dev")
+    for base in (1, 27):
+        with pytest.raises(ValueError, match=f"base = {base} cannot be used: from 2 to 26"):
+            Addition(base)
     for length in (0, -3):
         with pytest.raises(ValueError, match=f"length = {length} cannot be used: at least 1"):
             Addition().sample(np.random.default_rng(0), 1, length)
 
 
-def test_contract() -> None:
-    check(Addition(split="test"))
+@pytest.mark.parametrize("task", [Addition(split="test"), Addition(16)])
+def test_contract(task: Addition) -> None:
+    check(task)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import string
 from collections import Counter
 
 import numpy as np
@@ -14,19 +15,19 @@ from hypothesis import strategies as st
 from lab.data.rows import Rows
 from tasks._program import replay
 from tasks.multiplication import Multiplication
-from tests.tasks.common import check, edits, many, printed
+from tests.tasks.common import check, digits_of, edits, many, printed, value
 
-LETTERS = "abcdefghij"
+LETTERS = string.ascii_lowercase
 
 
-def text_of(a: str, b: str) -> str:
+def row_of(a: list[str], b: list[str], base: int) -> list[str]:
     """The whole row, each tape by itself from the two numbers, not from the tape before."""
-    n, m, tapes = len(a), len(b), [f"{a}*{b}"]
+    n, m, row = len(a), len(b), ["BOS", *a, "*", *b, "SEP"]
     for k in range(1, n + 1):
-        total = str(int(a[-k:]) * int(b)).zfill(k + m)
-        carry = "".join(LETTERS[int(digit)] for digit in total[:m])
-        tapes.append(f"{a[: n - k]}{LETTERS[int(a[-k])]}*{b}+{carry}{total[m:]}")
-    return "SEP".join(["BOS" + tapes[0], *tapes[1:], str(int(a) * int(b)).zfill(n + m)]) + "EOS"
+        total = digits_of(value(a[-k:], base) * value(b, base), base, k + m)
+        carry = [LETTERS[int(digit)] for digit in total[:m]]
+        row += [*a[: n - k], LETTERS[int(a[-k])], "*", *b, "+", *carry, *total[m:], "SEP"]
+    return [*row, *digits_of(value(a, base) * value(b, base), base, n + m), "EOS"]
 
 
 def after(tape: list[str]) -> list[str] | None:
@@ -59,14 +60,24 @@ def test_worked_examples(prompt: str, thought: str, answer: str) -> None:
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
-@pytest.mark.parametrize("digits", [1, 2, 3, 16])
+@pytest.mark.parametrize(
+    ("base", "digits"), [(10, 1), (10, 2), (10, 3), (10, 16), (2, 16), (16, 1), (26, 12)]
+)
 @pytest.mark.parametrize("length", [1, 10, 25])
-def test_every_tape_is_what_python_integers_say(length: int, digits: int, split: str) -> None:
-    task = Multiplication(digits, split=split)
-    for row in printed(task, Rows(task, length, 1)[0:500]):
-        a, _, b = "".join(row[1 : row.index("SEP")]).partition("*")
-        assert (len(a), len(b)) == (length, digits)
-        assert "".join(row) == text_of(a, b)
+def test_every_tape_is_what_python_integers_say(
+    length: int, base: int, digits: int, split: str
+) -> None:
+    task = Multiplication(digits, base, split)
+    for row in printed(task, Rows(task, length, 1)[0 : 500 if base == 10 else 100]):
+        times, end = row.index("*"), row.index("SEP")
+        assert (times, end) == (length + 1, length + digits + 2)
+        assert row == row_of(row[1:times], row[times + 1 : end], base)
+
+
+def test_rows_in_base_10_are_those_of_before_there_were_bases() -> None:
+    """Records name rows by their seed."""
+    tokens = Rows(Multiplication(), 3, 0)[0:2].tokens[:, 1:6].tolist()
+    assert tokens == [[9, 1, 0, 10, 9], [6, 8, 4, 10, 2]]
 
 
 @pytest.mark.parametrize("digits", [1, 3])
@@ -91,27 +102,26 @@ def test_a_step_takes_few_edits(length: int, digits: int, seed: int) -> None:
         assert max(steps) <= digits + 3 and last <= 2 * digits + 3
 
 
-@pytest.mark.parametrize(("length", "digits"), [(1, 1), (2, 1), (1, 2)])
-def test_splits_divide_all_pairs(length: int, digits: int) -> None:
+@pytest.mark.parametrize(
+    ("base", "length", "digits"), [(10, 1, 1), (10, 2, 1), (10, 1, 2), (2, 3, 2), (26, 1, 1)]
+)
+def test_splits_divide_all_pairs(base: int, length: int, digits: int) -> None:
     """By enumeration. Rows are uniform within a split, and `chance` is exact."""
     rows, by_split = 20_000, []
     for split in ("train", "test"):
-        task = Multiplication(digits, split=split)
+        task = Multiplication(digits, base, split)
         tokens = task.sample(np.random.default_rng(4), rows, length).tokens
         pairs, counts = np.unique(tokens[:, 1 : length + digits + 2], axis=0, return_counts=True)
         mean = rows / len(pairs)
         assert np.abs(counts - mean).max() < 5 * mean**0.5
         by_split.append({tuple(pair) for pair in pairs.tolist()})
-        products = Counter(number(p[:length]) * number(p[length + 1 :]) for p in by_split[-1])
+        numbers = [(value(p[:length], base), value(p[length + 1 :], base)) for p in by_split[-1]]
+        products = Counter(a * b for a, b in numbers)
         assert task.chance(length) == pytest.approx(max(products.values()) / len(pairs))
-    space = itertools.product(range(10), repeat=length + digits)
-    every = {(*pair[:length], 10, *pair[length:]) for pair in space}
+    space = itertools.product(range(base), repeat=length + digits)
+    every = {(*pair[:length], base, *pair[length:]) for pair in space}
     assert by_split[0] | by_split[1] == every and not by_split[0] & by_split[1]
-    assert len(by_split[1]) * 10 == len(every)
-
-
-def number(digits: tuple[int, ...]) -> int:
-    return int("".join(map(str, digits)))
+    assert len(by_split[1]) * base == len(every)
 
 
 def test_chance_without_enumeration_is_the_share_of_zero() -> None:
@@ -133,6 +143,7 @@ def test_one_vocabulary() -> None:
         for word in row
     }
     assert used == set(Multiplication().words)
+    assert Multiplication(base=12).words[11:15] == ("11", "*", "+", "a")
 
 
 @pytest.mark.parametrize(
@@ -140,6 +151,9 @@ def test_one_vocabulary() -> None:
     [
         ({"digits": 0}, "digits = 0 cannot be used: from 1 to 16"),
         ({"digits": 17}, "digits = 17 cannot be used: from 1 to 16"),
+        ({"base": 1}, "base = 1 cannot be used: from 2 to 26"),
+        ({"base": 27}, "base = 27 cannot be used: from 2 to 26"),
+        ({"base": 26, "digits": 13}, "digits = 13 cannot be used: from 1 to 12 in base 26"),
         ({"split": "dev"}, "split = 'dev' cannot be used"),
     ],
 )
@@ -153,6 +167,8 @@ def test_bad_lengths_are_refused() -> None:
         Multiplication(split="test").sample(np.random.default_rng(0), 1, 0)
 
 
-@pytest.mark.parametrize("task", [Multiplication(3), Multiplication(split="test")])
+@pytest.mark.parametrize(
+    "task", [Multiplication(3), Multiplication(base=16), Multiplication(split="test")]
+)
 def test_contract(task: Multiplication) -> None:
     check(task)

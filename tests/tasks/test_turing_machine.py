@@ -26,6 +26,8 @@ OTHERS = [
     TuringMachine(states=1, symbols=2),
     TuringMachine(states=9, symbols=12, steps=40, machines=30, halting=0.3),
     TuringMachine(states=2, steps=1),
+    TuringMachine(block=3),
+    TuringMachine(symbols=26, states=1, steps=4, machines=2, block=2, split="test"),
 ]
 
 
@@ -149,8 +151,8 @@ def unit_is_held_out(task: TuringMachine, prompt: list[str]) -> bool:
     machine = int(tape[0][1:]) if named else 0
     cells = tape[named + 1 :]
     head = next(i for i, word in enumerate(cells) if word[0] == "A")
-    symbols = [int(word.removeprefix("A")) for word in cells]
-    leading = next((i for i in range(1, len(cells)) if task.symbols**i >= 256), len(cells))
+    symbols = [int(word.removeprefix("A")) for word in cells][: task.block or len(cells)]
+    leading = next((i for i in range(1, len(symbols)) if task.symbols**i >= 256), len(symbols))
     digit = sum(s * task.symbols**i for i, s in enumerate(symbols[:leading]))
     rest = np.array([[*symbols[leading:], head, machine]])
     size = task.symbols**leading
@@ -164,12 +166,16 @@ def test_membership_is_a_function_of_the_row(task: TuringMachine) -> None:
             assert unit_is_held_out(task, row[: row.index("SEP") + 1]) == (split == "test")
 
 
-@pytest.mark.parametrize("task", [SMALL, TuringMachine(steps=4)])
+BLOCKS = [TuringMachine(steps=4, block=1), TuringMachine(symbols=17, states=1, block=2)]
+
+
+@pytest.mark.parametrize("task", [SMALL, TuringMachine(steps=4), *BLOCKS])
 def test_splits_divide_all_tapes(task: TuringMachine) -> None:
     """By enumeration of 3 cells. Rows are uniform within a split, and `chance` is exact."""
     K, token = task.symbols, {word: i for i, word in enumerate(task.words)}
-    every = set()
-    for cells in itertools.product(map(str, range(K)), repeat=3):
+    drawn, every = task.block or 3, set()
+    for block in itertools.product(map(str, range(K)), repeat=drawn):
+        cells = (block * 3)[:3]
         for head, machine in itertools.product(range(3), range(task.machines)):
             tape = [*cells[:head], "A" + cells[head], *cells[head + 1 :]]
             front = [f"M{machine}"] if task.machines > 1 else []
@@ -184,7 +190,16 @@ def test_splits_divide_all_tapes(task: TuringMachine) -> None:
         results = Counter(tuple(own.solve([token[w] for w in unit])[1]) for unit in counts)
         assert own.chance(3) == pytest.approx(max(results.values()) / len(counts))
     assert by_split[0] | by_split[1] == every and not by_split[0] & by_split[1]
-    assert len(by_split[1]) * K**3 == len(every) * max(1, K**3 // 16)
+    assert len(by_split[1]) * K**drawn == len(every) * max(1, K**drawn // 16)
+
+
+@given(task=options(TuringMachine), length=st.integers(2, 30), seed=st.integers(0, 999))
+def test_a_first_tape_repeats_its_block(task: TuringMachine, length: int, seed: int) -> None:
+    for row in rows(task, 10, length, seed):
+        front = 2 + (task.machines > 1)  # BOS, the machine, the clock
+        cells = [word.removeprefix("A") for word in row[front : front + length]]
+        if task.block:
+            assert all(cell == cells[i % task.block] for i, cell in enumerate(cells))
 
 
 def test_words() -> None:
@@ -206,6 +221,7 @@ def test_words() -> None:
         ({"steps": 0}, "steps = 0 cannot be used: from 1 to 10000"),
         ({"machines": 0}, "machines = 0 cannot be used: from 1 to 1000"),
         ({"halting": 1.5}, "halting = 1.5 cannot be used: a share from 0 to 1"),
+        ({"block": -1}, "block = -1 cannot be used: a whole number from 0"),
         ({"secret": -1}, "secret = -1 cannot be used: a whole number from 0"),
         ({"split": "dev"}, "split = 'dev' cannot be used"),
     ],
@@ -221,6 +237,8 @@ def test_bad_lengths_are_refused(length: int) -> None:
         TuringMachine().sample(np.random.default_rng(0), 1, length)
 
 
-@pytest.mark.parametrize("task", [SMALL, TuringMachine(machines=10, split="test")])
+@pytest.mark.parametrize(
+    "task", [SMALL, TuringMachine(machines=10, split="test"), TuringMachine(block=2)]
+)
 def test_contract(task: TuringMachine) -> None:
     check(task)
