@@ -7,8 +7,8 @@
 
 Tables of embeddings are read, not multiplied, and count nothing; of a mixture of experts the active
 ones count. Not counted: vectors, norms, activations, the optimizer, the reflections of PaTH and the
-states of recurrent mixers. `needed` leaves out what no loss depends on: the MLP of the last layer
-at tokens that are not supervised (lab.nn.model skips it).
+states of recurrent mixers. `needed` leaves out what no loss depends on: in the last layer, at
+tokens that are not supervised, the MLP and the queries of attention, their pairs and outputs.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ def flops(experiment: Experiment, model: Model, batch: Batch) -> Flops:
     """The FLOPs of one training step on a batch [n,T]."""
     config = experiment.model
     n, T = len(batch), batch.tokens.shape[1] - 1  # the last token is only predicted
-    supervised = int(np.isin(batch.roles[:, 1:], (Role.THOUGHT, Role.ANSWER)).sum())
+    asks = np.isin(batch.roles[:, 1:], (Role.THOUGHT, Role.ANSWER))
+    supervised = int(asks.sum())
     share = config.experts_per_token / config.experts if config.experts else 1.0
     sizes = {name: p.numel() for name, p in model.named_parameters() if p.ndim > 1}
     multiplied = sum(
@@ -48,19 +49,23 @@ def flops(experiment: Experiment, model: Model, batch: Batch) -> Flops:
     if model.next_place is not None:
         outputs += model.next_place.weight.numel()
     total = 6 * (multiplied * n * T + outputs * supervised)
-    heads = _visible(experiment, T)
-    total += 12 * n * sum(config.width // config.heads * pairs for pairs in heads)
+    stack, d = config.stack(), config.width // config.heads
+    visible = _visible(experiment, T)
+    total += 12 * n * stack.count("attention") * d * int(visible.sum())
     last = f"blocks.{len(model.blocks) - 1}.mlp."
-    mlp = sum(size for name, size in sizes.items() if name.startswith(last))
-    skipped = 0 if config.experts else 6 * mlp * (n * T - supervised)
-    return Flops(n * T, total, total - skipped)
+    outside = sum(size for name, size in sizes.items() if name.startswith(last))
+    skipped = 0
+    if stack[-1] == "attention":
+        outside += 2 * config.width**2  # to queries, and from the heads' outputs
+        skipped = 12 * d * int((~asks).sum(0) @ visible)
+    skipped += 6 * outside * (n * T - supervised)
+    return Flops(n * T, total, total - (0 if config.experts else skipped))
 
 
-def _visible(experiment: Experiment, T: int) -> list[int]:
-    """Pairs of a query and a key that it sees, in one row, for each head of each layer."""
-    config = experiment.model
-    layers = config.stack().count("attention")
+def _visible(experiment: Experiment, T: int) -> np.ndarray:
+    """[T] keys that each query of a row sees, over all heads of a layer."""
+    config, behind = experiment.model, np.arange(1, T + 1)
     if config.position != "hard_alibi":
-        return [T * (T + 1) // 2] * (config.heads * layers)
+        return behind * config.heads
     spans = [w or T for w in windows(config.heads, config.banded)]
-    return [sum(min(i + 1, span) for i in range(T)) for span in spans] * layers
+    return np.minimum(behind[:, None], spans).sum(1)

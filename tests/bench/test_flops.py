@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -21,7 +22,8 @@ from tasks import Role
 
 
 def counted(experiment: Experiment) -> float:
-    """FLOPs of the products with a matrix of one step: no attention, no states."""
+    """FLOPs of the products with a matrix of one step, the last layer's queries those of all tokens
+    (under a mode of torch nothing is native): no attention, no states."""
     batch = batch_for_step(experiment)(0)
     model = make_model(experiment)
     inputs = to_torch(experiment.task, experiment.model, batch, torch.device("cpu"))
@@ -39,27 +41,29 @@ def test_what_is_needed_is_what_the_products_of_a_step_cost(name: str) -> None:
     batch = batch_for_step(small)(0)
     cost = flops(small, make_model(small), batch)
     n, T = batch.tokens.shape[0], batch.tokens.shape[1] - 1
-    pairs = pairs_of(small.model, T)
-    assert cost.needed - 12 * n * pairs == pytest.approx(
-        counted(small), rel=0.01
-    )  # filters count, 0.8%
+    config, pairs = small.model, pairs_of(small.model, T)
+    layers = config.stack().count("attention")
+    asks = ((batch.roles == Role.THOUGHT) | (batch.roles == Role.ANSWER))[:, 1:]
+    mlp = 6 * 2 * 4 * config.width**2 * (~asks).sum()
+    products = cost.model - 12 * n * layers * pairs.sum() - mlp
+    assert products == pytest.approx(counted(small), rel=0.01)  # filters count, 0.8%
     assert cost.tokens == n * T
-    supervised = int(((batch.roles == Role.THOUGHT) | (batch.roles == Role.ANSWER))[:, 1:].sum())
-    mlp = 2 * 4 * small.model.width**2
-    assert cost.model - cost.needed == pytest.approx(6 * mlp * (n * T - supervised), rel=0.01)
+    idle = sum(pairs[t] for row in asks for t in range(T) if not row[t])
+    queries = 6 * 2 * config.width**2 * (~asks).sum() + 12 * idle
+    assert cost.model - cost.needed == pytest.approx(mlp + queries)
 
 
-def pairs_of(config: ModelConfig, T: int) -> float:
-    """Weights above 0 of every layer and head times the width of a head, one row: where all logits
-    are 0, the definition spreads its weights over the keys that a query sees."""
+def pairs_of(config: ModelConfig, T: int) -> np.ndarray:
+    """Weights above 0 of every head times its width, for each query of a row: where all logits are
+    0, the definition spreads its weights over the keys that a query sees."""
     from lab.mixers._position import windows
 
     H = config.heads
     zeros, unit = torch.zeros(1, T, H, 1), torch.eye(T)[None, :, None].expand(1, T, H, T)
     window = torch.tensor(windows(H, config.banded)) if config.position == "hard_alibi" else None
     weights: Any = definition(zeros, zeros, unit, window=window)
-    layers = config.stack().count("attention")
-    return float((weights > 0).sum()) * config.width / H * layers
+    keys: np.ndarray = (weights > 0).sum((0, 2, 3)).numpy()
+    return keys * (config.width // H)
 
 
 def test_of_experts_the_active_ones_count() -> None:
