@@ -2,7 +2,7 @@
 
 It reads one JSON document a line and answers each with one line:
 
-    {"experiment": {...}}    build model and optimizer, make WARM steps    {}
+    {"experiment": {...}}    build model and optimizer, make WARM steps    {}, or {"refused": why}
     {"steps": n}             the next n steps     {"seconds": CPU seconds, "rate": FLOP/s}
     {"profile": n}           the next n steps     {"operators": {name: share of the time}}
 
@@ -39,7 +39,10 @@ def main() -> None:
     for line in sys.stdin:
         request = json.loads(line)
         if "experiment" in request:
-            steps, answer = _start(request["experiment"]), {}
+            try:
+                steps, answer = _start(request["experiment"]), {}
+            except ValueError as error:  # an older commit has no such task or option
+                answer = {"refused": str(error)}
         elif "steps" in request:
             rate, start = product_rate(), time.process_time()
             _take(steps, request["steps"])

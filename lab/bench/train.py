@@ -7,6 +7,7 @@ versions of the code are timed by two processes that take turns, over the same s
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -18,7 +19,6 @@ import tarfile
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +45,7 @@ MORE: tuple[tuple[str, dict[str, Any]], ...] = (
 )
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class Setting:
     """What is timed. runs: how many runs of a claim have this model and these rows, 0 for an
     experiment; steps: of all of them together."""
@@ -102,7 +102,7 @@ def measure(names: Sequence[str] = (), against: str | None = None) -> Iterator[d
     """One row per setting (default: every experiment).
 
     against: a commit, or "reference" for this code without native operators; its milliseconds and
-    the median ratio of blocks of the same steps. ValueError for an unknown name or commit,
+    the median ratio of blocks of the same steps, without them where it does not have the setting. ValueError for an unknown name or commit,
     RuntimeError with the last line of a process that failed.
     """
     chosen = settings(names or ["experiments"])
@@ -121,9 +121,11 @@ def measure(names: Sequence[str] = (), against: str | None = None) -> Iterator[d
 
 def _row(setting: Setting, ours: _Timer, theirs: _Timer | None) -> dict[str, Any]:
     experiment = setting.experiment
+    request = {"experiment": _without_defaults(experiment)}
+    ours.ask(request)
+    if theirs is not None and theirs.ask(request):
+        theirs = None  # it has no such setting
     timers = [ours] if theirs is None else [ours, theirs]
-    for one in timers:
-        one.ask({"experiment": experiment.to_json()})
     first = [one.ask({"steps": 2})["seconds"] / 2 for one in timers]
     n = max(2, math.ceil(LEAST / min(first)))
     blocks: list[list[dict[str, float]]] = []
@@ -163,9 +165,21 @@ def _row(setting: Setting, ours: _Timer, theirs: _Timer | None) -> dict[str, Any
     return row
 
 
+def _without_defaults(experiment: Experiment) -> dict[str, Any]:
+    """Its JSON without the options that have their defaults, which an older commit may not know."""
+    data = experiment.to_json()
+    for name in ("task", "model", "train"):
+        part = getattr(experiment, name)
+        for field in dataclasses.fields(part):
+            if getattr(part, field.name) == field.default:
+                del data[name][field.name]
+    return data
+
+
 def totals(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Over the rows: geometric mean and least of the shares of experiments, geometric mean of the
-    ratios, and hours of training of the claims, with those of the other version."""
+    ratios, and hours of training of the claims; where the other version has been timed, its hours
+    and their ratio."""
     shares = [row["share"] for row in rows if "runs" not in row]
     found: dict[str, float] = {}
     if shares:
@@ -177,6 +191,9 @@ def totals(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
         hours = [row[name] for row in rows if name in row]
         if hours:
             found[name] = sum(hours)
+    both = [row for row in rows if "hours_against" in row]
+    if both:
+        found["hours_ratio"] = sum(row["hours"] for row in both) / found["hours_against"]
     return found
 
 
@@ -185,8 +202,7 @@ def sentence(record: dict[str, Any]) -> str:
     rows, environment = record["rows"], record["environment"]
     total, number = totals(rows), sum("runs" not in row for row in rows)
     against = record["command"].rpartition(" ")[2]
-    share, least = total["share"], total["least_share"]
-    ratio = total["hours"] / total["hours_against"]
+    share, least, ratio = total["share"], total["least_share"], total["hours_ratio"]
     return (
         f"One thread of an {environment['device']} trains at {share:.2f} of its rate of plain"
         f" matrix products (geometric mean of {number} settings, least {least:.2f});"

@@ -104,7 +104,7 @@ def bench_train(
             f"{row['model_gflop']:.2f}",
             f"{row['share']:.2f}",
             f"{row['share_needed']:.2f}",
-            *([f"{row['ratio']:.2f}"] if against else []),
+            *([f"{row['ratio']:.2f}" if "ratio" in row else "-"] if against else []),
         ]
         for row in rows
     ]

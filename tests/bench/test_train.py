@@ -57,6 +57,25 @@ def test_a_commit_is_timed_by_its_own_code(small: None, tmp_path: Path, monkeypa
     assert not tree.exists()
 
 
+def test_a_setting_that_an_older_commit_lacks_is_timed_alone(
+    small: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def older(timer: train._Timer, request: dict[str, Any]) -> dict[str, Any]:
+        """The second process to be asked knows no option of parity but k."""
+        if "experiment" in request and timer is not first.setdefault("timer", timer):
+            assert request["experiment"]["task"] == {"name": "parity", "k": 2}, "no default is sent"
+            request["experiment"]["task"]["speed"] = 3
+        return ask(timer, request)
+
+    first: dict[str, train._Timer] = {}
+    ask = train._Timer.ask
+    monkeypatch.setattr(train._Timer, "ask", older)
+    (row,) = measure(against="reference")
+    assert row["hours"] > 0 and not {"ratio", "hours_against"} & set(row)
+    compared = {**row, "hours": 1.0, "hours_against": 4.0}
+    assert totals([row, compared])["hours_ratio"] == 0.25
+
+
 def test_settings_are_every_experiment_and_the_arms_of_claims() -> None:
     names = {setting.name for setting in settings(["experiments"])}
     assert names >= {*registry.names("experiments"), "addition, length 12"}
