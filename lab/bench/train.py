@@ -102,8 +102,9 @@ def measure(names: Sequence[str] = (), against: str | None = None) -> Iterator[d
     """One row per setting (default: every experiment).
 
     against: a commit, or "reference" for this code without native operators; its milliseconds and
-    the median ratio of blocks of the same steps, without them where it does not have the setting. ValueError for an unknown name or commit,
-    RuntimeError with the last line of a process that failed.
+    the median ratio of blocks of the same steps, without them where it does not have the setting.
+    ValueError for an unknown name or commit, RuntimeError with the last line of a process that
+    failed.
     """
     chosen = settings(names or ["experiments"])
     with ExitStack() as stack:
