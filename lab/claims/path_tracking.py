@@ -25,11 +25,11 @@ arms have one rate and budget, and the curve of an arm, in the record, says whet
 On rows like those of training FoX and RoPE are measured too, so an arm that never learned to read
 is told from one that only loses the bit among many instructions to ignore. It would be one if PaTH
 led by its extra parameters or its short convolution: the control has neither, and so cannot tell
-them from the reflections; FoX, a gate that is learned too, is the nearest rival. It would be one
-if the sparse probe were too hard for any model: PaTH shows that it is not. Dense rows are the
-reverse case, where a lead would be suspect. The tasks beside it do not enter the verdict and have
-RoPE alone for comparison. 64 instructions are a quarter of the paper's; a rival that fails here
-within the budget may learn with more.
+them from the reflections; FoX, a gate that is learned too, is the nearest rival. It would be one if
+the sparse probe were too hard for any model: the error of PaTH says whether it is. Dense rows, with
+little to ignore, say whether what is lost is the long way or the reading. The tasks beside it do
+not enter the verdict and have RoPE alone for comparison. 64 instructions are a quarter of the
+paper's; a rival that fails here within the budget may learn with more.
 """
 
 from __future__ import annotations
