@@ -15,21 +15,21 @@ of PaTH is subtracted from the smallest error of the others, so the statistic is
 have failed.
 
 Beside it the cpu scale has words in S3 and A5 with the running product as a tag on each element,
-one layer, and the N-th last value of 2 keys in rows of 16 to 24 tokens, 2 layers. A tag stands in
-the row before the next element, so a model that knows the table of products (60 x 60 in A5) has no
-longer state to keep; whether a word of A5 is the identity, the paper's question, was not learned at
-this scale (lab/claims/records/LOG.md).
+one layer, and the N-th last value of 2 keys in rows of 16 to 24 tokens, 2 layers and N times 800
+steps. A tag stands in the row before the next element, so a model that knows the table of products
+(60 x 60 in A5) has no longer state to keep; whether a word of A5 is the identity, the paper's
+question, was not learned at this scale (lab/claims/records/LOG.md).
 
 Doubts. The lead would be an artefact if RoPE or FoX lost by their rate or were still learning: all
 arms have one rate and budget, and the curve of an arm, in the record, says whether it still rises.
 On rows like those of training FoX and RoPE are measured too, so an arm that never learned to read
 is told from one that only loses the bit among many instructions to ignore. It would be one if PaTH
 led by its extra parameters or its short convolution: the control has neither, and so cannot tell
-them from the reflections; FoX, a gate that is learned too, is the nearest rival. It would be one
-if the sparse probe were too hard for any model: PaTH shows that it is not. Dense rows are the
-reverse case, where a lead would be suspect. The tasks beside it do not enter the verdict and have
-RoPE alone for comparison. 64 instructions are a quarter of the paper's; a rival that fails here
-within the budget may learn with more.
+them from the reflections; FoX, a gate that is learned too, is the nearest rival. It would be one if
+the sparse probe were too hard for any model: the error of PaTH says whether it is. Dense rows, with
+little to ignore, say whether what is lost is the long way or the reading. The tasks beside it do
+not enter the verdict and have RoPE alone for comparison. 64 instructions are a quarter of the
+paper's; a rival that fails here within the budget may learn with more.
 """
 
 from __future__ import annotations
@@ -148,7 +148,9 @@ def _recall(scale: Scale, nth: int, name: str) -> Experiment:
     keys: tuple[int, ...]
     if scale == "cpu":
         keys, width, tokens, vocabulary = (1, 2), 64, 4 * nth + 12, 32
-        train = TrainConfig(steps=800, batch=64, lengths=keys, lr=3e-3, curriculum=0.5, **_CPU)
+        train = TrainConfig(
+            steps=800 * nth, batch=64, lengths=keys, lr=3e-3, curriculum=0.5, **_CPU
+        )
     else:
         keys, width, tokens, vocabulary = (32,), 256, 768, 8192
         train = TrainConfig(

@@ -50,7 +50,7 @@ TOOL = KINDS[-1]
 # Steps and rows a step at cpu scale, by number of nodes: mamba gets more than the transformer.
 BUDGETS = {
     8: {"transformer": (700, 64), "hybrid": (450, 64), "mamba": (1500, 64), TOOL: (240, 64)},
-    12: {"transformer": (1500, 64), "hybrid": (1000, 64), "mamba": (2000, 64), TOOL: (280, 32)},
+    12: {"transformer": (1500, 64), "hybrid": (700, 64), "mamba": (2000, 64), TOOL: (400, 32)},
 }
 
 
