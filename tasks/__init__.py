@@ -19,7 +19,7 @@ import importlib.util
 import pkgutil
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from pathlib import Path
@@ -27,11 +27,15 @@ from types import ModuleType
 
 import numpy as np
 
+from tasks._extras import Corrupt, Extras
+
 __all__ = [
     "Batch",
     "Corrupt",
+    "Extras",
     "Role",
     "Task",
+    "draw",
     "left_align",
     "load",
     "load_file",
@@ -117,24 +121,23 @@ def left_align(tokens: np.ndarray, roles: np.ndarray, hidden: np.ndarray | None 
     return Batch(out, out_roles, _nothing() if hidden is None else hidden)
 
 
-# Replaces thought tokens by wrong ones: corrupt(tokens, columns) takes the correct tokens of one
-# column (int, tokens [n]) or of several (slice, tokens [n, m]) and returns an array of that shape.
-Corrupt = Callable[[np.ndarray, int | slice], np.ndarray]
-
-
 def refuse(option: str, value: object, allowed: str) -> ValueError:
     """The error for a bad option of a task, a model or a run: option, value (at most its first 200
     letters), what is allowed."""
     return ValueError(f"{option} = {value!r:.200} cannot be used: {allowed}")
 
 
-class Task(ABC):
+class Task(Extras, ABC):
     """A generator of rows: a frozen dataclass whose fields are its options, `split` among them.
 
-    A subclass defines `words`, `sample` and `solve`; everything else has a default. `sample` is
-    fast: whole batches, no Python loop over rows, no unbounded rejection. `solve` computes one row
-    in the slow and obvious way; tests compare the two. A field annotated
+    Write first: `words`, `sample` and `solve`. `sample` is fast: whole batches, no Python loop over
+    rows, no unbounded rejection, and it obeys `split`. `solve` computes one row in the slow and
+    obvious way and refuses a malformed prompt; tests compare the two. A field annotated
     `Annotated[int, "number of hidden bits"]` carries its own help text.
+
+    Then, where the default is not true of the task: `splits`, `unit`, `stop`, `layout_given`,
+    `chance`, `scored_part`, `no_shortcut`, `valid`. Only pictures, analysis, tools, noisy thoughts
+    and coupled positions need the methods of `Extras`.
     """
 
     split: str
@@ -164,7 +167,8 @@ class Task(ABC):
         """(thought, answer) of one row, computed from its PROMPT tokens in the obvious way.
 
         The thought contains the THOUGHT and TOOL tokens in order. `hidden` is the row's entry of
-        `Batch.hidden`.
+        `Batch.hidden`. A prompt that `sample` could not make raises an error here, unless `valid`
+        refuses it.
         """
 
     def splits(self) -> tuple[str, ...]:
@@ -207,48 +211,44 @@ class Task(ABC):
         return batch
 
     def no_shortcut(self, length: int) -> bool:
-        """Whether no count, length or single token of the prompt predicts the answer above chance.
+        """Whether no count, length, single token or XOR of two tokens of the prompt predicts the
+        answer above chance.
 
         For tasks whose answer has few values; `lab check` tests the claim.
         """
         return False
 
-    def picture(self, tokens: Sequence[int]) -> list[str]:
-        """Lines that help a person check a row by eye; empty where the words are enough."""
-        return []
+    def valid(self, prompt: Sequence[int]) -> bool:
+        """Whether a prompt is well-formed; for tasks whose `solve` does not look. `lab check` tests
+        it on changed prompts."""
+        return True
 
-    def dependencies(self, batch: Batch, length: int) -> np.ndarray | None:
-        """Which earlier tokens each supervised token is computed from, besides its predecessor.
 
-        bool [n, T, T], true at [row, i, j] where the token after i is computed from the token at j;
-        None where the task does not define it. `lab analyze` compares attention with it. The batch
-        may be without thoughts, but its prompts must not be repeated.
-        """
-        return None
+def draw(task: Task, rng: np.random.Generator, n: int, length: int) -> Batch:
+    """What `task.sample` gives, of the types that it must have.
 
-    def tool(self, prefix: Sequence[int]) -> int | None:
-        """The token that a retrieval tool appends to this prefix; None where it is not called."""
-        return None
-
-    def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:
-        """Groups of interchangeable thought tokens, such as the digits.
-
-        Noise replaces a token by another one of its group. Tokens in no group are structural and
-        are never corrupted.
-        """
-        return (tuple(token for token in range(len(self.words)) if token not in self.stop),)
-
-    def recompute(self, batch: Batch, corrupt: Corrupt) -> Batch:
-        """The rows computed again from their prompts, each thought token passed through `corrupt`.
-
-        Everything that follows from a corrupted token, the answer too, is computed from it.
-        ValueError where the task does not support this.
-        """
-        raise ValueError(f"the task {self.name} cannot continue from an error in its thought")
-
-    def positions(self, batch: Batch) -> np.ndarray | None:
-        """Coupled position ids int64 [n, T], 0 for PAD; None where the task defines none."""
-        return None
+    TypeError that names the part, its type and what is expected: a Batch of n rows with int64
+    tokens and uint8 roles. ValueError for a length that the task cannot make.
+    """
+    batch = task.sample(rng, n, length)
+    if not isinstance(batch, Batch):
+        kind = type(batch).__name__
+        raise TypeError(f"sample of {task.name} must return a tasks.Batch, it returned a {kind}")
+    for part, dtype in (("tokens", np.int64), ("roles", np.uint8), ("hidden", np.int64)):
+        array = getattr(batch, part)
+        kind = type(array).__name__
+        if isinstance(array, np.ndarray):
+            kind = f"{array.dtype} array of shape {array.shape}"
+            if array.dtype == dtype and array.ndim == 2 and len(array) == n:
+                continue
+        wanted = f"an array of {dtype.__name__} with {n} rows"
+        raise TypeError(f"{part} of {task.name}.sample must be {wanted}, it is a {kind}")
+    if batch.tokens.shape != batch.roles.shape:
+        raise TypeError(
+            f"tokens and roles of {task.name}.sample differ in shape:"
+            f" {batch.tokens.shape} and {batch.roles.shape}"
+        )
+    return batch
 
 
 def names() -> list[str]:

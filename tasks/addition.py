@@ -102,6 +102,15 @@ class Addition(TuringProgram):
     def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:
         return range(10), range(_A, _A + 10)
 
+    def is_start(self, tape: list[int]) -> bool:
+        plus, half = self.glyphs.index("+"), len(tape) // 2
+        digits = tape[:half] + tape[half + 1 :]
+        return (
+            tape[half : half + 1] == [plus]
+            and len(tape) % 2 == 1
+            and max(digits, default=plus) < plus
+        )
+
     def step(self, tape: list[int]) -> list[int] | None:
         if _PLUS not in tape:
             return None

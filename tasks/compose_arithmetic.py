@@ -114,6 +114,8 @@ class ComposeArithmetic(Task):
             r = prompt[start]
             results = []
             for op, x in zip(hidden, prompt[start + 1 : start + T + 1], strict=True):
+                if x == 0:
+                    raise refuse("prompt", list(prompt), "no operand after x_0 is 0")
                 kind, size = op % 4, op // 4 + 1
                 if kind == 0:
                     r = (r + size * x) % p

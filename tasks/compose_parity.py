@@ -124,7 +124,9 @@ class ComposeParity(Task):
     def solve(
         self, prompt: Sequence[int], hidden: Sequence[int] = ()
     ) -> tuple[list[int], list[int]]:
-        d = len(prompt) // self.contexts
+        d, left = divmod(len(prompt), self.contexts)
+        if left:
+            raise refuse("prompt", list(prompt), f"{self.contexts} examples of equal size")
         thought, answer = [], []
         for start in range(0, len(prompt), d):
             parity = 0

@@ -109,7 +109,16 @@ class ComposeTranslation(Task):
         T, table = self._steps(prompt), _words(self).tolist()
         languages = [prompt[3 * t] - _FIRST for t in range(T)]
         first = table[languages[0]]
+        expected: list[int] = []
+        for line in range(self.contexts):
+            meaning = first.index(prompt[3 * T * line + 1])
+            for language in languages:
+                expected += [_FIRST + language, table[language][meaning], _COMMA]
+            expected[-1] = _NEWLINE
         meaning = first.index(prompt[-4])
+        expected += [_FIRST + languages[0], first[meaning], _COMMA, _OPEN, _CLOSE]
+        if list(prompt) != expected or min(languages) < 0:
+            raise refuse("prompt", list(prompt), "lines of one list of languages, then a question")
         inside = []
         for language in languages[1:]:
             inside += [_FIRST + language, table[language][meaning], _COMMA]

@@ -91,11 +91,15 @@ class FlipFlop(Task):
         self, prompt: Sequence[int], hidden: Sequence[int] = ()
     ) -> tuple[list[int], list[int]]:
         answers, memory, t = [], _ZERO, 0
+        if prompt[0] != _WRITE or prompt[-1] != _READ:
+            raise refuse("prompt", list(prompt), "a write first and a read last")
         while t < len(prompt):
             if prompt[t] == _READ:
                 answers.append(memory)
                 t += 1
                 continue
+            if prompt[t] >= _ZERO or prompt[t + 1] < _ZERO:
+                raise refuse("prompt", list(prompt), "a bit after each w and i, none elsewhere")
             if prompt[t] == _WRITE:
                 memory = prompt[t + 1]
             t += 2

@@ -119,7 +119,7 @@ class IsTree(Task):
     def solve(
         self, prompt: Sequence[int], hidden: Sequence[int] = ()
     ) -> tuple[list[int], list[int]]:
-        edges = _edges(prompt)
+        edges = self._checked(prompt)
         father, stack, came_from, cycle = {_ZERO: _FAILED}, [_ZERO], _FAILED, False
         thought = []
         while stack and not cycle:
@@ -145,6 +145,17 @@ class IsTree(Task):
             thought += [v] if self.trace == "tour" else visit
         tree = not cycle and len(father) == len(edges) + 1
         return [*thought, _EOS], [_TRUE if tree else _FALSE]
+
+    def _checked(self, prompt: Sequence[int]) -> list[tuple[int, int]]:
+        """The edges of a prompt. ValueError for one that is malformed."""
+        edges = _edges(prompt)
+        nodes = range(_ZERO, _ZERO + len(edges) + 1)
+        text = [_BOS, *(token for u, v in edges for token in (u, _EDGE, v)), _EOS]
+        right = all(u in nodes and v in nodes and u > v for u, v in edges)
+        if list(prompt) != text or not right or len(set(edges)) < len(edges):
+            allowed = "[BOS], n - 1 different edges of n nodes, the larger label first, [EOS]"
+            raise refuse("prompt", list(prompt), allowed)
+        return edges
 
     def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:
         return (range(_ZERO, _ZERO + length),)

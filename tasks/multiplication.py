@@ -105,6 +105,10 @@ class Multiplication(TuringProgram):
     def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:
         return range(10), range(_A, _A + 10)
 
+    def is_start(self, tape: list[int]) -> bool:
+        times, at = self.glyphs.index("*"), len(tape) - self.digits - 1
+        return at > 0 and tape[at] == times and max(tape[:at] + tape[at + 1 :]) < times
+
     def step(self, tape: list[int]) -> list[int] | None:
         if _TIMES not in tape:
             return None

@@ -58,7 +58,8 @@ class Parity(Task):
         return 0.5
 
     def no_shortcut(self, length: int) -> bool:
-        return length >= 16 and len(self.support(length)) <= length // 2 and not self.noise
+        """At k = 2 the XOR of two bits is the task itself."""
+        return length >= 16 and 3 <= len(self.support(length)) <= length // 2 and not self.noise
 
     def support(self, length: int) -> np.ndarray:
         """The hidden set for inputs of this length: ascending indices from 0, int64 [k]."""

@@ -109,11 +109,21 @@ class Recall(Task):
     def solve(
         self, prompt: Sequence[int], hidden: Sequence[int] = ()
     ) -> tuple[list[int], list[int]]:
-        pairs = self._pairs(len(prompt))
+        pairs, half = self._pairs(len(prompt)), self.vocabulary // 2
         values: dict[int, list[int]] = {}
         for i in range(pairs):
-            values.setdefault(prompt[2 * i], []).append(prompt[2 * i + 1])
+            key, value = prompt[2 * i : 2 * i + 2]
+            if key >= half or value < half:
+                raise refuse("prompt", list(prompt), "pairs of a key and a value first")
+            values.setdefault(key, []).append(value)
         queries = [token for token in prompt[2 * pairs :] if token in values]
+        asked = pairs // self._writes if self.queries == "multi" else 1
+        if (
+            not pairs
+            or len(values) != pairs // self._writes
+            or not len(queries) == len(set(queries)) == asked
+        ):
+            raise refuse("prompt", list(prompt), "distinct keys, each queried once, or one of them")
         return [], [values[key][-self.repeats] for key in queries]
 
     def dependencies(self, batch: Batch, length: int) -> np.ndarray:

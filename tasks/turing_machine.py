@@ -168,6 +168,13 @@ class TuringMachine(TuringProgram):
         K = self.symbols
         return range(K), range(K, K + K * self.states)
 
+    def is_start(self, tape: list[int]) -> bool:
+        K, front = self.symbols, self._front
+        cells, head = tape[front:], [token for token in tape[front:] if token >= K]
+        named = front == 1 or self._machine_0 <= tape[0] < self._machine_0 + self.machines
+        clock = tape[front - 1 : front] == [self._clock_0 + self.steps]
+        return named and clock and len(cells) > 1 and len(head) == 1 and head[0] < 2 * K
+
     def step(self, tape: list[int]) -> list[int] | None:
         K, front = self.symbols, self._front
         machine = tape[0] - self._machine_0 if front == 2 else 0

@@ -112,6 +112,9 @@ class WordProblem(Task):
     ) -> tuple[list[int], list[int]]:
         elements, number, modulus = group(self.group)[:3]
         product, products = elements[0], []
+        letters = group(self.group).generators if self.identity else range(len(elements))
+        if not set(prompt) <= set(letters):
+            raise refuse("prompt", list(prompt), "elements only; with identity, generators only")
         for token in prompt:
             product = compose(product, elements[token], modulus)
             products.append(number[product])

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -93,23 +93,24 @@ def show(
 def check(name: str, examples: int, sets: tuple[str, ...], as_json: bool) -> None:
     """Property-test a task generator. NAME is a task or your own FILE.py.
 
-    A property that fails is shown with its smallest case, and the exit code is 1.
+    A property that fails is shown with its smallest case, and the exit code is 1. One that builds
+    on it is skipped.
     """
     with as_cli_errors():
         task = with_options(load_task(name)(), sets, None)
-    broken, rows = 0, []
+    broken, rows = 0, list[dict[str, Any]]()
     try:
         for finding in _findings(task, examples):
-            broken += finding.broken is not None
-            rows.append({"property": finding.name, "holds": finding.broken is None})
+            holds = finding.broken is None if finding.tried else None  # null: not tried
+            broken += holds is False
+            rows.append({"property": finding.name, "holds": holds})
             if as_json:
-                rows[-1]["broken"] = finding.broken
+                rows[-1] |= {"broken": finding.broken, "note": finding.note}
                 continue
-            holds = finding.broken is None
-            mark = click.style("ok  ", fg="green") if holds else click.style("FAIL", fg="red")
-            click.echo(f"{mark} {finding.name}")
-            if finding.broken:
-                say(f"     {finding.broken}")
+            mark = {True: ("ok  ", "green"), False: ("FAIL", "red"), None: ("skip", "yellow")}
+            click.echo(f"{click.style(mark[holds][0], fg=mark[holds][1])} {finding.name}")
+            if finding.broken or finding.note:
+                say(f"     {finding.broken or finding.note}")
     except AssertionError as error:
         raise click.ClickException(str(error)) from None
     if as_json:

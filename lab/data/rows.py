@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
-from tasks import Batch, Task
+from tasks import Batch, Task, draw
 
 BLOCK = 1024
 
@@ -50,7 +50,7 @@ class Rows:
 
     def _make(self, number: int) -> Batch:
         key = stream(self.seed, self.name, self.task.split, self.length, number)
-        return self.task.sample(np.random.default_rng(key), BLOCK, self.length)
+        return draw(self.task, np.random.default_rng(key), BLOCK, self.length)
 
 
 def join(parts: list[Batch]) -> Batch:

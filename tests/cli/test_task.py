@@ -31,7 +31,8 @@ def test_check_a_users_file_and_its_faults(tmp_path: Path) -> None:
     done = invoke_in(tmp_path, "check", "bad.py", "--examples", "50")
     assert done.exit_code == 1 and "Traceback" not in done.stderr
     failing = done.stdout[done.stdout.index("FAIL") :]
-    assert re.search(r"rows of length 2: prompt '(0 1|1 0)' has answer '.', solve says", failing)
+    message = r"rows of length 2: row 0 has .* wrong: prompt '(0 1|1 0)' has answer '.', solve says"
+    assert re.search(message, failing)
     document = json.loads(
         invoke_in(tmp_path, "check", "bad.py", "--json", "--examples", "50").stdout
     )
