@@ -34,6 +34,24 @@ def user_line(error: BaseException) -> str:
     return f"{text} ({place})" if place else text
 
 
+def in_words(error: Exception) -> str:
+    """A ValueError, or what a run raises, in one sentence: a refusal as it stands, another error of
+    a user's own file with its place."""
+    from tasks import Refusal  # here, since it brings numpy
+
+    plain = isinstance(error, Refusal | UsageError | RunFailed) or user_place(error) is None
+    return str(error) if plain else user_line(error)
+
+
+def of_user(error: Exception) -> str | None:
+    """The sentence for an error that a user's own file causes; None for any other error."""
+    from tasks import WrongType
+
+    if isinstance(error, WrongType):
+        return str(error)
+    return user_line(error) if user_place(error) else None
+
+
 def user_place(error: BaseException) -> str | None:
     """The last line of a user's own file that was running: "mine.py, line 12, in sample"."""
     place, at = None, error.__traceback__

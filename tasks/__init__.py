@@ -20,21 +20,22 @@ import pkgutil
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass, field
-from enum import IntEnum
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
+from tasks._batch import Batch, Role, left_align
 from tasks._extras import Corrupt, Extras
 
 __all__ = [
     "Batch",
     "Corrupt",
     "Extras",
+    "Refusal",
     "Role",
     "Task",
+    "WrongType",
     "draw",
     "left_align",
     "load",
@@ -45,86 +46,18 @@ __all__ = [
 ]
 
 
-class Role(IntEnum):
-    """What a token is for. The loss counts THOUGHT and ANSWER; the decoder copies PROMPT tokens
-    from the row and gets TOOL tokens from the task's tool."""
-
-    PAD = 0
-    PROMPT = 1
-    THOUGHT = 2
-    ANSWER = 3
-    TOOL = 4
+class WrongType(TypeError):
+    """What `sample` gave instead of a Batch, in one sentence."""
 
 
-def _nothing() -> np.ndarray:
-    return np.zeros((0, 0), np.int64)
+class Refusal(ValueError):
+    """A bad option, in a sentence that needs no file or line beside it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows of one task.
-
-    tokens: int64 [n, T], 0 where the role is PAD; padding is always on the right.
-    roles: uint8 [n, T], values of `Role`.
-    hidden: int64 [n, h], values that determine the labels but are not in the row (the secret tuple
-        of an in-context task, whether a label was flipped). h = 0 where prompt and options
-        determine everything.
-    """
-
-    tokens: np.ndarray
-    roles: np.ndarray
-    hidden: np.ndarray = field(default_factory=_nothing)
-
-    def __post_init__(self) -> None:
-        if self.hidden.shape[0] != len(self.tokens):
-            object.__setattr__(self, "hidden", np.zeros((len(self.tokens), 0), np.int64))
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def __getitem__(self, rows: slice | np.ndarray) -> Batch:
-        """The selected rows, cut to the width of the longest of them."""
-        tokens, roles = self.tokens[rows], self.roles[rows]
-        T = int((roles != Role.PAD).sum(1).max(initial=0))
-        return Batch(tokens[:, :T], roles[:, :T], self.hidden[rows])
-
-    def repeat_prompt(self, times: int) -> Batch:
-        """The same rows with their PROMPT tokens `times` times: `times` - 1 copies in front."""
-        if times == 1:
-            return self
-        prompt_roles = np.where(self.roles == Role.PROMPT, self.roles, Role.PAD)
-        tokens = np.concatenate([self.tokens] * times, 1)
-        roles = np.concatenate([prompt_roles] * (times - 1) + [self.roles], 1)
-        return left_align(tokens, roles, self.hidden)
-
-    def without_thoughts(self) -> Batch:
-        """The same rows with prompt and answer only: what a model without chain of thought sees."""
-        visible = (self.roles == Role.PROMPT) | (self.roles == Role.ANSWER)
-        if len(visible) and (visible == visible[0]).all():
-            return Batch(self.tokens[:, visible[0]], self.roles[:, visible[0]], self.hidden)
-        return left_align(self.tokens, np.where(visible, self.roles, Role.PAD), self.hidden)
-
-
-def left_align(tokens: np.ndarray, roles: np.ndarray, hidden: np.ndarray | None = None) -> Batch:
-    """Move the PAD entries of every row to its right end; the other tokens keep their order.
-
-    tokens int64 [n, W], roles [n, W]; the result is as wide as its longest row.
-    """
-    not_pad = roles != Role.PAD
-    sizes = not_pad.sum(1)
-    T = int(sizes.max(initial=0))
-    filled = np.arange(T) < sizes[:, None]
-    out = np.zeros((len(tokens), T), np.int64)
-    out_roles = np.zeros((len(tokens), T), np.uint8)
-    out[filled] = tokens[not_pad]
-    out_roles[filled] = roles[not_pad]
-    return Batch(out, out_roles, _nothing() if hidden is None else hidden)
-
-
-def refuse(option: str, value: object, allowed: str) -> ValueError:
+def refuse(option: str, value: object, allowed: str) -> Refusal:
     """The error for a bad option of a task, a model or a run: option, value (at most its first 200
     letters), what is allowed."""
-    return ValueError(f"{option} = {value!r:.200} cannot be used: {allowed}")
+    return Refusal(f"{option} = {value!r:.200} cannot be used: {allowed}")
 
 
 class Task(Extras, ABC):
@@ -227,13 +160,13 @@ class Task(Extras, ABC):
 def draw(task: Task, rng: np.random.Generator, n: int, length: int) -> Batch:
     """What `task.sample` gives, of the types that it must have.
 
-    TypeError that names the part, its type and what is expected: a Batch of n rows with int64
+    WrongType names the part, its type and what is expected: a Batch of n rows with int64
     tokens and uint8 roles. ValueError for a length that the task cannot make.
     """
     batch = task.sample(rng, n, length)
     if not isinstance(batch, Batch):
         kind = type(batch).__name__
-        raise TypeError(f"sample of {task.name} must return a tasks.Batch, it returned a {kind}")
+        raise WrongType(f"sample of {task.name} must return a tasks.Batch, it returned a {kind}")
     for part, dtype in (("tokens", np.int64), ("roles", np.uint8), ("hidden", np.int64)):
         array = getattr(batch, part)
         kind = type(array).__name__
@@ -242,9 +175,9 @@ def draw(task: Task, rng: np.random.Generator, n: int, length: int) -> Batch:
             if array.dtype == dtype and array.ndim == 2 and len(array) == n:
                 continue
         wanted = f"an array of {dtype.__name__} with {n} rows"
-        raise TypeError(f"{part} of {task.name}.sample must be {wanted}, it is a {kind}")
+        raise WrongType(f"{part} of {task.name}.sample must be {wanted}, it is a {kind}")
     if batch.tokens.shape != batch.roles.shape:
-        raise TypeError(
+        raise WrongType(
             f"tokens and roles of {task.name}.sample differ in shape:"
             f" {batch.tokens.shape} and {batch.roles.shape}"
         )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from tasks import Batch
+    from tasks._batch import Batch
 
 # Replaces thought tokens by wrong ones: corrupt(tokens, columns) takes the correct tokens of one
 # column (int, tokens [n]) or of several (slice, tokens [n, m]) and returns an array of that shape.

@@ -36,7 +36,7 @@ def test_check_a_users_file_and_its_faults(tmp_path: Path) -> None:
     document = json.loads(
         invoke_in(tmp_path, "check", "bad.py", "--json", "--examples", "50").stdout
     )
-    assert sum(not row["holds"] for row in document["properties"]) == 1
+    assert sum(row["holds"] is False for row in document["properties"]) == 1
 
 
 @pytest.mark.parametrize(
