@@ -8,7 +8,8 @@ the question (the default has three):
 
 An example line gives one meaning as a word of each language in turn, "language word" with commas
 between. The question line gives the first word; the rest is inside the parentheses, and only that
-is supervised, language names included. The closing parenthesis is given.
+is supervised, language names included. The closing parenthesis is given; the official code
+supervises it too.
 Source: 2502.08991 (Task Generalization with AutoRegressive Compositional Structure), its published
 translation code: the line format, 6 languages, 6 steps, 20 meanings, four lines with one random
 meaning each, 10 training lists. Ours: made-up words, one token per word, assigned to their meanings
@@ -108,6 +109,9 @@ class ComposeTranslation(Task):
     ) -> tuple[list[int], list[int]]:
         T, table = self._steps(prompt), _words(self).tolist()
         languages = [prompt[3 * t] - _FIRST for t in range(T)]
+        allowed = "lines of one list of languages, then a question"
+        if not set(languages) <= set(range(self.languages)):
+            raise refuse("prompt", list(prompt), allowed)
         first = table[languages[0]]
         expected: list[int] = []
         for line in range(self.contexts):
@@ -117,8 +121,8 @@ class ComposeTranslation(Task):
             expected[-1] = _NEWLINE
         meaning = first.index(prompt[-4])
         expected += [_FIRST + languages[0], first[meaning], _COMMA, _OPEN, _CLOSE]
-        if list(prompt) != expected or min(languages) < 0:
-            raise refuse("prompt", list(prompt), "lines of one list of languages, then a question")
+        if list(prompt) != expected:
+            raise refuse("prompt", list(prompt), allowed)
         inside = []
         for language in languages[1:]:
             inside += [_FIRST + language, table[language][meaning], _COMMA]

@@ -10,11 +10,13 @@ in brackets, the rest is prompt:
 multi is MQAR (2312.04927, Zoology) in the layout of its published data code: the slots of the
 queries are drawn without replacement, slot i (from 1) with weight i^(power - 1), power = 0.01, each
 key once; its first setting is 4 pairs in 64 tokens at vocabulary 8192, half of it keys. Ours: the
-answer is in the row, after its key; values are drawn independently; filler is any token that is not
-a key of the row (there it may be one, an unlabelled decoy). single is the task that 2402.18510
+answer is in the row, after its key; values are drawn independently (there all differ); token 0 is a
+key like the others (there it marks filler and is never a key); filler is any token that is not a
+key of the row (there it may be one, an unlabelled decoy). single is the task that 2402.18510
 (RNNs are not Transformers, Defs. 4.2-4.5) defines without an experiment, in our layout.
 
-With `overwrite` a key is written more than once and the last value counts. `repeats` = N queries
+With `overwrite` (ours: there a key has one value) a key is written more than once and the last
+value counts. `repeats` = N queries
 the N-th last value (MQRAR-N in PaTH, 2505.16381; 32 keys, 768 tokens, N to 4; its layout is unknown
 to us, this one is ours): each key is written N + 1 times on average and at least N times, in random
 order. Row for N = 2 and 1 key:
