@@ -34,7 +34,7 @@ class _Task(Protocol):
 class Extras:
     """The optional methods of a task, each with the part of the lab that uses it.
 
-    picture       `lab show`
+    picture, secrets, secret_of   `lab show`
     dependencies  `lab analyze`
     tool          decoding with a retrieval tool
     noise_groups  noise in thoughts: `--cot-noise`
@@ -45,6 +45,14 @@ class Extras:
     def picture(self, tokens: Sequence[int]) -> list[str]:
         """Lines that help a person check a row by eye; empty where the words are enough."""
         return []
+
+    def secrets(self, length: int) -> list[str]:
+        """Lines that state what no row shows at a length: a hidden set, the rules of a machine."""
+        return []
+
+    def secret_of(self, hidden: Sequence[int]) -> str:
+        """The hidden values of one row in words; empty where there are none."""
+        return " ".join(map(str, hidden))
 
     def dependencies(self, batch: Batch, length: int) -> np.ndarray | None:
         """Which earlier tokens each supervised token is computed from, besides its predecessor.

@@ -149,6 +149,13 @@ class ComposeParity(Task):
         tokens[:, size - 1 :: size] = parity
         return Batch(tokens, batch.roles, batch.hidden)
 
+    def secrets(self, length: int) -> list[str]:
+        seen, total = len(_seen(self, length)), self.total(length)
+        return [f"a tuple of {self.k} indices for each row; {seen:,} of {total:,} tuples are seen"]
+
+    def secret_of(self, hidden: Sequence[int]) -> str:
+        return f"the secret indices, counted from 0: {' '.join(map(str, hidden))}"
+
     def dependencies(self, batch: Batch, length: int) -> np.ndarray:
         """A running parity depends on one secret bit of its example; an answer without thought
         depends on all of them."""

@@ -128,6 +128,16 @@ class ComposeTranslation(Task):
             inside += [_FIRST + language, table[language][meaning], _COMMA]
         return inside[:-2], [inside[-2]]
 
+    def secrets(self, length: int) -> list[str]:
+        words, seen = self.words, self.seen(length)
+        lists = ", ".join("".join(words[_FIRST + i] for i in row) for row in seen[:5].tolist())
+        more = ", ..." if len(seen) > 5 else ""
+        first = " = ".join(words[t] for t in _words(self)[:, 0])
+        return [
+            f"the {len(seen)} seen lists of languages of {self.languages**length:,}: {lists}{more}",
+            f"the words of each meaning, such as {first}",
+        ]
+
     def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:
         """The language names, and the words of all languages."""
         D, words = self.languages, self.languages * self.meanings

@@ -101,6 +101,13 @@ class Parity(Task):
         flip = hidden[0] if len(hidden) else 0
         return thought, [(parity + flip) % 2]
 
+    def secrets(self, length: int) -> list[str]:
+        bits = ", ".join(map(str, self.support(length)))
+        return [f"the answer is the parity of the bits {bits} of {length}, counted from 0"]
+
+    def secret_of(self, hidden: Sequence[int]) -> str:
+        return "the answer is flipped" if any(hidden) else ""
+
     def recompute(self, batch: Batch, corrupt: Corrupt) -> Batch:
         length = int((batch.roles[0] == Role.PROMPT).sum())
         tokens = batch.tokens.copy()

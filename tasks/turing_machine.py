@@ -168,6 +168,21 @@ class TuringMachine(TuringProgram):
         K = self.symbols
         return range(K), range(K, K + K * self.states)
 
+    def secrets(self, length: int) -> list[str]:
+        """The rules of the first two machines."""
+        names = string.ascii_uppercase[: self.states]
+        lines = []
+        for i in range(min(2, self.machines)):
+            of = f" of machine M{i}" if self.machines > 1 else ""
+            for name, row in zip(names, self.rules(i), strict=True):
+                rules = (
+                    f"on {k} write {r.write}, move {'left' if r.move < 0 else 'right'},"
+                    f" {'halt' if r.state == self.states else f'go to {names[r.state]}'}"
+                    for k, r in enumerate(row)
+                )
+                lines.append(f"state {name}{of}: {'; '.join(rules)}")
+        return lines
+
     def is_start(self, tape: list[int]) -> bool:
         K, front = self.symbols, self._front
         cells, head = tape[front:], [token for token in tape[front:] if token >= K]

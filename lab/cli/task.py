@@ -52,12 +52,16 @@ def show(
     sets: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Print rows of a task with their roles. NAME is an experiment, a task or your own FILE.py."""
+    """State a task and what it hides; print rows of it with their roles.
+
+    NAME is an experiment, a task or your own FILE.py.
+    """
     import dataclasses
 
     from rich.console import Console
 
     from lab.cli import rows as task_rows
+    from lab.cli.cards import printed_card
     from lab.data.rows import Rows
     from lab.data.size import row_tokens
 
@@ -74,6 +78,7 @@ def show(
             click.echo(json.dumps({**task_rows.row_json(task, tokens, roles), "task": options}))
         return
     console = Console()
+    say(printed_card(task, size) + "\n")
     console.print(task_rows.legend(task))
     for text in task_rows.rows(task, batch, console):
         console.print(text, soft_wrap=True)
