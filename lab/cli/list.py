@@ -32,7 +32,8 @@ from lab.errors import UsageError
 def list_(what: Any, name: str | None, where: tuple[str, ...], out: Path, as_json: bool) -> None:
     """List what the lab has, or the runs under --out.
 
-    Tasks, experiments, claims, mixers and engines are listed with a sentence and a paper each. Runs can be restricted to those of experiment NAME, and to those that match every --where.
+    Tasks, experiments, claims, mixers and engines have a sentence and a paper each. Runs can be
+    restricted to those of experiment NAME, and to those that match every --where.
     """
     if what == "runs":
         _list_runs(out, name, where, as_json)
