@@ -37,10 +37,10 @@ def user_line(error: BaseException) -> str:
 def in_words(error: Exception) -> str:
     """A ValueError, or what a run raises, in one sentence: a refusal as it stands, another error of
     a user's own file with its place."""
-    from tasks import Refusal  # here, since it brings numpy
+    from tasks import REFUSED  # here, since it brings numpy
 
-    plain = isinstance(error, Refusal | UsageError | RunFailed) or user_place(error) is None
-    return str(error) if plain else user_line(error)
+    plain = isinstance(error, UsageError | RunFailed) or REFUSED in str(error)
+    return str(error) if plain or user_place(error) is None else user_line(error)
 
 
 def of_user(error: Exception) -> str | None:

@@ -29,10 +29,10 @@ from tasks._batch import Batch, Role, left_align
 from tasks._extras import Corrupt, Extras
 
 __all__ = [
+    "REFUSED",
     "Batch",
     "Corrupt",
     "Extras",
-    "Refusal",
     "Role",
     "Task",
     "WrongType",
@@ -50,14 +50,13 @@ class WrongType(TypeError):
     """What `sample` gave instead of a Batch, in one sentence."""
 
 
-class Refusal(ValueError):
-    """A bad option, in a sentence that needs no file or line beside it."""
+REFUSED = " cannot be used: "  # in every refusal: it needs no file or line beside it
 
 
-def refuse(option: str, value: object, allowed: str) -> Refusal:
+def refuse(option: str, value: object, allowed: str) -> ValueError:
     """The error for a bad option of a task, a model or a run: option, value (at most its first 200
     letters), what is allowed."""
-    return Refusal(f"{option} = {value!r:.200} cannot be used: {allowed}")
+    return ValueError(f"{option} = {value!r:.200}{REFUSED}{allowed}")
 
 
 class Task(Extras, ABC):
