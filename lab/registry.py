@@ -11,6 +11,7 @@ never from a run folder: `lab.config.from_json` refuses files that the caller di
 
 from __future__ import annotations
 
+import ast
 import functools
 import importlib
 import pkgutil
@@ -40,6 +41,14 @@ def _names(kind: Kind) -> tuple[str, ...]:
     folder = Path(__file__).parent.joinpath(*_PACKAGES[kind].split(".")[1:])
     files = (m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_"))
     return tuple(sorted(name.replace("_", "-") if kind == "claims" else name for name in files))
+
+
+def docstring(kind: Kind | Literal["tasks"], name: str) -> str:
+    """The docstring of the file that one of the lab's names comes from. Imports nothing."""
+    package = _PACKAGES.get(kind, "tasks")
+    folder = Path(__file__).parent.parent.joinpath(*package.split("."))
+    text = (folder / f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
+    return ast.get_docstring(ast.parse(text)) or ""
 
 
 def is_file(name: str) -> bool:

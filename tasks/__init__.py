@@ -19,19 +19,24 @@ import importlib.util
 import pkgutil
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
-from enum import IntEnum
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 
+from tasks._batch import Batch, Role, left_align
+from tasks._extras import Corrupt, Extras
+
 __all__ = [
+    "REFUSED",
     "Batch",
     "Corrupt",
+    "Extras",
     "Role",
     "Task",
+    "WrongType",
+    "draw",
     "left_align",
     "load",
     "load_file",
@@ -41,100 +46,30 @@ __all__ = [
 ]
 
 
-class Role(IntEnum):
-    """What a token is for. The loss counts THOUGHT and ANSWER; the decoder copies PROMPT tokens
-    from the row and gets TOOL tokens from the task's tool."""
-
-    PAD = 0
-    PROMPT = 1
-    THOUGHT = 2
-    ANSWER = 3
-    TOOL = 4
+class WrongType(TypeError):
+    """What `sample` gave instead of a Batch, in one sentence."""
 
 
-def _nothing() -> np.ndarray:
-    return np.zeros((0, 0), np.int64)
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Rows of one task.
-
-    tokens: int64 [n, T], 0 where the role is PAD; padding is always on the right.
-    roles: uint8 [n, T], values of `Role`.
-    hidden: int64 [n, h], values that determine the labels but are not in the prompt (the secret
-        tuple of an in-context task, whether a label was flipped, supervised tokens that are drawn).
-        h = 0 where prompt and options determine everything.
-    """
-
-    tokens: np.ndarray
-    roles: np.ndarray
-    hidden: np.ndarray = field(default_factory=_nothing)
-
-    def __post_init__(self) -> None:
-        if self.hidden.shape[0] != len(self.tokens):
-            object.__setattr__(self, "hidden", np.zeros((len(self.tokens), 0), np.int64))
-
-    def __len__(self) -> int:
-        return len(self.tokens)
-
-    def __getitem__(self, rows: slice | np.ndarray) -> Batch:
-        """The selected rows, cut to the width of the longest of them."""
-        tokens, roles = self.tokens[rows], self.roles[rows]
-        T = int((roles != Role.PAD).sum(1).max(initial=0))
-        return Batch(tokens[:, :T], roles[:, :T], self.hidden[rows])
-
-    def repeat_prompt(self, times: int) -> Batch:
-        """The same rows with their PROMPT tokens `times` times: `times` - 1 copies in front."""
-        if times == 1:
-            return self
-        prompt_roles = np.where(self.roles == Role.PROMPT, self.roles, Role.PAD)
-        tokens = np.concatenate([self.tokens] * times, 1)
-        roles = np.concatenate([prompt_roles] * (times - 1) + [self.roles], 1)
-        return left_align(tokens, roles, self.hidden)
-
-    def without_thoughts(self) -> Batch:
-        """The same rows with prompt and answer only: what a model without chain of thought sees."""
-        visible = (self.roles == Role.PROMPT) | (self.roles == Role.ANSWER)
-        if len(visible) and (visible == visible[0]).all():
-            return Batch(self.tokens[:, visible[0]], self.roles[:, visible[0]], self.hidden)
-        return left_align(self.tokens, np.where(visible, self.roles, Role.PAD), self.hidden)
-
-
-def left_align(tokens: np.ndarray, roles: np.ndarray, hidden: np.ndarray | None = None) -> Batch:
-    """Move the PAD entries of every row to its right end; the other tokens keep their order.
-
-    tokens int64 [n, W], roles [n, W]; the result is as wide as its longest row.
-    """
-    not_pad = roles != Role.PAD
-    sizes = not_pad.sum(1)
-    T = int(sizes.max(initial=0))
-    filled = np.arange(T) < sizes[:, None]
-    out = np.zeros((len(tokens), T), np.int64)
-    out_roles = np.zeros((len(tokens), T), np.uint8)
-    out[filled] = tokens[not_pad]
-    out_roles[filled] = roles[not_pad]
-    return Batch(out, out_roles, _nothing() if hidden is None else hidden)
-
-
-# Replaces thought tokens by wrong ones: corrupt(tokens, columns) takes the correct tokens of one
-# column (int, tokens [n]) or of several (slice, tokens [n, m]) and returns an array of that shape.
-Corrupt = Callable[[np.ndarray, int | slice], np.ndarray]
+REFUSED = " cannot be used: "  # in every refusal: it needs no file or line beside it
 
 
 def refuse(option: str, value: object, allowed: str) -> ValueError:
     """The error for a bad option of a task, a model or a run: option, value (at most its first 200
     letters), what is allowed."""
-    return ValueError(f"{option} = {value!r:.200} cannot be used: {allowed}")
+    return ValueError(f"{option} = {value!r:.200}{REFUSED}{allowed}")
 
 
-class Task(ABC):
+class Task(Extras, ABC):
     """A generator of rows: a frozen dataclass whose fields are its options, `split` among them.
 
-    A subclass defines `words`, `sample` and `solve`; everything else has a default. `sample` is
-    fast: whole batches, no Python loop over rows, no unbounded rejection. `solve` computes one row
-    in the slow and obvious way; tests compare the two. A field annotated
+    Write first: `words`, `sample` and `solve`. `sample` is fast: whole batches, no Python loop over
+    rows, no unbounded rejection, and it obeys `split`. `solve` computes one row in the slow and
+    obvious way and refuses a malformed prompt; tests compare the two. A field annotated
     `Annotated[int, "number of hidden bits"]` carries its own help text.
+
+    Then, where the default is not true of the task: `splits`, `unit`, `stop`, `layout_given`,
+    `chance`, `scored_part`, `no_shortcut`, `valid`. Only pictures, analysis, tools, noisy thoughts
+    and coupled positions need the methods of `Extras`.
     """
 
     split: str
@@ -164,7 +99,8 @@ class Task(ABC):
         """(thought, answer) of one row, computed from its PROMPT tokens in the obvious way.
 
         The thought contains the THOUGHT and TOOL tokens in order. `hidden` is the row's entry of
-        `Batch.hidden`.
+        `Batch.hidden`. A prompt that `sample` could not make raises an error here, unless `valid`
+        refuses it.
         """
 
     def splits(self) -> tuple[str, ...]:
@@ -207,48 +143,44 @@ class Task(ABC):
         return batch
 
     def no_shortcut(self, length: int) -> bool:
-        """Whether no count, length or single token of the prompt predicts the answer above chance.
+        """Whether no count, length, single token or XOR of two tokens of the prompt predicts the
+        answer above chance.
 
         For tasks whose answer has few values; `lab check` tests the claim.
         """
         return False
 
-    def picture(self, tokens: Sequence[int]) -> list[str]:
-        """Lines that help a person check a row by eye; empty where the words are enough."""
-        return []
+    def valid(self, prompt: Sequence[int]) -> bool:
+        """Whether a prompt is well-formed; for tasks whose `solve` does not look. `lab check` tests
+        it on changed prompts."""
+        return True
 
-    def dependencies(self, batch: Batch, length: int) -> np.ndarray | None:
-        """Which earlier tokens each supervised token is computed from, besides its predecessor.
 
-        bool [n, T, T], true at [row, i, j] where the token after i is computed from the token at j;
-        None where the task does not define it. `lab analyze` compares attention with it. The batch
-        may be without thoughts, but its prompts must not be repeated.
-        """
-        return None
+def draw(task: Task, rng: np.random.Generator, n: int, length: int) -> Batch:
+    """What `task.sample` gives, of the types that it must have.
 
-    def tool(self, prefix: Sequence[int]) -> int | None:
-        """The token that a retrieval tool appends to this prefix; None where it is not called."""
-        return None
-
-    def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:
-        """Groups of interchangeable thought tokens, such as the digits.
-
-        Noise replaces a token by another one of its group. Tokens in no group are structural and
-        are never corrupted.
-        """
-        return (tuple(token for token in range(len(self.words)) if token not in self.stop),)
-
-    def recompute(self, batch: Batch, corrupt: Corrupt) -> Batch:
-        """The rows computed again from their prompts, each thought token passed through `corrupt`.
-
-        Everything that follows from a corrupted token, the answer too, is computed from it.
-        ValueError where the task does not support this.
-        """
-        raise ValueError(f"the task {self.name} cannot continue from an error in its thought")
-
-    def positions(self, batch: Batch) -> np.ndarray | None:
-        """Coupled position ids int64 [n, T], 0 for PAD; None where the task defines none."""
-        return None
+    WrongType names the part, its type and what is expected: a Batch of n rows with int64
+    tokens and uint8 roles. ValueError for a length that the task cannot make.
+    """
+    batch = task.sample(rng, n, length)
+    if not isinstance(batch, Batch):
+        kind = type(batch).__name__
+        raise WrongType(f"sample of {task.name} must return a tasks.Batch, it returned a {kind}")
+    for part, dtype in (("tokens", np.int64), ("roles", np.uint8), ("hidden", np.int64)):
+        array = getattr(batch, part)
+        kind = type(array).__name__
+        if isinstance(array, np.ndarray):
+            kind = f"{array.dtype} array of shape {array.shape}"
+            if array.dtype == dtype and array.ndim == 2 and len(array) == n:
+                continue
+        wanted = f"an array of {dtype.__name__} with {n} rows"
+        raise WrongType(f"{part} of {task.name}.sample must be {wanted}, it is a {kind}")
+    if batch.tokens.shape != batch.roles.shape:
+        raise WrongType(
+            f"tokens and roles of {task.name}.sample differ in shape:"
+            f" {batch.tokens.shape} and {batch.roles.shape}"
+        )
+    return batch
 
 
 def names() -> list[str]:

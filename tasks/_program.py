@@ -56,6 +56,10 @@ class TuringProgram(Task):
         The program must not halt on a first tape.
         """
 
+    def is_start(self, tape: list[int]) -> bool:
+        """Whether a tape can be a first one; `solve` refuses others."""
+        return all(token < len(self.glyphs) for token in tape)
+
     @abstractmethod
     def start(self, rng: np.random.Generator, n: int, length: int) -> np.ndarray:
         """First tapes [n, W] of the split, in a small integer dtype that fits every glyph."""
@@ -95,7 +99,10 @@ class TuringProgram(Task):
     def solve(
         self, prompt: Sequence[int], hidden: Sequence[int] = ()
     ) -> tuple[list[int], list[int]]:
-        *tapes, last = trace(list(prompt[1:-1]), self.step)
+        first, marks = list(prompt[1:-1]), [prompt[0], prompt[-1]]
+        if marks != [self.words.index(BOS), self.words.index(SEP)] or not self.is_start(first):
+            raise refuse("prompt", list(prompt), "BOS, a first tape, SEP")
+        *tapes, last = trace(first, self.step)
         thought = [token for tape in tapes for token in (*tape, len(self.glyphs) + 2)]
         return thought, [*last, *self.stop]
 

@@ -117,6 +117,15 @@ class Addition(TuringProgram):
     def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:
         return range(self.base), range(self._a, self._a + self.base)
 
+    def is_start(self, tape: list[int]) -> bool:
+        plus, half = self.glyphs.index("+"), len(tape) // 2
+        digits = tape[:half] + tape[half + 1 :]
+        return (
+            tape[half : half + 1] == [plus]
+            and len(tape) % 2 == 1
+            and max(digits, default=plus) < plus
+        )
+
     def step(self, tape: list[int]) -> list[int] | None:
         mark, A = self._plus, self._a
         if mark not in tape:

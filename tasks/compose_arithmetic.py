@@ -114,6 +114,8 @@ class ComposeArithmetic(Task):
             r = prompt[start]
             results = []
             for op, x in zip(hidden, prompt[start + 1 : start + T + 1], strict=True):
+                if x == 0:
+                    raise refuse("prompt", list(prompt), "no operand after x_0 is 0")
                 kind, size = op % 4, op // 4 + 1
                 if kind == 0:
                     r = (r + size * x) % p
@@ -126,6 +128,17 @@ class ComposeArithmetic(Task):
             answer += results[-1:]
         return thought, answer
 
+    def secrets(self, length: int) -> list[str]:
+        seen, total = len(_seen(self, length)), self.operations**length
+        every = ", ".join(map(_in_words, range(self.operations)))
+        return [
+            f"a sequence of {length} operations for each row, out of {every}, modulo"
+            f" {self.modulus}; {seen:,} of {total:,} sequences are seen"
+        ]
+
+    def secret_of(self, hidden: Sequence[int]) -> str:
+        return f"the secret operations: {', '.join(map(_in_words, hidden))}"
+
     def recompute(self, batch: Batch, corrupt: Corrupt) -> Batch:
         T, p = batch.hidden.shape[1], self.modulus
         table, size = _table(self.operations, p), 2 * T + 1
@@ -137,6 +150,14 @@ class ComposeArithmetic(Task):
             r = table.take(cell).astype(np.int64)
             r = tokens[:, columns] = r if t == T - 1 else corrupt(r, columns)
         return Batch(tokens, batch.roles, batch.hidden)
+
+
+def _in_words(op: int) -> str:
+    """An operation as a formula: r + x, r - x, r * x, r / x, r + 2x, ..., r * x^2, ..."""
+    kind, size = op % 4, op // 4 + 1
+    if size == 1:
+        return f"r {'+-*/'[kind]} x"
+    return f"r {'+-*/'[kind]} " + (f"{size}x" if kind < 2 else f"x^{size}")
 
 
 @lru_cache(maxsize=64)

@@ -124,7 +124,9 @@ class ComposeParity(Task):
     def solve(
         self, prompt: Sequence[int], hidden: Sequence[int] = ()
     ) -> tuple[list[int], list[int]]:
-        d = len(prompt) // self.contexts
+        d, left = divmod(len(prompt), self.contexts)
+        if left:
+            raise refuse("prompt", list(prompt), f"{self.contexts} examples of equal size")
         thought, answer = [], []
         for start in range(0, len(prompt), d):
             parity = 0
@@ -146,6 +148,13 @@ class ComposeParity(Task):
             parity = tokens[:, columns] ^ blocks[row, :, batch.hidden[:, j]]
         tokens[:, size - 1 :: size] = parity
         return Batch(tokens, batch.roles, batch.hidden)
+
+    def secrets(self, length: int) -> list[str]:
+        seen, total = len(_seen(self, length)), self.total(length)
+        return [f"a tuple of {self.k} indices for each row; {seen:,} of {total:,} tuples are seen"]
+
+    def secret_of(self, hidden: Sequence[int]) -> str:
+        return f"the secret indices, counted from 0: {' '.join(map(str, hidden))}"
 
     def dependencies(self, batch: Batch, length: int) -> np.ndarray:
         """A running parity depends on one secret bit of its example; an answer without thought

@@ -8,7 +8,8 @@ the question (the default has three):
 
 An example line gives one meaning as a word of each language in turn, "language word" with commas
 between. The question line gives the first word; the rest is inside the parentheses, and only that
-is supervised, language names included. The closing parenthesis is given.
+is supervised, language names included. The closing parenthesis is given; the official code
+supervises it too.
 Source: 2502.08991 (Task Generalization with AutoRegressive Compositional Structure), its published
 translation code: the line format, 6 languages, 6 steps, 20 meanings, four lines with one random
 meaning each, 10 training lists. Ours: made-up words, one token per word, assigned to their meanings
@@ -108,12 +109,34 @@ class ComposeTranslation(Task):
     ) -> tuple[list[int], list[int]]:
         T, table = self._steps(prompt), _words(self).tolist()
         languages = [prompt[3 * t] - _FIRST for t in range(T)]
+        allowed = "lines of one list of languages, then a question"
+        if not set(languages) <= set(range(self.languages)):
+            raise refuse("prompt", list(prompt), allowed)
         first = table[languages[0]]
+        expected: list[int] = []
+        for line in range(self.contexts):
+            meaning = first.index(prompt[3 * T * line + 1])
+            for language in languages:
+                expected += [_FIRST + language, table[language][meaning], _COMMA]
+            expected[-1] = _NEWLINE
         meaning = first.index(prompt[-4])
+        expected += [_FIRST + languages[0], first[meaning], _COMMA, _OPEN, _CLOSE]
+        if list(prompt) != expected:
+            raise refuse("prompt", list(prompt), allowed)
         inside = []
         for language in languages[1:]:
             inside += [_FIRST + language, table[language][meaning], _COMMA]
         return inside[:-2], [inside[-2]]
+
+    def secrets(self, length: int) -> list[str]:
+        words, seen = self.words, self.seen(length)
+        lists = ", ".join("".join(words[_FIRST + i] for i in row) for row in seen[:5].tolist())
+        more = ", ..." if len(seen) > 5 else ""
+        first = " = ".join(words[t] for t in _words(self)[:, 0])
+        return [
+            f"the {len(seen)} seen lists of languages of {self.languages**length:,}: {lists}{more}",
+            f"the words of each meaning, such as {first}",
+        ]
 
     def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:
         """The language names, and the words of all languages."""

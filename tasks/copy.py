@@ -79,7 +79,12 @@ class Copy(Task):
     def solve(
         self, prompt: Sequence[int], hidden: Sequence[int] = ()
     ) -> tuple[list[int], list[int]]:
-        return [], [*prompt[1:-1], self.symbols + 2]
+        S, string = self.symbols, list(prompt[1:-1])
+        repeated = self.unique and len(set(string)) < len(string)
+        marks = [prompt[0], prompt[-1]]
+        if marks != [S, S + 1] or repeated or max(string, default=S) >= S:
+            raise refuse("prompt", list(prompt), "$, a string, |")
+        return [], [*string, S + 2]
 
     def positions(self, batch: Batch) -> np.ndarray | None:
         t = np.arange(batch.tokens.shape[1])

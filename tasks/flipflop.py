@@ -91,11 +91,17 @@ class FlipFlop(Task):
         self, prompt: Sequence[int], hidden: Sequence[int] = ()
     ) -> tuple[list[int], list[int]]:
         answers, memory, t = [], _ZERO, 0
+        absent = {_IGNORE} if self.ignore == 0 else {_WRITE, _READ} if self.ignore == 1 else set()
+        if prompt[0] != _WRITE or prompt[-1] != _READ or absent & set(prompt[1:-1]):
+            allowed = "a write first, a read last, between them what the rate of ignores allows"
+            raise refuse("prompt", list(prompt), allowed)
         while t < len(prompt):
             if prompt[t] == _READ:
                 answers.append(memory)
                 t += 1
                 continue
+            if prompt[t] >= _ZERO or prompt[t + 1] < _ZERO:
+                raise refuse("prompt", list(prompt), "a bit after each w and i, none elsewhere")
             if prompt[t] == _WRITE:
                 memory = prompt[t + 1]
             t += 2

@@ -24,11 +24,14 @@ queries and answer are those of the graph, and the model has to find them withou
 
 Source: 2402.18510 (RNNs are not Transformers (Yet)), section 4.2.2, appendix B and data code.
 `two-hub`, the graph of the lower bound: n - 2 leaves, each on one of two hubs by a fair coin, and a
-link between two leaves; a tree if these are on different hubs, so P(tree) = 1/2. `random` is our
-reading of the code's other type: a random recursive tree, or (half the rows) such a tree on n - 1
-nodes with one extra edge, and an isolated node, so a missing label reveals the answer. Ours: marks
-that the paper defines and no row needs are left out, and the number of node labels is an option, so
-that all lengths share a vocabulary.
+link between two leaves; a tree if these are on different hubs, so P(tree) = 1/2.
+
+`random` is ours: a random recursive tree, or (half the rows) such a tree on n - 1 nodes with one
+extra edge, and an isolated node, so a missing label reveals the answer. The code's other type has
+the same trees, but in the other half every node except one has an edge to a random node (loops and
+repeated edges drop out), and one edge is added; its label says whether all nodes are connected, so
+about 1 in 11 rows at n = 8 have a cycle and are called trees. Ours too: marks that no row needs are
+left out, and the number of node labels is an option, so that all lengths share a vocabulary.
 
 `two-hub` has a weak cue, as in the paper: hubs of equal size are linked a little more often. A
 guess from both hub sizes is right with probability of about 1/2 + 0.48 / (n - 3) (n = 16: 0.536,
@@ -136,7 +139,7 @@ class IsTree(Task):
     def solve(
         self, prompt: Sequence[int], hidden: Sequence[int] = ()
     ) -> tuple[list[int], list[int]]:
-        edges = _edges(prompt)
+        edges = self._checked(prompt)
         father, stack, came_from, cycle = {_ZERO: _FAILED}, [_ZERO], _FAILED, False
         thought = []
         while stack and not cycle:
@@ -166,6 +169,16 @@ class IsTree(Task):
                 thought[i + 1] = _random_reply(prompt, number)
         tree = not cycle and len(father) == len(edges) + 1
         return [*thought, _EOS], [_TRUE if tree else _FALSE]
+
+    def _checked(self, prompt: Sequence[int]) -> list[tuple[int, int]]:
+        """The edges of a prompt; ValueError if it is malformed."""
+        edges = _edges(prompt)
+        nodes = range(_ZERO, _ZERO + len(edges) + 1)
+        text = [_BOS, *(token for u, v in edges for token in (u, _EDGE, v)), _EOS]
+        right = all(u in nodes and v in nodes and u > v for u, v in edges)
+        if list(prompt) != text or not right or len(set(edges)) < len(edges):
+            raise refuse("prompt", list(prompt), "n - 1 edges of n nodes, the larger node first")
+        return edges
 
     def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:
         return (range(_ZERO, _ZERO + length),)

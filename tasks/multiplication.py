@@ -124,6 +124,10 @@ class Multiplication(TuringProgram):
     def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:
         return range(self.base), range(self._a, self._a + self.base)
 
+    def is_start(self, tape: list[int]) -> bool:
+        times, at = self.glyphs.index("*"), len(tape) - self.digits - 1
+        return at > 0 and tape[at] == times and max(tape[:at] + tape[at + 1 :]) < times
+
     def step(self, tape: list[int]) -> list[int] | None:
         base, mark, A = self.base, self._times, self._a
         if mark not in tape:

@@ -58,7 +58,8 @@ class Parity(Task):
         return 0.5
 
     def no_shortcut(self, length: int) -> bool:
-        return length >= 16 and len(self.support(length)) <= length // 2 and not self.noise
+        """At k = 2 the XOR of two bits is the task itself."""
+        return length >= 16 and 3 <= len(self.support(length)) <= length // 2 and not self.noise
 
     def support(self, length: int) -> np.ndarray:
         """The hidden set for inputs of this length: ascending indices from 0, int64 [k]."""
@@ -99,6 +100,13 @@ class Parity(Task):
             parity = (parity + prompt[i]) % 2
         flip = hidden[0] if len(hidden) else 0
         return thought, [(parity + flip) % 2]
+
+    def secrets(self, length: int) -> list[str]:
+        bits = ", ".join(map(str, self.support(length)))
+        return [f"the answer is the parity of the bits {bits} of {length}, counted from 0"]
+
+    def secret_of(self, hidden: Sequence[int]) -> str:
+        return "the answer is flipped" if any(hidden) else ""
 
     def recompute(self, batch: Batch, corrupt: Corrupt) -> Batch:
         length = int((batch.roles[0] == Role.PROMPT).sum())

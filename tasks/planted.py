@@ -90,6 +90,8 @@ class Planted(Task):
             if token < 2:
                 thought.append(parity)
                 parity = (parity + token) % 2
+        if len(thought) != self.k:
+            raise refuse("prompt", list(prompt), f"k = {self.k} bits among background symbols")
         return thought, [parity]
 
     def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:

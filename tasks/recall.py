@@ -10,11 +10,13 @@ in brackets, the rest is prompt:
 multi is MQAR (2312.04927, Zoology) in the layout of its published data code: the slots of the
 queries are drawn without replacement, slot i (from 1) with weight i^(power - 1), power = 0.01, each
 key once; its first setting is 4 pairs in 64 tokens at vocabulary 8192, half of it keys. Ours: the
-answer is in the row, after its key; values are drawn independently; filler is any token that is not
-a key of the row (there it may be one, an unlabelled decoy). single is the task that 2402.18510
+answer is in the row, after its key; values are drawn independently (there all differ); token 0 is a
+key like the others (there it marks filler and is never a key); filler is any token that is not a
+key of the row (there it may be one, an unlabelled decoy). single is the task that 2402.18510
 (RNNs are not Transformers, Defs. 4.2-4.5) defines without an experiment, in our layout.
 
-With `overwrite` a key is written more than once and the last value counts. `repeats` = N queries
+With `overwrite` (ours: there a key has one value) a key is written more than once and the last
+value counts. `repeats` = N queries
 the N-th last value (MQRAR-N in PaTH, 2505.16381; 32 keys, 768 tokens, N to 4; its layout is unknown
 to us, this one is ours): each key is written N + 1 times on average and at least N times, in random
 order. Row for N = 2 and 1 key:
@@ -109,11 +111,21 @@ class Recall(Task):
     def solve(
         self, prompt: Sequence[int], hidden: Sequence[int] = ()
     ) -> tuple[list[int], list[int]]:
-        pairs = self._pairs(len(prompt))
+        pairs, half = self._pairs(len(prompt)), self.vocabulary // 2
         values: dict[int, list[int]] = {}
         for i in range(pairs):
-            values.setdefault(prompt[2 * i], []).append(prompt[2 * i + 1])
+            key, value = prompt[2 * i : 2 * i + 2]
+            if key >= half or value < half:
+                raise refuse("prompt", list(prompt), "pairs of a key and a value first")
+            values.setdefault(key, []).append(value)
         queries = [token for token in prompt[2 * pairs :] if token in values]
+        asked = pairs // self._writes if self.queries == "multi" else 1
+        if (
+            not pairs
+            or len(values) != pairs // self._writes
+            or not len(queries) == len(set(queries)) == asked
+        ):
+            raise refuse("prompt", list(prompt), "distinct keys, each queried once, or one of them")
         return [], [values[key][-self.repeats] for key in queries]
 
     def dependencies(self, batch: Batch, length: int) -> np.ndarray:

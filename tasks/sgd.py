@@ -145,6 +145,24 @@ class Sgd(TuringProgram):
     def noise_groups(self, length: int) -> tuple[Sequence[int], ...]:
         return (range(2 * self.limit + 1),)
 
+    def is_start(self, tape: list[int]) -> bool:
+        d, R = self.dimension, self.limit
+        samples, weights = tape[:-d], tape[-d:]
+        blocks = [samples[i : i + d + 3] for i in range(0, len(samples), d + 3)]
+        return weights == [R] * d and bool(blocks) and all(map(self._is_sample, blocks))
+
+    def _is_sample(self, block: list[int]) -> bool:
+        """Whether it reads `inputs : label ;` with a label that some weights give."""
+        d, R = self.dimension, self.limit
+        inputs = [abs(token - R) for token in block[:d]]
+        label = min(R, _round(R * sum(inputs), 2**self.fraction) + self.noise)
+        return (
+            len(block) == d + 3
+            and max(inputs) <= self.inputs
+            and abs(block[d + 1] - R) <= label
+            and (block[d], block[d + 2]) == (2 * R + 1, 2 * R + 2)
+        )
+
     def step(self, tape: list[int]) -> list[int] | None:
         d, R = self.dimension, self.limit
         colon, semicolon, arrow = 2 * R + 1, 2 * R + 2, 2 * R + 3

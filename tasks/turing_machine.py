@@ -178,6 +178,28 @@ class TuringMachine(TuringProgram):
         K = self.symbols
         return range(K), range(K, K + K * self.states)
 
+    def secrets(self, length: int) -> list[str]:
+        """The rules of the first two machines."""
+        names = string.ascii_uppercase[: self.states]
+        lines = []
+        for i in range(min(2, self.machines)):
+            of = f" of machine M{i}" if self.machines > 1 else ""
+            for name, row in zip(names, self.rules(i), strict=True):
+                rules = (
+                    f"on {k} write {r.write}, move {'left' if r.move < 0 else 'right'},"
+                    f" {'halt' if r.state == self.states else f'go to {names[r.state]}'}"
+                    for k, r in enumerate(row)
+                )
+                lines.append(f"state {name}{of}: {'; '.join(rules)}")
+        return lines
+
+    def is_start(self, tape: list[int]) -> bool:
+        K, front = self.symbols, self._front
+        cells, head = tape[front:], [token for token in tape[front:] if token >= K]
+        named = front == 1 or self._machine_0 <= tape[0] < self._machine_0 + self.machines
+        clock = tape[front - 1 : front] == [self._clock_0 + self.steps]
+        return named and clock and len(cells) > 1 and len(head) == 1 and head[0] < 2 * K
+
     def step(self, tape: list[int]) -> list[int] | None:
         K, front = self.symbols, self._front
         machine = tape[0] - self._machine_0 if front == 2 else 0

@@ -9,8 +9,8 @@ Row in A5 for 3 elements; permutations as cycles, multiplied from left to right:
 
 The thought is the running product. interleaved is the tagging of 2404.08819 (The Illusion of State)
 in its public code: the target at each position is the product so far. There the target labels the
-element; here it follows the element in the row. Elements are drawn uniformly (ours). A5, Z60 and
-A4 x Z5 have 60 elements each: equally many answers, from not solvable to commutative.
+element; here it follows the element in the row (ours). Elements are drawn uniformly, as there. A5,
+Z60 and A4 x Z5 have 60 elements each: equally many answers, from not solvable to commutative.
 
 `identity` is the task in the text of PaTH attention (2505.16381): does a word over the generators
 (123), (124), (125) and their inverses equal the identity of A5? Row:
@@ -19,7 +19,9 @@ A4 x Z5 have 60 elements each: equally many answers, from not solvable to commut
 
 Ours: generators of the other groups (_groups.py), equally many rows of yes and of no, and words
 that are uniform among those of their length and answer. They are drawn letter by letter, each in
-proportion to the number of ways to finish the word, without rejection.
+proportion to the number of ways to finish the word, without rejection. In short words the counts of
+all letters together tell: in A5 they predict 0.87 of the answers at length 8 and 0.57 at 16, in S3
+and S5 0.8 to 0.9 and 0.7 to 0.8, in A4 x Z5 0.97 and more, in Z60 every answer.
 
 Held out. Products: 1/16 of the rows (rounded down to whole elements, at least one). The first
 element decides against a hash of the others except the last; the last one stays uniform, so the
@@ -81,7 +83,7 @@ class WordProblem(Task):
 
     def no_shortcut(self, length: int) -> bool:
         """One uniform element makes the product uniform. Words over generators: A5 is perfect, so
-        counts do not predict the product; in the other groups they do."""
+        in long words no single count predicts the product; in the other groups counts do."""
         return length >= 16 and not self._tags and (self.group == "A5" or not self.identity)
 
     def sample(self, rng: np.random.Generator, n: int, length: int) -> Batch:
@@ -112,6 +114,9 @@ class WordProblem(Task):
     ) -> tuple[list[int], list[int]]:
         elements, number, modulus = group(self.group)[:3]
         product, products = elements[0], []
+        letters = group(self.group).generators if self.identity else range(len(elements))
+        if not set(prompt) <= set(letters):
+            raise refuse("prompt", list(prompt), "elements only; with identity, generators only")
         for token in prompt:
             product = compose(product, elements[token], modulus)
             products.append(number[product])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import click
 from click.shell_completion import CompletionItem
 
-from lab.errors import RunFailed, RunStopped, UsageError
+from lab.errors import RunFailed, RunStopped, UsageError, in_words, of_user
 from lab.text import shown
 
 Names = Literal["tasks", "mixers", "experiments", "claims", "runs"]
@@ -35,15 +36,15 @@ def as_cli_errors() -> Iterator[None]:
     except RunFailed as failed:
         raise click.ClickException(shown(str(failed))) from None
     except ValueError as error:
-        raise _Usage(shown(str(error))) from None
+        raise _Usage(shown(in_words(error))) from None
 
 
 class Group(click.Group):
     """A group that prints UsageError, RunFailed and RunStopped of its commands as one sentence, and
     so what the system refuses: a full disk behind stdout, a folder that is gone.
 
-    Other errors are bugs and keep their traceback; a command that expects a ValueError uses
-    `as_cli_errors` itself.
+    An error in a user's own file names file, line and function. Other errors are bugs and keep
+    their traceback; a command that expects a ValueError uses `as_cli_errors` itself.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -52,6 +53,11 @@ class Group(click.Group):
         except (UsageError, RunFailed, RunStopped) as error:
             with as_cli_errors():
                 raise error
+        except Exception as error:
+            message = of_user(error)
+            if message is None:
+                raise
+            raise click.ClickException(shown(message)) from None
 
     def main(self, *args: Any, **extra: Any) -> Any:
         try:
@@ -65,6 +71,11 @@ class Group(click.Group):
 def say(text: object, err: bool = False) -> None:
     """Print lines of text in which there may be some of a file: `shown` line by line."""
     click.echo(shown(str(text), keep="\n"), err=err)
+
+
+def out_option(out: Path) -> str:
+    """What a suggested command needs to find the runs: " --out FOLDER", nothing for runs/."""
+    return "" if out == Path("runs") else f" --out {shlex.quote(str(out))}"
 
 
 def cannot_write(path: Path, error: OSError) -> RunFailed:

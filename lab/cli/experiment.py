@@ -11,7 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from lab.cli.common import as_cli_errors
-from lab.errors import UsageError
+from lab.errors import UsageError, user_line
 
 if TYPE_CHECKING:
     from lab.cli.options import Option
@@ -70,7 +70,7 @@ def experiment_of_file(path: str) -> Callable[..., Experiment]:
         function()
         return function
     except Exception as error:
-        raise UsageError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from None
+        raise UsageError(f"{path} cannot be loaded: {user_line(error)}") from None
 
 
 def command(

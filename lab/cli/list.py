@@ -1,4 +1,4 @@
-"""The command `lab list`: tasks, mixers, experiments, claims, and the runs of a folder.
+"""The command `lab list`: tasks, experiments, claims, mixers, engines, and the runs of a folder.
 
 Runs are filtered by experiment and by fields: `lab list runs parity --where task.k=3`.
 """
@@ -17,7 +17,9 @@ from lab.errors import UsageError
 
 
 @click.command("list")
-@click.argument("what", type=click.Choice(["tasks", "mixers", "experiments", "claims", "runs"]))
+@click.argument(
+    "what", type=click.Choice(["tasks", "experiments", "claims", "mixers", "engines", "runs"])
+)
 @click.argument("name", required=False, shell_complete=complete("experiments", "tasks"))
 @click.option(
     "--where",
@@ -28,9 +30,10 @@ from lab.errors import UsageError
 @OUT
 @JSON
 def list_(what: Any, name: str | None, where: tuple[str, ...], out: Path, as_json: bool) -> None:
-    """List tasks, mixers, experiments, claims, or the runs under --out.
+    """List what the lab has, or the runs under --out.
 
-    Runs can be restricted to those of experiment NAME, and to those that match every --where.
+    Tasks, experiments, claims, mixers and engines have a sentence and a paper each. Runs can be
+    restricted to those of experiment NAME, and to those that match every --where.
     """
     if what == "runs":
         _list_runs(out, name, where, as_json)
@@ -44,7 +47,7 @@ def list_(what: Any, name: str | None, where: tuple[str, ...], out: Path, as_jso
     from lab.config import ModelConfig
 
     names = tasks.names() if what == "tasks" else registry.names(what)
-    click.echo(json.dumps(names) if as_json else "\n".join(names))
+    _print_kind(what, names, as_json)
     if what == "mixers" and not as_json:
         from lab.config.presets import PRESETS
 
@@ -65,6 +68,48 @@ def list_(what: Any, name: str | None, where: tuple[str, ...], out: Path, as_jso
         )
         click.echo("  " + " ".join(f"--{name}" for name in switches))
         click.echo("  --preset " + " | ".join(PRESETS))
+
+
+def _print_kind(what: Any, names: Sequence[str], as_json: bool) -> None:
+    """What each name is, in one sentence, its paper and, for claims, the recorded verdicts."""
+    from rich.console import Console
+
+    from lab import registry
+    from lab.cli.cards import sentence, source
+    from lab.cli.tables import plain
+
+    rows = []
+    for name in names:
+        text = registry.docstring(what, name)
+        rows.append(
+            {"name": name, "sentence": sentence(text), "source": source(text, what == "mixers")}
+        )
+    if what == "claims":
+        verdicts = _verdicts()
+        for row in rows:
+            row["verdict"] = verdicts.get(row["name"], "")
+    if as_json:
+        click.echo(json.dumps(rows))
+        return
+    last = ["verdict"] if what == "claims" else []
+    headings = ["name", "what it is", "source", *last]
+    keys = ["name", "sentence", "source", *last]
+    console = Console()
+    if not console.is_terminal:  # one line each, for grep
+        console = Console(width=max(sum(map(len, row.values())) for row in rows) + 80)
+    cells = [[row[key] or "-" for key in keys] for row in rows]
+    console.print(plain(headings, cells, left=headings))
+
+
+def _verdicts() -> dict[str, str]:
+    """By claim: the verdicts on record, such as "holds (cpu)"."""
+    from lab.verdicts.records import records, records_folder
+
+    verdicts: dict[str, str] = {}
+    for record in records(records_folder()):
+        name, text = record["claim"], f"{record['verdict']} ({record['scale']})"
+        verdicts[name] = f"{verdicts[name]}, {text}" if name in verdicts else text
+    return verdicts
 
 
 def _list_runs(out: Path, name: str | None, where: Sequence[str], as_json: bool) -> None:

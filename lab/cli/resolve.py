@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab import registry
 from lab.cli.common import say, unknown
-from lab.errors import UsageError
+from lab.errors import UsageError, user_line
 
 if TYPE_CHECKING:
     from lab.config import Experiment, Probe
@@ -69,7 +69,7 @@ def _executed(path: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except Exception as error:
-        raise UsageError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from None
+        raise UsageError(f"{path} cannot be loaded: {user_line(error)}") from None
 
 
 def with_options(task: Task, sets: tuple[str, ...], split: str | None) -> Task:

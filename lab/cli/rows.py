@@ -41,14 +41,19 @@ def rows(task: Task, batch: Batch, console: Console) -> Iterator[Text]:
     words = [shown(word) for word in task.words]
     spelled = [[words[t] for t in row] for row in batch.tokens.tolist()]
     widths = [max(map(len, column)) + 1 for column in zip(*spelled, strict=True)]
+    breaks = _example_ends(task, batch)
+    if breaks:
+        widths = [max(widths)] * len(widths)
     starts = [0]  # of the lines of a row
     used = 0
     for t, width in enumerate(widths):
-        if used + width > console.width and used:
+        if (used + width > console.width and used) or t in breaks:
             starts.append(t)
             used = 0
         used += width
-    for tokens, row, roles in zip(batch.tokens, spelled, batch.roles, strict=True):
+    for tokens, row, roles, hidden in zip(
+        batch.tokens, spelled, batch.roles, batch.hidden.tolist(), strict=True
+    ):
         T = int((roles != Role.PAD).sum())
         text = Text(no_wrap=True)
         for start, stop in itertools.pairwise([*(s for s in starts if s < T), T]):
@@ -58,9 +63,24 @@ def rows(task: Task, batch: Batch, console: Console) -> Iterator[Text]:
             if not console.color_system:
                 text.append("\n")
                 text.append("".join(LETTERS[roles[t]].ljust(widths[t]) for t in range(start, stop)))
-        for line in task.picture(tokens[:T].tolist()):
+        secret = task.secret_of(hidden) if hidden else ""
+        for line in [*task.picture(tokens[:T].tolist()), *([secret] if secret else [])]:
             text.append(f"\n    {shown(line)}", "dim")
         yield text
+
+
+def _example_ends(task: Task, batch: Batch) -> set[int]:
+    """The columns where an example of an in-context row begins, but the first: behind a word for a
+    new line, or behind an answer where only the last answer is scored."""
+    roles, tokens = batch.roles, batch.tokens
+    if len(batch) == 0 or not (roles == roles[0]).all():
+        return set()
+    ends = np.zeros(tokens.shape[1], np.bool_)
+    if "\\n" in task.words:
+        ends |= (tokens == task.words.index("\\n")).all(0)
+    if type(task).scored_part is not Task.scored_part:
+        ends |= roles[0] == Role.ANSWER
+    return set((np.flatnonzero(ends[:-1]) + 1).tolist())
 
 
 def row_json(task: Task, tokens: np.ndarray, roles: np.ndarray) -> dict[str, Any]:

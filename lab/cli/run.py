@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import inspect
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.common import as_cli_errors, say
+from lab.cli.common import as_cli_errors, out_option, say
 from lab.cli.experiment import ByExperiment, command
 
 if TYPE_CHECKING:
@@ -56,6 +57,8 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
     with as_cli_errors():
         base = check_rows(build(function, given, given["sets"]))
         experiments = with_seeds(base, given["seeds"])
+        if base.source and not quiet:
+            _say_if_nothing_is_held_out(base)
         if len(experiments) > 1 and given["threads"] > 1:
             raise refuse("--threads", given["threads"], "with --seeds each run has 1")
         labels = [f"seed {e.train.seed}" for e in experiments]
@@ -79,7 +82,21 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
     if given["as_json"]:
         click.echo(json.dumps(_document(results)))
     else:
-        _print_results(name, "cot" in inspect.signature(function).parameters, base, results)
+        both = "cot" in inspect.signature(function).parameters and _has_thought(base)
+        _print_results(name, both, base, results, out)
+
+
+def _say_if_nothing_is_held_out(experiment: Experiment) -> None:
+    """A line for a user's own task whose test rows come from the training distribution."""
+    from lab.data.rows import alike_splits
+
+    splits = experiment.task.splits()
+    alike = alike_splits(experiment.task, experiment.train.lengths[0])
+    if len(splits) > 1 and not alike:
+        return
+    why = f"sample draws {alike[0]} and {alike[1]} alike" if alike else f"it has only {splits[0]}"
+    text = "its scores are on new rows of the training distribution, which may repeat training rows"
+    say(f"{experiment.task.name} holds nothing out ({why}): {text}", err=True)
 
 
 def _document(results: list[Result]) -> dict[str, Any]:
@@ -90,10 +107,20 @@ def _document(results: list[Result]) -> dict[str, Any]:
     return {"runs": [result.to_json() for result in results], "summary": summary(results)}
 
 
-def _print_results(name: str, both: bool, experiment: Experiment, results: list[Result]) -> None:
+def _has_thought(experiment: Experiment) -> bool:
+    from lab.data.rows import Rows
+    from tasks import Role
+
+    block = Rows(experiment.task, experiment.train.lengths[0], 0)[0:1]
+    return bool((block.roles == Role.THOUGHT).any())
+
+
+def _print_results(
+    name: str, both: bool, experiment: Experiment, results: list[Result], out: Path
+) -> None:
     """The scores, what they mean, the figure, and the commands that follow.
 
-    both: whether the experiment runs with and without chain of thought.
+    both: whether the experiment runs with and without chain of thought. out: folder of the runs.
     """
     from rich.console import Console
 
@@ -107,10 +134,13 @@ def _print_results(name: str, both: bool, experiment: Experiment, results: list[
     say(f"{folders}  ({_time(results)})")
     _plot(results)
     this, other = ("--cot", "--no-cot") if experiment.cot else ("--no-cot", "--cot")
+    typed, where = shlex.quote(name), out_option(out)
     shown = (
-        (f"lab run {name} {other}", f"lab show {name} {this}") if both else (f"lab show {name}",)
+        (f"lab run {typed} {other}{where}", f"lab show {typed} {this}")
+        if both
+        else (f"lab show {typed}",)
     )
-    say("Next: " + "   ".join([*shown, "lab list runs"]))
+    say("Next: " + "   ".join([*shown, f"lab list runs{where}"]))
 
 
 def _time(results: list[Result]) -> str:

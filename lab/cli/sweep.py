@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.common import as_cli_errors, say
+from lab.cli.common import as_cli_errors, out_option, say
 from lab.cli.experiment import ByExperiment, command
 from lab.cli.resolve import load_named
 
@@ -239,7 +240,9 @@ def _print(name: str, out: Path, rows: list[dict[str, Any]], done: list[Result])
         click.echo(line)
     seconds = sum(result.seconds for result in done)
     say(f"{len(done)} runs in {out}  ({seconds:.0f} s of training and evaluation)")
-    say(f"Next: lab list runs {name}   lab run {name} --help")
+    if done:
+        listed, typed = shlex.quote(done[0].experiment["name"]), shlex.quote(name)
+        say(f"Next: lab list runs {listed}{out_option(out)}   lab run {typed} --help")
 
 
 def _spelled(value: Any) -> str:

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -52,12 +52,16 @@ def show(
     sets: tuple[str, ...],
     as_json: bool,
 ) -> None:
-    """Print rows of a task with their roles. NAME is an experiment, a task or your own FILE.py."""
+    """State a task and what it hides; print rows of it with their roles.
+
+    NAME is an experiment, a task or your own FILE.py.
+    """
     import dataclasses
 
     from rich.console import Console
 
     from lab.cli import rows as task_rows
+    from lab.cli.cards import printed_card
     from lab.data.rows import Rows
     from lab.data.size import row_tokens
 
@@ -74,6 +78,7 @@ def show(
             click.echo(json.dumps({**task_rows.row_json(task, tokens, roles), "task": options}))
         return
     console = Console()
+    say(printed_card(task, size) + "\n")
     console.print(task_rows.legend(task))
     for text in task_rows.rows(task, batch, console):
         console.print(text, soft_wrap=True)
@@ -93,23 +98,24 @@ def show(
 def check(name: str, examples: int, sets: tuple[str, ...], as_json: bool) -> None:
     """Property-test a task generator. NAME is a task or your own FILE.py.
 
-    A property that fails is shown with its smallest case, and the exit code is 1.
+    A property that fails is shown with its smallest case, and the exit code is 1. One that builds
+    on it is skipped.
     """
     with as_cli_errors():
         task = with_options(load_task(name)(), sets, None)
-    broken, rows = 0, []
+    broken, rows = 0, list[dict[str, Any]]()
     try:
         for finding in _findings(task, examples):
-            broken += finding.broken is not None
-            rows.append({"property": finding.name, "holds": finding.broken is None})
+            holds = finding.broken is None if finding.tried else None  # null: not tried
+            broken += holds is False
+            rows.append({"property": finding.name, "holds": holds})
             if as_json:
-                rows[-1]["broken"] = finding.broken
+                rows[-1] |= {"broken": finding.broken, "note": finding.note}
                 continue
-            holds = finding.broken is None
-            mark = click.style("ok  ", fg="green") if holds else click.style("FAIL", fg="red")
-            click.echo(f"{mark} {finding.name}")
-            if finding.broken:
-                say(f"     {finding.broken}")
+            mark = {True: ("ok  ", "green"), False: ("FAIL", "red"), None: ("skip", "yellow")}
+            click.echo(f"{click.style(mark[holds][0], fg=mark[holds][1])} {finding.name}")
+            if finding.broken or finding.note:
+                say(f"     {finding.broken or finding.note}")
     except AssertionError as error:
         raise click.ClickException(str(error)) from None
     if as_json:

@@ -21,7 +21,7 @@ from lab.config.fields import at_least, set_field
 from lab.config.model import ModelConfig
 from lab.config.train import TrainConfig
 from lab.config.trust import NOTHING, Trusted, mixer_files
-from tasks import Role, Task, refuse
+from tasks import Role, Task, draw, refuse
 
 Scale = Literal["cpu", "gpu"]  # at most ten minutes on two cores; the paper's sizes
 SEEDS = ("secret", "seed")  # options of tasks that only choose rows, not their size
@@ -106,7 +106,7 @@ class Experiment:
         """Refuse an option about thoughts where the task has none or cannot recompute them."""
         try:
             length = min(self.train.lengths[0], 256)  # long rows cost memory and tell no more
-            rows = self.task.sample(np.random.default_rng(0), 64, length)
+            rows = draw(self.task, np.random.default_rng(0), 64, length)
         except ValueError:
             return  # the length is refused elsewhere, in better words
         if not (rows.roles == Role.THOUGHT).any():

@@ -11,10 +11,11 @@ import zlib
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 
-from tasks import Batch, Task
+from tasks import Batch, Task, draw
 
 BLOCK = 1024
 
@@ -50,7 +51,23 @@ class Rows:
 
     def _make(self, number: int) -> Batch:
         key = stream(self.seed, self.name, self.task.split, self.length, number)
-        return self.task.sample(np.random.default_rng(key), BLOCK, self.length)
+        return draw(self.task, np.random.default_rng(key), BLOCK, self.length)
+
+
+def alike_splits(task: Task, length: int) -> tuple[str, str] | None:
+    """Two splits that draw the same rows from the same generator: `sample` ignores `split`. None if
+    there are none, or if the length is too small for another split."""
+    drawn: dict[bytes, str] = {}
+    for split in task.splits():
+        try:
+            part = replace(task, split=split)  # type: ignore[type-var]
+            batch = draw(part, np.random.default_rng(11), 64, length)
+        except ValueError:
+            continue  # too short to hold anything out
+        other = drawn.setdefault(batch.tokens.tobytes() + batch.hidden.tobytes(), split)
+        if other != split:
+            return other, split
+    return None
 
 
 def join(parts: list[Batch]) -> Batch:

@@ -16,7 +16,7 @@ import numpy as np
 from lab import registry
 from lab.config import Experiment, ModelConfig
 from lab.data.rows import BLOCK
-from tasks import Task, refuse
+from tasks import Task, draw, refuse
 
 GB = 10**9
 ELSEWHERE = 150 * GB  # of an accelerator, or of a node that trains for this machine
@@ -98,7 +98,7 @@ def row_tokens(task: Task, length: int) -> int:
         lengths.insert(0, lengths[0] // 2)
     for at in lengths:
         try:
-            tokens = task.sample(np.random.default_rng(0), 1, at).tokens.shape[1]
+            tokens = draw(task, np.random.default_rng(0), 1, at).tokens.shape[1]
         except ValueError:
             if at == length:
                 raise

@@ -24,7 +24,7 @@ from typing import Any
 
 from lab.config.experiment import from_json
 from lab.config.trust import Trusted, mixer_files
-from lab.errors import RunFailed, RunStopped
+from lab.errors import RunFailed, RunStopped, in_words, of_user
 from lab.runs.process import process_state, resident_bytes
 from lab.runs.run import run
 from tasks import load_file
@@ -48,7 +48,12 @@ def attempt(job: dict[str, Any], heartbeat: Callable[[], None] = lambda: None) -
     try:
         run(from_json(data, trusted), **arguments, heartbeat=heartbeat)
     except (RunFailed, ValueError) as error:
-        return str(error)
+        return in_words(error)
+    except Exception as error:
+        message = of_user(error)
+        if message is None:
+            raise
+        return message
     return None
 
 

@@ -6,15 +6,21 @@
 `lab check NAME_OR_FILE.py` prints the same properties one by one. Hypothesis strategies for your
 own tests: `seeds`, `lengths(task)` and `options(TaskClass)`.
 
-    contract     Finding, findings, check_task: runs all properties of a task
-    properties   what must hold for every row; tried on generated seeds, row counts and lengths
-    statistics   what must hold for many rows together: splits, balance, shortcuts, random access
-    strategies   seeds, lengths and options
+    contract      Finding, findings, check_task: runs all properties of a task
+    properties    what must hold for every row; tried on generated seeds, row counts and lengths
+    statistics    what must hold for many rows together: splits, balance, random access
+    blocks        whole blocks of 1,024 rows at short, middle and long lengths
+    independence  rows do not depend on their number, their index or each other
+    prompts       malformed prompts are refused
+    shortcuts     counts, tokens and XORs of two tokens predict no answer
+    speed, trace  rows a second; a Python loop over rows
+    strategies    seeds, lengths and options
 """
 
 from lab.testing.contract import Finding, check_task, findings
 from lab.testing.properties import decodable, droppable, first_error, solved, well_formed
-from lab.testing.statistics import balanced, disjoint, unguessable
+from lab.testing.shortcuts import unguessable
+from lab.testing.statistics import balanced, disjoint
 from lab.testing.strategies import lengths, options, seeds, valid_lengths
 
 __all__ = [

@@ -6,16 +6,56 @@ message that names the offending row or array. Its docstring is the line that `l
 
 from __future__ import annotations
 
+import random
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from tasks import Batch, Role, Task
+from tasks import Batch, Role, Task, draw
+
+_SHORT = 120  # tokens of a row that a message prints whole
+
+
+def _fresh(task: Task, seed: int, n: int, length: int) -> Batch:
+    return draw(task, np.random.default_rng(seed), n, length)
 
 
 def sample(task: Task, seed: int, n: int, length: int) -> Batch:
-    """n rows from a generator with that seed."""
-    return task.sample(np.random.default_rng(seed), n, length)
+    """n rows from a generator with that seed. TypeError for anything but a Batch."""
+    return _same(_Identity(task), seed, n, length)
+
+
+class _Identity:
+    """A task that is equal to itself alone: it need not be hashable."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Identity) and self.task is other.task
+
+    def __hash__(self) -> int:
+        return id(self.task)
+
+
+@lru_cache(maxsize=1)  # all properties are tried on the same rows
+def _same(key: _Identity, seed: int, n: int, length: int) -> Batch:
+    return _fresh(key.task, seed, n, length)
+
+
+def solution(task: Task, batch: Batch, row: int) -> tuple[list[int], list[int]]:
+    """Thought and answer that `solve` computes for a row. AssertionError for anything but two
+    lists."""
+    prompt, hidden = tokens_of(batch, row, Role.PROMPT), batch.hidden[row].tolist()
+    solved = task.solve(prompt, hidden)
+    two = isinstance(solved, tuple) and len(solved) == 2
+    assert two and all(isinstance(part, Sequence | np.ndarray) for part in solved), (
+        f"solve must return (thought, answer), two lists of token ids; it returned {solved!r:.100}"
+    )
+    thought, answer = solved
+    return list(thought), list(answer)
 
 
 def tokens_of(batch: Batch, row: int, *roles: Role) -> list[int]:
@@ -29,8 +69,7 @@ def tokens_of(batch: Batch, row: int, *roles: Role) -> list[int]:
 
 def first_error(task: Task, batch: Batch, row: int) -> int | None:
     """Index of the first supervised or tool token that differs from `solve`; None if none does."""
-    expected = task.solve(tokens_of(batch, row, Role.PROMPT), batch.hidden[row].tolist())
-    thought, answer = (iter(part) for part in expected)
+    thought, answer = (iter(part) for part in solution(task, batch, row))
     source = {Role.THOUGHT: thought, Role.TOOL: thought, Role.ANSWER: answer}
     pairs = zip(batch.tokens[row].tolist(), batch.roles[row].tolist(), strict=True)
     for t, (token, role) in enumerate(pairs):
@@ -41,11 +80,12 @@ def first_error(task: Task, batch: Batch, row: int) -> int | None:
 
 
 def repeatable(task: Task, seed: int, n: int, length: int) -> None:
-    """The same generator state gives the same rows, and numpy's global generator is not used."""
-    before = np.random.get_state()[1].copy()  # type: ignore[index]  # noqa: NPY002
-    one, two = sample(task, seed, n, length), sample(task, seed, n, length)
+    """The same generator state gives the same rows, and no global generator is used."""
+    before, own = np.random.get_state()[1].copy(), random.getstate()  # type: ignore[index]  # noqa: NPY002
+    one, two = _fresh(task, seed, n, length), _fresh(task, seed, n, length)
     after = np.random.get_state()[1]  # type: ignore[index]  # noqa: NPY002
     assert (before == after).all(), "sample draws from numpy's global generator"
+    assert own == random.getstate(), "sample draws from the generator of Python's random module"
     for part in ("tokens", "roles", "hidden"):
         same = np.array_equal(getattr(one, part), getattr(two, part))
         assert same, f"two calls with the same generator state differ in {part}"
@@ -53,40 +93,63 @@ def repeatable(task: Task, seed: int, n: int, length: int) -> None:
 
 def well_formed(task: Task, seed: int, n: int, length: int) -> None:
     """Arrays have the documented dtypes and shapes, tokens have words, padding is on the right."""
-    batch = sample(task, seed, n, length)
-    assert batch.tokens.dtype == np.int64, f"tokens are {batch.tokens.dtype}, not int64"
-    assert batch.roles.dtype == np.uint8, f"roles are {batch.roles.dtype}, not uint8"
+    check_form(task, sample(task, seed, n, length), n)
+
+
+def check_form(task: Task, batch: Batch, n: int) -> None:
+    """`well_formed` for a batch of n rows. The message names the first bad token."""
+    tokens, roles = batch.tokens, batch.roles
+    assert tokens.dtype == np.int64, f"tokens are {tokens.dtype}, not int64"
+    assert roles.dtype == np.uint8, f"roles are {roles.dtype}, not uint8"
     assert batch.hidden.dtype == np.int64, f"hidden is {batch.hidden.dtype}, not int64"
-    assert batch.tokens.shape == batch.roles.shape, "tokens and roles differ in shape"
+    assert tokens.shape == roles.shape, "tokens and roles differ in shape"
     assert len(batch) == n == len(batch.hidden), f"{len(batch)} rows instead of {n}"
-    low, high = batch.tokens.min(), batch.tokens.max()
-    assert 0 <= low <= high < len(task.words), f"token {low} or {high} has no word"
-    assert batch.roles.max() <= max(Role), f"{batch.roles.max()} is not a role"
-    pad = batch.roles == Role.PAD
-    assert not (pad[:, :-1] & ~pad[:, 1:]).any(), "a token follows padding"
-    assert not batch.tokens[pad].any(), "padding must have token 0"
-    assert (batch.roles == Role.ANSWER).any(1).all(), "a row has no answer"
-    assert not pad.all(0).any(), "a column is padding in every row"
+
+    def none(bad: np.ndarray, what: str) -> None:
+        if bad.any():
+            row, t = np.argwhere(bad)[0]
+            raise AssertionError(f"row {row} has {what} (token {tokens[row, t]} at position {t})")
+
+    words, pad = len(task.words), roles == Role.PAD
+    none((tokens < 0) | (tokens >= words), f"a token without a word: there are {words}, ids from 0")
+    assert roles.max(initial=0) <= max(Role), f"{roles.max()} is not a role"
+    none(np.pad(pad[:, :-1], ((0, 0), (1, 0))) & ~pad, "a token after padding")
+    none(pad & (tokens != 0), "padding that is not token 0")
+    answered = (roles == Role.ANSWER).any(1)
+    assert answered.all(), f"row {int((~answered).argmax())} has no answer"
+    assert not pad.all(0).any(), f"column {int(pad.all(0).argmax())} is padding in every row"
 
 
 def solved(task: Task, seed: int, n: int, length: int) -> None:
     """Thought and answer of every row are what solve computes from its prompt."""
-    batch = sample(task, seed, n, length)
-    for row in range(n):
-        prompt = tokens_of(batch, row, Role.PROMPT)
-        thought, answer = task.solve(prompt, batch.hidden[row].tolist())
+    check_solved(task, sample(task, seed, n, length), range(n))
+
+
+def check_solved(task: Task, batch: Batch, rows: Sequence[int]) -> None:
+    """`solved` for some rows of a batch. The message names the first bad token."""
+    for row in rows:
+        thought, answer = solution(task, batch, row)
         sampled_thought = tokens_of(batch, row, Role.THOUGHT, Role.TOOL)
         sampled_answer = tokens_of(batch, row, Role.ANSWER)
-        if sampled_answer == list(answer) and sampled_thought == list(thought):
+        if sampled_answer == answer and sampled_thought == thought:
             continue
-        where = f"prompt {_printed(task, prompt)}"
+        part, sampled, expected = "answer", sampled_answer, answer
+        if sampled_answer == answer:
+            part, sampled, expected = "thought", sampled_thought, thought
+        pairs = zip(sampled, expected, strict=False)
+        first = next((i for i, (a, b) in enumerate(pairs) if a != b), None)
+        if first is None:
+            first = min(len(sampled), len(expected))
+        bad = f"row {row} has token {first} of the {part} wrong: "
+        if batch.tokens.shape[1] > _SHORT:
+            one, two = (printed(task, x[first : first + 1]) for x in (sampled, expected))
+            raise AssertionError(f"{bad}{one}, solve says {two}")
+        where = f"prompt {printed(task, tokens_of(batch, row, Role.PROMPT))}"
         if batch.hidden.size:
             where += f" hidden {batch.hidden[row].tolist()}"
-        part, sampled, expected = "answer", sampled_answer, answer
-        if sampled_answer == list(answer):
-            part, sampled, expected = "thought", sampled_thought, thought
         raise AssertionError(
-            f"{where} has {part} {_printed(task, sampled)}, solve says {_printed(task, expected)}"
+            f"{bad}{where} has {part} {printed(task, sampled)},"
+            f" solve says {printed(task, expected)}"
         )
 
 
@@ -131,7 +194,7 @@ def decodable(task: Task, seed: int, n: int, length: int) -> None:
             own = np.isin(roles, (Role.THOUGHT, Role.ANSWER, Role.TOOL))
             assert not (own[:-1] & ~own[1:]).any(), "with a stop token the prompt must be a prefix"
             ends = np.isin(tokens[own], task.stop)
-            last = _printed(task, tokens[-1:])
+            last = printed(task, tokens[-1:])
             assert ends[-1], f"the row ends with {last}, not with a stop token"
             assert ends.sum() == 1, "a stop token appears before the end of the row"
 
@@ -151,12 +214,7 @@ def tool_gives_tool_tokens(task: Task, seed: int, n: int, length: int) -> None:
 
 
 def recomputable(task: Task, seed: int, n: int, length: int) -> None:
-    """Recomputed without an error a row is the same, and its noise groups do not overlap."""
-    members = [token for group in task.noise_groups(length) for token in group]
-    assert len(set(members)) == len(members), "a token is in two noise groups"
-    unknown = set(members) - set(range(len(task.words)))
-    assert not unknown, f"tokens {unknown} of a noise group have no word"
-    assert not set(members) & set(task.stop), "a stop token is in a noise group"
+    """Recomputed without an error a row is the same."""
     batch = sample(task, seed, n, length)
     try:
         again = task.recompute(batch, lambda tokens, columns: tokens)
@@ -177,7 +235,8 @@ def position_ids_are_valid(task: Task, seed: int, n: int, length: int) -> None:
     assert np.issubdtype(ids.dtype, np.integer) and ids.min() >= 0, "ids must be integers from 0"
 
 
-def _printed(task: Task, tokens: Any) -> str:
+def printed(task: Task, tokens: Any) -> str:
+    """Tokens as words in quotes; an id without a word in angle brackets."""
     words = task.words
     return "'" + " ".join(words[t] if 0 <= t < len(words) else f"<{t}>" for t in tokens) + "'"
 

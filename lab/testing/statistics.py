@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lab.data.rows import Rows
+from lab.data.rows import BLOCK, Rows, alike_splits, join
 from lab.testing.properties import sample
 from tasks import Batch, Role, Task, left_align
 
@@ -60,16 +60,48 @@ def random_access(task: Task, allowed: list[int]) -> None:
         assert shared <= 10 + 4 * repeats, f"seeds 7 and 8 share {shared} of 2,500 rows"
 
 
+def words_are_distinct(task: Task, allowed: list[int]) -> None:
+    """Words are unique and hold no space."""
+    number: dict[str, int] = {}
+    for token, word in enumerate(task.words):
+        assert isinstance(word, str), f"the word of token {token} is {word!r:.50}, not a string"
+        assert word and not any(c.isspace() for c in word), (
+            f"the word {word!r} of token {token} is empty or holds a space"
+        )
+        other = number.setdefault(word, token)
+        assert other == token, f"tokens {other} and {token} have the same word {word!r}"
+
+
+def noise_groups_are_apart(task: Task, allowed: list[int]) -> None:
+    """Noise groups hold tokens with words, none twice and no stop token."""
+    words, stop = len(task.words), task.stop
+    for length in dict.fromkeys([allowed[0], allowed[-1]]):
+        seen: set[int] = set()
+        for group in task.noise_groups(length):
+            for token in group:
+                assert token not in seen, f"token {token} is in two noise groups, or twice in one"
+                assert 0 <= token < words, f"token {token} of a noise group has no word"
+                assert token not in stop, f"the stop token {token} is in a noise group"
+                seen.add(token)
+
+
 def disjoint(task: Task, allowed: list[int]) -> None:
-    """No unit of one split is in another split."""
-    for length in dict.fromkeys([*allowed[:4], allowed[len(allowed) // 2]]):
+    """The splits differ, and no unit of one split is in another split."""
+    of_split = {
+        split: dataclasses.replace(task, split=split)  # type: ignore[type-var]
+        for split in task.splits()
+    }
+    middle = allowed[len(allowed) // 2]
+    alike = alike_splits(task, middle)
+    assert not alike, (
+        f"length {middle}: {' and '.join(alike or ())} have the same rows: sample ignores split"
+    )
+    for length in dict.fromkeys([*allowed[:4], middle]):
         split_of: dict[Any, str] = {}
-        for split in task.splits():
-            part = dataclasses.replace(task, split=split)  # type: ignore[type-var]
-            try:
-                batch = sample(part, 11, 3000, length)
-            except ValueError:
+        for split, part in of_split.items():
+            if not _makes(part, length):
                 continue  # this length is too small to hold anything out
+            batch = sample(part, 11, 3000, length)
             for prompt, hidden in zip(_prompts(batch), batch.hidden.tolist(), strict=True):
                 unit = task.unit(prompt, hidden)
                 other = split_of.setdefault(unit, split)
@@ -78,42 +110,24 @@ def disjoint(task: Task, allowed: list[int]) -> None:
                 )
 
 
+def _makes(task: Task, length: int) -> bool:
+    try:
+        sample(task, 0, 1, length)
+    except ValueError:
+        return False
+    return True
+
+
 def balanced(task: Task, allowed: list[int]) -> None:
     """The share of the most common answer is what the task says (within 1%)."""
     for length in dict.fromkeys([allowed[0], allowed[len(allowed) // 2]]):
-        share, n = _answer_codes(task, length)[1:]
+        share, n = answer_codes(task, length)[1:]
         chance = task.chance(length)
         slack = 0.01 + 3.5 * (max(chance * (1 - chance), 1e-4) / n) ** 0.5
         assert abs(share - chance) <= slack, (
             f"length {length}: the most common answer has a share of {share:.3f},"
             f" the task says {chance:.3f}"
         )
-
-
-def unguessable(task: Task, allowed: list[int]) -> None:
-    """Where a task says no_shortcut, counts, lengths and single tokens do not predict answers."""
-    length = allowed[-1]
-    if not task.no_shortcut(length):
-        return
-    codes, share, n = _answer_codes(task, length)
-    batch = Rows(task, length, 13)[0:n].without_thoughts()
-    prompt = np.where(batch.roles == Role.PROMPT, batch.tokens, -1)
-    last = (prompt >= 0).sum(1) - 1
-    features = {
-        "row length": last,
-        "first token": prompt[:, 0],
-        "last token": prompt[np.arange(n), last],
-    }
-    for token in range(min(len(task.words), 64)):
-        features[f"count of {task.words[token]!r}"] = (prompt == token).sum(1)
-    half = n // 2
-    bound = share + 0.02 + 3.5 * (share * (1 - share) / half) ** 0.5
-    for name, feature in features.items():
-        _, feature = np.unique(feature, return_inverse=True)
-        table = np.zeros((feature.max() + 1, codes.max() + 1))
-        np.add.at(table, (feature[:half], codes[:half]), 1)
-        right = float((table.argmax(1)[feature[half:]] == codes[half:]).mean())
-        assert right <= bound, f"length {length}: the {name} alone predicts {right:.3f} of answers"
 
 
 def _prompts(batch: Batch) -> list[list[int]]:
@@ -124,17 +138,30 @@ def _prompts(batch: Batch) -> list[list[int]]:
     return [tokens[start:end] for start, end in zip([0, *ends], ends, strict=False)]
 
 
-def _answer_codes(task: Task, length: int) -> tuple[np.ndarray, float, int]:
+def answer_codes(
+    task: Task, length: int, n: int = STATISTICS_ROWS
+) -> tuple[np.ndarray, float, int]:
     """A number for the whole answer of each row [n], the share of the most common answer, and n."""
-    batch = task.scored_part(Rows(task, length, 13)[0:STATISTICS_ROWS].without_thoughts())
-    answer_roles = np.where(batch.roles == Role.ANSWER, batch.roles, Role.PAD)
-    answers = left_align(batch.tokens + 1, answer_roles).tokens  # + 1: padding is 0
+    rows, parts = Rows(task, length, 13), []
+    for start in range(0, n, BLOCK):  # one block at a time: rows may be long
+        stop = min(start + BLOCK, n)
+        batch = task.scored_part(rows[start:stop].without_thoughts())
+        answer_roles = np.where(batch.roles == Role.ANSWER, batch.roles, Role.PAD)
+        parts.append(left_align(batch.tokens + 1, answer_roles))  # + 1: padding is 0
+    answers = join(parts).tokens
     _, codes, counts = np.unique(
         answers.view(f"V{answers.itemsize * answers.shape[1]}").ravel(),
         return_inverse=True,
         return_counts=True,
     )
-    return codes, float(counts.max() / len(batch)), len(batch)
+    return codes, float(counts.max() / len(answers)), len(answers)
 
 
-STATISTICS = (refuses_bad_options, random_access, disjoint, balanced, unguessable)
+STATISTICS = (
+    words_are_distinct,
+    noise_groups_are_apart,
+    refuses_bad_options,
+    random_access,
+    disjoint,
+    balanced,
+)

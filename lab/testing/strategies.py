@@ -11,7 +11,8 @@ import numpy as np
 from hypothesis import assume
 from hypothesis import strategies as st
 
-from tasks import Task
+from lab.errors import user_line
+from tasks import Task, draw
 
 seeds = st.integers(0, 2**32 - 1)
 
@@ -19,20 +20,24 @@ seeds = st.integers(0, 2**32 - 1)
 def valid_lengths(task: Task, longest: int = 40) -> list[int]:
     """The lengths from 1 to `longest` that the task can make; it refuses the others.
 
-    AssertionError if there is none, or if `sample` raises anything but ValueError.
+    AssertionError if there is none, or if `sample` raises anything but ValueError or returns
+    anything but a Batch.
     """
-    valid = []
+    valid, refusal = [], None
     for length in range(1, longest + 1):
         try:
-            task.sample(np.random.default_rng(0), 1, length)
-        except ValueError:
+            draw(task, np.random.default_rng(0), 1, length)
+        except ValueError as error:
+            refusal = error
             continue
         except Exception as error:
-            message = f"length {length}: sample raises {type(error).__name__}: {error}"
+            message = f"length {length}: sample raises {user_line(error)}"
             raise AssertionError(message) from error
         valid.append(length)
     if not valid:
-        raise AssertionError(f"{task} makes no row of any length from 1 to {longest}")
+        last = user_line(refusal) if refusal else ""
+        message = f"{task} makes no row of any length from 1 to {longest}; the last refusal: {last}"
+        raise AssertionError(message)
     return valid
 
 
@@ -66,5 +71,6 @@ def _values(hint: Any, default: Any) -> st.SearchStrategy[Any]:
     if isinstance(default, int):
         return st.just(default) | st.integers(max(0, default - 3), default + 3)
     if isinstance(default, float):
-        return st.just(default) | st.floats(0, 1)
+        hundredths = st.integers(0, 100).map(lambda i: i / 100)  # rarer events are never seen
+        return st.just(default) | hundredths
     return st.just(default)

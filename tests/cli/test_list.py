@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -13,15 +14,36 @@ import pytest
 import lab
 import tasks
 from lab import registry
+from lab.verdicts.records import records, records_folder
 from tests.commands import invoke, invoke_in, sentence
 from tests.figure_runs import base, finished
 
 
 def test_names_of_every_kind() -> None:
-    assert invoke("list", "tasks").stdout.split() == tasks.names()
-    assert json.loads(invoke("list", "mixers", "--json").stdout) == registry.names("mixers")
-    assert invoke("list", "claims").stdout.split() == registry.names("claims")
-    assert invoke("list", "experiments").stdout.split() == registry.names("experiments")
+    for kind in ("tasks", "experiments", "claims", "mixers", "engines"):
+        names = tasks.names() if kind == "tasks" else registry.names(kind)
+        rows = json.loads(invoke("list", kind, "--json").stdout)
+        assert [row["name"] for row in rows] == names
+        lines = invoke("list", kind).stdout.splitlines()[1:]
+        for row, line in zip(rows, lines, strict=False):  # one line each in a pipe
+            assert line.split()[0] == row["name"] and row["sentence"] in line
+            assert row["sentence"][-1] in ".?" and row["source"] in line
+
+
+def test_every_task_names_its_source() -> None:
+    rows = json.loads(invoke("list", "tasks", "--json").stdout)
+    sources = {row["name"]: row["source"] for row in rows}
+    assert all(re.fullmatch(r"\d{4}\.\d{5}", number) for number in sources.values())
+    assert sources["parity"] == "2410.05459" and sources["flipflop"] == "2306.00946"
+
+
+def test_claims_are_listed_with_their_verdicts() -> None:
+    rows = json.loads(invoke("list", "claims", "--json").stdout)
+    recorded = records(records_folder())
+    assert recorded
+    for row in rows:
+        own = [f"{r['verdict']} ({r['scale']})" for r in recorded if r["claim"] == row["name"]]
+        assert row["verdict"] == ", ".join(own)
 
 
 def test_only_runs_are_filtered(tmp_path: Path) -> None:

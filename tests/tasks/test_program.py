@@ -35,6 +35,9 @@ class Strip(TuringProgram):
     def chance(self, length: int) -> float:
         return 2.0 ** -(length - 1)
 
+    def is_start(self, tape: list[int]) -> bool:
+        return tape[:1] == [2] and len(tape) > 1 and max(tape[1:]) < 2
+
     def step(self, tape: list[int]) -> list[int] | None:
         return None if tape[0] == 1 or len(tape) == 1 else tape[1:]
 
@@ -149,7 +152,10 @@ def test_the_last_tape_of_a_run_is_the_answer(cls: type[TuringProgram]) -> None:
     first = task.start(np.random.default_rng(1), 300, 6)
     last = task.run(first)[0][-1].tolist()
     for prompt, answer in zip(first.tolist(), last, strict=True):
-        assert task.solve([0, *prompt, 0])[1] == [*answer, *task.stop]
+        assert task.solve([len(task.glyphs), *prompt, len(task.glyphs) + 2])[1] == [
+            *answer,
+            *task.stop,
+        ]
     counts = Counter(map(tuple, last))
     assert task.most_common(first) == max(counts.values()) / 300
 

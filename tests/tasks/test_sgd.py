@@ -200,7 +200,7 @@ def test_chance_of_one_sample_is_exact(task: Sgd) -> None:
             for error in range(-task.noise, task.noise + 1):
                 y = max(-R, min(R, exact + error))
                 tape = [*(v + R for v in x), 2 * R + 1, y + R, 2 * R + 2, *[R] * d]
-                results[tuple(task.solve([0, *tape, 0])[1])] += 1
+                results[tuple(task.solve([len(task.glyphs), *tape, len(task.glyphs) + 2])[1])] += 1
     assert task.chance(1) == pytest.approx(max(results.values()) / results.total())
 
 
