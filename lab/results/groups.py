@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,9 +58,14 @@ def groups(results: Sequence[Result], ignore: Sequence[str] = ()) -> list[Group]
 
 
 def settings(result: Result) -> dict[str, Any]:
+    """The experiment of a result, `flattened`."""
+    return flattened(result.experiment)
+
+
+def flattened(experiment: Mapping[str, Any]) -> dict[str, Any]:
     """An experiment as {"cot": true, "task.k": 3, ...}: its JSON, one level flattened."""
     flat: dict[str, Any] = {}
-    for key, value in result.experiment.items():
+    for key, value in experiment.items():
         if isinstance(value, dict):
             flat |= {f"{key}.{name}": inner for name, inner in value.items()}
         else:
