@@ -102,7 +102,7 @@ def read(
             kept = {name: row for name, row in kept.items() if name in states}
         if kept != index and len(kept) >= LEAST:
             with contextlib.suppress(OSError):  # a folder of somebody else
-                write_bytes(out / NAME, _dump(kept))
+                _write(out / NAME, _dump(kept))
     return entries
 
 
@@ -185,6 +185,13 @@ def _load(path: Path) -> Rows:
     except (OSError, ValueError, TypeError, AttributeError, sqlite3.Error):
         return {}
     return rows
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write an index in the place of a link, which would lead elsewhere, and of a pipe."""
+    if path.is_symlink() or not (path.is_file() or path.is_dir()):
+        path.unlink(missing_ok=True)
+    write_bytes(path, content)
 
 
 def _dump(rows: Mapping[str, tuple[str, bytes]]) -> bytes:
