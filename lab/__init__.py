@@ -164,11 +164,14 @@ def frame(runs: str | Path | Sequence[Result] = "runs") -> DataFrame:
     >>> int(table.loc[table["task.k"] == 2, "length"].iloc[0])
     4
     """
+    import warnings
+
     from lab.results import index
     from lab.results.frame import entries, frame
 
     if isinstance(runs, str | Path):
-        return frame(entries(runs))
+        found = entries(runs, lambda text: warnings.warn(text, stacklevel=5))
+        return frame([entry for entry in found if entry.scores])
     return frame([index.of_result(result) for result in runs])
 
 

@@ -36,10 +36,12 @@ MODELS = 4
 
 @dataclass(frozen=True)
 class Inspected:
-    """A sentence on a model that was inspected, and its examples by probe; or why it was not."""
+    """A sentence on a model that was inspected, and its examples by probe; or why it was not.
+    label: of its group."""
 
     sentence: str
     examples: tuple[Examples, ...] = ()
+    label: str = ""
 
 
 def html(results: Sequence[Result], number: int = 3, trusted: Trusted = NOTHING) -> str:
@@ -57,7 +59,7 @@ def html(results: Sequence[Result], number: int = 3, trusted: Trusted = NOTHING)
         title=words.title(grouped),
         question=words.question(grouped),
         facts=sections.facts(grouped),
-        verdicts=sections.verdicts(grouped),
+        verdicts=sections.verdicts(grouped, _first_wrong(models)),
         figures=sections.figures(results),
         terms=terms,
         scores=scores,
@@ -132,10 +134,26 @@ def _inspect(
                 f"{name}: run {Path(result.run).name}, checkpoint {run.checkpoint},"
                 f" {run.parameters:,} parameters"
             )
-            models.append(Inspected(sentence, run.examples))
+            models.append(Inspected(sentence, run.examples, group.label))
             if not order:
                 attention.append(heads.attention(name, run))
     return models, attention
+
+
+def _first_wrong(models: Sequence[Inspected]) -> dict[str, str]:
+    """Where the first model of each group first goes wrong, at the probe nearest to training at
+    which it does; by the label of the group."""
+    told: dict[str, str] = {}
+    for model in models:
+        for probe in model.examples:
+            if probe.places and model.label not in told:
+                where, count = probe.places[0]
+                wrong = probe.decoded - probe.right
+                told[model.label] = (
+                    f"First wrong token {where} in {count} of {wrong} wrong rows of {probe.probe}"
+                    f" (length {probe.length})."
+                )
+    return told
 
 
 def _first_and_worst(group: Group) -> list[Result]:

@@ -73,13 +73,15 @@ class Row:
     stretches: tuple[tuple[int, tuple[Token, ...]], ...]
 
 
-def verdicts(grouped: Sequence[Group]) -> list[words.Headline]:
-    """The verdict of each group, its name in front where there are several."""
+def verdicts(grouped: Sequence[Group], first_wrong: dict[str, str]) -> list[words.Headline]:
+    """The verdict of each group, its name in front where there are several. first_wrong: a sentence
+    on its first wrong tokens, by the label of the group."""
     verdicts, names = [], words.short_names(grouped)
     for group in grouped:
         verdict, name = words.verdict(group), names[group.label]
         headline = f"{name}: {verdict.headline}" if name else _capital(verdict.headline)
-        sentences = tuple(map(_capital, verdict.sentences))
+        more = [first_wrong[group.label]] if group.label in first_wrong else []
+        sentences = tuple(map(_capital, [*verdict.sentences, *more]))
         verdicts.append(words.Headline(verdict.kind, headline, sentences))
     return verdicts
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,16 +25,18 @@ if TYPE_CHECKING:
 SCORE = tuple(field.name for field in dataclasses.fields(Score))
 
 
-def entries(runs: str | Path, out: str | Path = "runs") -> list[Entry]:
-    """The complete runs among `lab.results.find.folders`, from the index of each folder; a damaged
-    one is left out with a warning. ValueError when nothing is found."""
+def entries(runs: str | Path, skip: Callable[[str], None], out: str | Path = "runs") -> list[Entry]:
+    """The runs among `lab.results.find.folders`, complete or not, from the index of each folder.
+
+    skip: gets one line on each run that cannot be read. ValueError when nothing is found.
+    """
     by_folder: dict[Path, list[str]] = {}
     for path in folders(runs, out):
         by_folder.setdefault(path.parent, []).append(path.name)
     found: list[Entry] = []
     for parent, names in by_folder.items():
-        found += read(parent, names, lambda text: warnings.warn(text, stacklevel=4)).values()
-    return [entry for entry in found if entry.scores]
+        found += read(parent, names, skip).values()
+    return found
 
 
 def settings(entry: Entry) -> dict[str, Any]:

@@ -16,6 +16,22 @@ LEARNED = 0.9  # accuracy of the treatment arm from which it can do what it was 
 RISING = 0.05  # gain in exact match over the last quarter of the steps, and as much left to gain
 
 
+def late_gain(result: Result) -> float | None:
+    """What exact match of the first probe gained in the last quarter of the steps; None without an
+    evaluation before it."""
+    early = [row for row in evaluations(result) if row["step"] <= 0.75 * result.steps]
+    return result.scores[0].exact - early[-1]["scores"][0]["exact"] if early else None
+
+
+def rising(gain: float, end: float) -> bool:
+    """Whether a curve that gained so much in the last quarter was still rising at its end."""
+    return min(gain, 1 - end) >= RISING
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
 def diagnose(
     claim: Claim,
     results: Mapping[str, Result],
@@ -47,18 +63,18 @@ def diagnose(
         result = results[experiment.slug]
         answers.append(result.scores[0].answer)
         ends.append(result.scores[0].exact)
-        late = [row for row in evaluations(result) if row["step"] <= 0.75 * result.steps]
-        if late:
-            gains.append(result.scores[0].exact - late[-1]["scores"][0]["exact"])
-    learned = sum(answers) / len(answers)
+        gain = late_gain(result)
+        if gain is not None:
+            gains.append(gain)
+    learned = mean(answers)
     why = f"{claim.treatment_arm}: accuracy {learned:.3f} on rows like those of training"
     missing = claim.precondition(series) if claim.precondition and learned >= LEARNED else None
     if missing:
         return {"cause": "scale", "why": f"{why}, but {missing}"}
     if len(gains) == len(answers):
-        gain, end = sum(gains) / len(gains), sum(ends) / len(ends)
+        gain, end = mean(gains), mean(ends)
         why += f", exact match {end:.3f} after {gain:+.3f} in the last quarter of the steps"
-        if min(gain, 1 - end) >= RISING:
+        if rising(gain, end):
             return {"cause": "budget", "why": why}
     elif learned < LEARNED:
         return {"cause": "budget or scale", "why": f"{why}; it was not evaluated on the way"}
