@@ -37,7 +37,7 @@ def board(runs: str, to: Path, reports: bool) -> None:
     try:
         if reports:
             _reports([Path(entry.run) for entry in found if entry.scores])
-        title = f"{len(found)} run{'s' if len(found) != 1 else ''} of {runs}"
+        title = f"{len(found)} run{'s' if len(found) != 1 else ''} in {runs}"
         write_text(to, page.html(found, to, title))
     except OSError as error:
         raise cannot_write(to, error) from None

@@ -18,7 +18,7 @@ from statistics import median
 from typing import Any
 from urllib.parse import quote
 
-from lab.results.groups import HIDDEN, differing, flattened, label
+from lab.results.groups import HIDDEN, differing, flattened, label, training
 from lab.results.index import Entry
 from lab.results.words import share
 from lab.text import shown
@@ -69,7 +69,7 @@ def html(entries: Sequence[Entry], to: Path, title: str) -> str:
     from lab.report.page import templates
 
     script = (resources.files("lab.report") / "templates" / "board.js").read_text("ascii")
-    flats = [flattened(entry.experiment) for entry in entries]
+    flats = [training(flattened(entry.experiment)) for entry in entries]
     paths = [path for path in differing(flats) if path not in (*HIDDEN, "name", "train.seed")]
     settings = [label(flat, _own(paths, flat)) for flat in flats]
     text = templates().get_template("board.html.jinja").render(
@@ -135,7 +135,7 @@ def _best(entries: Sequence[Entry], settings: Sequence[str]) -> list[Best]:
     groups: dict[str, dict[str, list[tuple[Entry, str]]]] = {}
     for entry, setting in zip(entries, settings, strict=True):
         if entry.scores:
-            flat = flattened(entry.experiment)
+            flat = training(flattened(entry.experiment))
             flat.pop("train.seed", None)
             same = groups.setdefault(entry.experiment["name"], {})
             same.setdefault(json.dumps(flat, sort_keys=True), []).append((entry, setting))

@@ -60,7 +60,7 @@ def html(results: Sequence[Result], number: int = 3, trusted: Trusted = NOTHING)
         question=words.question(grouped),
         facts=sections.facts(grouped),
         verdicts=sections.verdicts(grouped, _first_wrong(models)),
-        figures=sections.figures(results),
+        figures=sections.figures(results, words.short_names(grouped)),
         terms=terms,
         scores=scores,
         inspected=bool(number),

@@ -108,8 +108,8 @@ def facts(grouped: Sequence[Group]) -> list[tuple[str, list[str]]]:
     return facts
 
 
-def figures(results: Sequence[Result]) -> list[Figure]:
-    """The figures of lab.figures for which these runs have data."""
+def figures(results: Sequence[Result], names: dict[str, str]) -> list[Figure]:
+    """The figures of lab.figures for which these runs have data. names: of the groups, by label."""
     from lab.figures import choose, make_figure
     from lab.report.svg import inline_svg
 
@@ -118,7 +118,7 @@ def figures(results: Sequence[Result]) -> list[Figure]:
         alt = f"{FIGURES[kind]}. The table of probes has the final values."
         try:
             greys = kind != "heatmap"  # the numbers in its cells need the colours behind them
-            svg = inline_svg(make_figure(results, kind), alt, f"{kind}-", greys)
+            svg = inline_svg(make_figure(results, kind, names=names), alt, f"{kind}-", greys)
         except (KeyError, TypeError, ValueError) as error:
             drawn.append(Figure(None, f"No figure of kind {kind}: {error}"))
             continue

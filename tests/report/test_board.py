@@ -43,7 +43,7 @@ def out(tmp_path: Path) -> Path:
 
 def board(out: Path) -> tuple[list[Entry], str]:
     found = entries(out, pytest.fail)
-    return found, html(found, out.parent / "board.html", "5 runs of runs")
+    return found, html(found, out.parent / "board.html", "5 runs in runs")
 
 
 def test_every_run_is_a_row(out: Path) -> None:
@@ -131,7 +131,7 @@ def test_a_strangers_run_is_text(out: Path) -> None:
 def test_the_command(out: Path) -> None:
     done = invoke_in(out.parent, "board", "--to", "sub.html")
     assert done.stdout == "sub.html\n" and not done.stderr
-    assert "<h1>5 runs of runs</h1>" in (out.parent / "sub.html").read_text()
+    assert "<h1>5 runs in runs</h1>" in (out.parent / "sub.html").read_text()
     (out / "parity-bad").mkdir()
     (out / "parity-bad" / "config.json").write_text("{")
     assert "skipped runs/parity-bad: " in invoke_in(out.parent, "board").stderr

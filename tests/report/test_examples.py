@@ -152,3 +152,12 @@ def test_where_a_row_first_goes_wrong(column: int, where: str) -> None:
     row = Example(0, words, tuple(map(int, roles)), words, column)
     assert place(row, tapes=True) == where
     assert place(row, tapes=False) == ("in the thought" if column < 11 else "in the answer")
+
+
+def test_a_row_reads_with_the_spaces_of_its_words() -> None:
+    """So that it can be copied: prompt tokens have one line, the reference alone."""
+    words = tuple(TAPES.split())
+    row = Example(0, words, (int(Role.PROMPT),) * len(words), words, None)
+    source = '{% import "examples.html.jinja" as parts %}{{ parts.example(row|example_row) }}'
+    page = Page(templates().from_string(source).render(row=row))
+    assert page.find("div", "row")[0]["text"].split() == list(words)
