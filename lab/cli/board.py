@@ -22,7 +22,7 @@ from lab.cli.common import as_cli_errors, cannot_write, complete, say
     "--reports", is_flag=True, help="first write the report of each complete run that has none"
 )
 def board(runs: str, to: Path, reports: bool) -> None:
-    """Write every run as a row of one page, to sort and filter in a browser.
+    """Write a page of all runs that sorts and filters.
 
     RUNS is a folder of runs, or a pattern such as "parity-*". The page needs no other file and no
     network. A run links to report.html in its folder where there is one: --reports writes them, or

@@ -65,8 +65,7 @@ HEADS = ("experiment", "settings", "seed", "steps", "exact", "answer", "longest"
 def html(entries: Sequence[Entry], to: Path, title: str) -> str:
     """The page of some runs, as ASCII. to: the file that it will be; links start from its folder.
     title: of the page."""
-    from lab import __version__
-    from lab.report.page import templates
+    from lab.report.page import footer, templates
 
     script = (resources.files("lab.report") / "templates" / "board.js").read_text("ascii")
     flats = [training(flattened(entry.experiment)) for entry in entries]
@@ -82,7 +81,7 @@ def html(entries: Sequence[Entry], to: Path, title: str) -> str:
         lines=[_line(e, s, to) for e, s in zip(entries, settings, strict=True)],
         width=WIDTH,
         height=HEIGHT,
-        footer=f"Written by lab {__version__} from {len(entries)} run folders.",
+        footer=footer(len(entries)),
     )  # fmt: skip
     return shown(text, keep="\n").encode("ascii", "xmlcharrefreplace").decode()
 

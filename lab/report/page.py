@@ -47,7 +47,6 @@ class Inspected:
 def html(results: Sequence[Result], number: int = 3, trusted: Trusted = NOTHING) -> str:
     """The page, as ASCII. number: examples of each probe; 0 leaves the models alone. trusted: the
     files of code that the user named."""
-    from lab import __version__
     from lab.report import sections
 
     grouped = groups(results)
@@ -74,9 +73,15 @@ def html(results: Sequence[Result], number: int = 3, trusted: Trusted = NOTHING)
         name=str(grouped[0].settings["name"]),
         settings=settings,
         environment=sections.environment(results),
-        footer=f"Written by lab {__version__} from {len(results)} run"
-        f" folder{'s' if len(results) > 1 else ''}.",
+        footer=footer(len(results)),
     )
+
+
+def footer(folders: int) -> str:
+    """Who wrote a page, and from how many run folders."""
+    from lab import __version__
+
+    return f"Written by lab {__version__} from {folders} run folder{'s' if folders != 1 else ''}."
 
 
 def render(**data: Any) -> str:
