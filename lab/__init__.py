@@ -4,7 +4,7 @@
 
     result = lab.run(lab.experiment("parity", k=4, cot=True))
     results = lab.sweep("parity", grid={"k": [1, 2, 3], "cot": [True, False]}, seeds=3)
-    lab.frame(lab.load("runs")).groupby(["task.k", "cot"]).exact.median()
+    lab.frame("runs").groupby(["task.k", "cot"]).exact.median()
     model = lab.model(result.run)
     record = lab.check_claim("cot-parity")
 
@@ -34,6 +34,7 @@ __all__ = [
     "Probe",
     "TrainConfig",
     "check_claim",
+    "curves",
     "experiment",
     "frame",
     "load",
@@ -149,20 +150,51 @@ def load(runs: str | Path = "runs") -> list[Result]:
     return results(runs)
 
 
-def frame(results: Sequence[Result]) -> DataFrame:
-    """A pandas DataFrame with one row for each run and probe.
+def frame(runs: str | Path | Sequence[Result] = "runs") -> DataFrame:
+    """A pandas DataFrame with one row for each complete run and probe.
 
+    runs: a folder of runs, a run folder or a pattern, as `load` takes them, or results. A folder of
+    many runs keeps an index, so that ten thousand of them take seconds.
     Columns: `run`, `steps`, `seconds`; every setting by its path ("cot", "task.k", "train.seed");
     and the fields of the probe's score (`probe`, `length`, `n`, `exact`, `answer`, `chance`, ...).
-    ModuleNotFoundError without pandas, which the extra `notebooks` installs.
+    A damaged run is left out with a warning. ValueError when nothing is found, ModuleNotFoundError
+    without pandas, which the extra `notebooks` installs.
 
-    >>> table = lab.frame(lab.load("runs"))
+    >>> table = lab.frame("runs")
     >>> int(table.loc[table["task.k"] == 2, "length"].iloc[0])
     4
     """
-    from lab.results.frame import frame
+    import warnings
 
-    return frame(results)
+    from lab.results import index
+    from lab.results.frame import entries, frame
+
+    if isinstance(runs, str | Path):
+        found = entries(runs, lambda text: warnings.warn(text, stacklevel=5))
+        return frame([entry for entry in found if entry.scores])
+    return frame([index.of_result(result) for result in runs])
+
+
+def curves(
+    runs: str | Path = "runs", of: Literal["training", "evaluations"] = "training"
+) -> DataFrame:
+    """A pandas DataFrame of the logs of runs, complete or not.
+
+    runs: as for `frame`. of: "training" has a row for each logged step (`run`, `step`, `rows`,
+    `loss`, `exact`, ...), "evaluations" one for each evaluation on the way and probe (`run`,
+    `step`, `rows`, and fields of the score). Join them with `frame` on `run` for the settings.
+    ValueError when nothing is found, ModuleNotFoundError without pandas.
+
+    >>> log = lab.curves("runs")
+    >>> log.columns[0], bool((log.groupby("run").step.diff().dropna() > 0).all())
+    ('run', True)
+    """
+    from lab.results.frame import curves
+    from tasks import refuse
+
+    if of not in ("training", "evaluations"):
+        raise refuse("of", of, "training or evaluations")
+    return curves(runs, of)
 
 
 def model(

@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from lab.cli.common import JSON, OUT, as_cli_errors, complete, say
+from lab.cli.common import JSON, OUT, complete
+from lab.cli.runs import list_runs, runs_options
 from lab.errors import UsageError
 
 
@@ -21,24 +22,21 @@ from lab.errors import UsageError
     "what", type=click.Choice(["tasks", "experiments", "claims", "mixers", "engines", "runs"])
 )
 @click.argument("name", required=False, shell_complete=complete("experiments", "tasks"))
-@click.option(
-    "--where",
-    multiple=True,
-    metavar="PATH=VALUE",
-    help="only runs with this value: task.k=3, cot=true; repeatable",
-)
+@runs_options
 @OUT
 @JSON
-def list_(what: Any, name: str | None, where: tuple[str, ...], out: Path, as_json: bool) -> None:
+def list_(what: Any, name: str | None, out: Path, as_json: bool, **table: Any) -> None:
     """List what the lab has, or the runs under --out.
 
     Tasks, experiments, claims, mixers and engines have a sentence and a paper each. Runs can be
-    restricted to those of experiment NAME, and to those that match every --where.
+    restricted to those of experiment NAME, and to those that match every --where. A run is a row
+    with the score of its first probe. Without --columns, --csv and --parquet have every field, and
+    --json has whole results.
     """
     if what == "runs":
-        _list_runs(out, name, where, as_json)
+        list_runs(out, name, as_json, **table)
         return
-    if name or where:
+    if name or any(table.values()):
         raise UsageError(f"only runs are filtered: lab list runs {name or ''}".rstrip())
     import typing
 
@@ -110,85 +108,3 @@ def _verdicts() -> dict[str, str]:
         name, text = record["claim"], f"{record['verdict']} ({record['scale']})"
         verdicts[name] = f"{verdicts[name]}, {text}" if name in verdicts else text
     return verdicts
-
-
-def _list_runs(out: Path, name: str | None, where: Sequence[str], as_json: bool) -> None:
-    from rich.console import Console
-
-    from lab.cli import tables
-    from lab.results.find import readable, reason, run_folders
-    from lab.results.folder import read_configuration
-    from lab.results.reader import exists
-
-    def skip(line: str) -> None:
-        say(line, err=True)
-
-    configs = {}
-    for folder in run_folders(out):
-        try:
-            configs[folder] = read_configuration(folder)
-        except (OSError, ValueError) as error:
-            skip(f"skipped {folder}: {reason(error, folder)}")
-    with as_cli_errors():
-        kept = [
-            path
-            for path in matching(configs, where)
-            if name is None or configs[path]["name"] == name
-        ]
-    ended = [path for path in kept if exists(path / "result.json")]
-    complete = readable(ended, skip)
-    unfinished = [path.name for path in kept if not exists(path / "result.json")]
-    if as_json:
-        rows = [r.to_json() for r in complete]
-        click.echo(json.dumps({"complete": rows, "unfinished": unfinished}))
-    elif not configs:
-        say(f"No runs under {out}. Try: lab run parity --cot")
-    elif not kept:
-        say(f"None of the {len(configs)} runs under {out} match.")
-    else:
-        Console().print(tables.runs(complete, unfinished))
-
-
-def matching(configs: dict[Path, dict[str, Any]], where: Sequence[str]) -> list[Path]:
-    """The folders whose configuration has the value of every PATH=VALUE. ValueError for a path that
-    none of them has."""
-    from lab.config.fields import split_assignment
-    from tasks import refuse
-
-    kept = list(configs)
-    for text in where:
-        path, value = split_assignment(text, "--where", "task.k=3")
-        values = {folder: _field(config, path) for folder, config in configs.items()}
-        if configs and not any(values.values()):
-            raise refuse("--where", path, "no run here has such a field (task.k, train.lr, cot)")
-        kept = [folder for folder in kept if any(_same(v, value) for v in values[folder])]
-    return kept
-
-
-def _field(config: dict[str, Any], path: str) -> list[Any]:
-    """The values at a dotted path, or of a plain name in task, model and train."""
-    head, _, leaf = path.partition(".")
-    if leaf:
-        part = config.get(head)
-        return [part[leaf]] if isinstance(part, dict) and leaf in part else []
-    if head in config and not isinstance(config[head], dict):
-        return [config[head]]
-    return [config[p][head] for p in ("task", "model", "train") if head in config[p]]
-
-
-def _same(value: Any, text: str) -> bool:
-    """Whether a value of a configuration equals the value that the user typed."""
-    from lab.config.fields import parse
-
-    hint: Any
-    if isinstance(value, list):
-        hint = tuple[float, ...] if any(isinstance(v, float) for v in value) else tuple[int, ...]
-    elif isinstance(value, bool | str):
-        hint = type(value)
-    else:
-        hint = float | None
-    try:
-        wanted = parse(text, hint, "--where")
-    except ValueError:
-        return False
-    return bool(wanted == (tuple(value) if isinstance(value, list) else value))

@@ -15,6 +15,7 @@ import click
 import lab
 from lab.cli.analyze import analyze
 from lab.cli.bench import bench
+from lab.cli.board import board
 from lab.cli.claim import claim
 from lab.cli.common import Group
 from lab.cli.doctor import doctor
@@ -43,7 +44,7 @@ def main() -> None:
             )
 
 
-RESULTS = (eval_, analyze, plot, report, claim, list_)
+RESULTS = (eval_, analyze, plot, report, board, claim, list_)
 
 
 for command in (run, sweep, *RESULTS, show, check, export, bench, doctor):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import shlex
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -126,10 +127,13 @@ def _print_results(
 
     from lab.cli import tables
     from lab.results import words
+    from lab.verdicts.why import why
 
     Console().print(tables.scores(results))
     for line in words.sentences(results):
         say(line)
+    for line in why(results):
+        say(textwrap.fill(line, 80, subsequent_indent="  "))
     folders = Path(results[0].run).parent if len(results) > 1 else results[0].run
     say(f"{folders}  ({_time(results)})")
     _plot(results)

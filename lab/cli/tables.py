@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import click
+from rich.cells import cell_len
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -15,6 +18,11 @@ from lab.text import shown
 
 if TYPE_CHECKING:
     from lab.evaluation.sampling import Sampled
+    from lab.results.index import Entry
+
+LONG = 500  # rows of a table from which on it is not wrapped
+
+Cells = tuple[list[str], list[list[str]], list[str]]  # headings, rows, headings of texts
 
 
 def plain(
@@ -112,16 +120,49 @@ def samples(drawn: Sequence[Sampled]) -> Table:
     return plain(headings, rows, left=["probe", "measure"])
 
 
-def runs(results: Sequence[Result], unfinished: Sequence[str]) -> Table:
+def runs(found: Sequence[Entry]) -> Cells:
     """Complete and interrupted runs, one a line, with the settings that matter most."""
     rows = []
-    for result in results:
-        e, first = result.experiment, result.scores[0]
+    for entry in found:
+        e, name = entry.experiment, entry.run.rpartition("/")[2]
+        if not entry.scores:
+            rows.append([name, "", "", "", "interrupted", "-", "-"])
+            continue
+        first = entry.scores[0]
         options = {k: v for k, v in e["task"].items() if k not in ("name", "split")}
         task = " ".join(f"{k}={v}" for k, v in options.items() if v not in (0, False, None))
-        cells = [result.run.rpartition("/")[2], "yes" if e["cot"] else "no", task]
-        cells += [str(e["train"]["seed"]), first.probe, share(first.exact), share(first.answer)]
-        rows.append(cells)
-    rows += [[name, "", "", "", "interrupted", "-", "-"] for name in unfinished]
+        cells = [name, "yes" if e["cot"] else "no", task, str(e["train"].get("seed"))]
+        rows.append([*cells, first.probe, share(first.exact), share(first.answer)])
     headings = ["run", "cot", "task", "seed", "probe", "exact", "answer"]
-    return plain(headings, rows, left=["run", "cot", "task", "probe"])
+    return headings, rows, ["run", "cot", "task", "probe"]
+
+
+def of_rows(rows: Sequence[dict[str, Any]]) -> Cells:
+    """Rows of the same columns. A column with a text in it is a column of texts."""
+    headings = list(rows[0])
+    left = [h for h in headings if any(isinstance(row[h], str | tuple | list) for row in rows)]
+    return headings, [[_value(row[h]) for h in headings] for row in rows], left
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple | list):
+        return ",".join(map(_value, value)) or "none"
+    return "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def show(headings: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[str]) -> None:
+    """Print a table. One of more than LONG rows is not wrapped: that would take seconds."""
+    if len(rows) <= LONG:
+        Console().print(plain(headings, rows, left))
+        return
+    cells = [[shown(cell) for cell in row] for row in (headings, *rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        padded = [
+            cell + space if heading in left else space + cell
+            for heading, cell, width in zip(headings, row, widths, strict=True)
+            for space in [" " * (width - cell_len(cell))]
+        ]
+        click.echo("  ".join(padded).rstrip())

@@ -11,6 +11,7 @@ stay as they are, so that 4 is not written back as 4.0 and a run keeps its hash.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import typing
 from collections.abc import Collection, Mapping
@@ -19,6 +20,8 @@ from typing import Any, Literal, TypeVar
 from tasks import refuse
 
 T = TypeVar("T")
+
+_hints = functools.cache(typing.get_type_hints)  # slow: it compiles every annotation
 
 
 def build(cls: type[T], values: Any, where: str) -> T:
@@ -39,7 +42,7 @@ def typed(cls: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
 
     ValueError for a value of another type and for a field that the class does not have.
     """
-    hints = typing.get_type_hints(cls)
+    hints = _hints(cls)
     names = [f.name for f in dataclasses.fields(cls)]
     check_keys(values, names, (), where)
     return {name: _typed(value, hints[name], f"{where}.{name}") for name, value in values.items()}

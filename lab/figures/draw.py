@@ -9,7 +9,8 @@ Nothing uses pyplot, so figures share no state; the same runs give the same byte
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,10 +52,15 @@ STYLE = {
 }
 
 
-def make_figure(results: Sequence[Result], kind: str = "auto", metric: str | None = None) -> Figure:
+def make_figure(
+    results: Sequence[Result],
+    kind: str = "auto",
+    metric: str | None = None,
+    names: Mapping[str, str] | None = None,
+) -> Figure:
     """The figure of some runs. kind: one of KINDS, or auto, as `choose` says. metric: exact
     (teacher- forced exact match) or answer (free-running); None: answer, or exact where evaluations
-    did not decode.
+    did not decode. names: what the figure calls a group, by its label, where that is another name.
 
     ValueError when these runs have no data for this kind.
     """
@@ -81,7 +87,10 @@ def make_figure(results: Sequence[Result], kind: str = "auto", metric: str | Non
         raise refuse("kind", kind, f"auto or one of {', '.join(KINDS)}")
     ignore = ("train.lengths",) if kind == "heatmap" else ()
     with matplotlib.style.context(["default", STYLE]):
-        figure = kinds[kind](groups(results, ignore), metric)
+        grouped = groups(results, ignore)
+        if names:
+            grouped = [replace(g, label=names.get(g.label, g.label)) for g in grouped]
+        figure = kinds[kind](grouped, metric)
     for text in figure.findobj(Text):
         text.set_text(shown(text.get_text(), keep="\n"))
     return figure

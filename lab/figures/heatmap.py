@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.image import AxesImage
 
 
+LETTERS = 15  # of a title, in an inch
 PANELS = 9
 
 
@@ -51,7 +53,10 @@ def heatmap(grouped: list[Group], metric: str | None) -> Figure:
     for axes, ((other, probe), panel) in zip(grid, cells.items(), strict=True):
         image = _cells(axes, trained, panel, (width - 1.2) / columns)
         parts = [title(grouped)] if len(cells) == 1 else []
-        axes.set_title(", ".join(part for part in [*parts, other, probe] if part), loc="left")
+        text = ", ".join(part for part in [*parts, other, probe] if part)
+        axes.set_title(textwrap.fill(text, int(LETTERS * width / columns)), loc="left")
+    lines = max(axes.get_title(loc="left").count("\n") for axes in grid)
+    figure.set_figheight(height + 0.14 * lines * down)
     over = "" if seeds(grouped) == "one seed" else f",\nmedian of {seeds(grouped)}"
     figure.colorbar(image, ax=grid, pad=0.02, label=METRICS[metric] + over)
     return figure
@@ -77,7 +82,7 @@ def _cells(
     image = axes.imshow(masked, cmap="cividis", vmin=0, vmax=1, origin="lower", aspect="auto")
     for row, lengths in enumerate(trained):
         inside = sum(test <= max(lengths) for test in tests)
-        if 0 < inside < len(tests):
+        if 0 < inside < len(tests) and np.isfinite(table[row]).any():
             edge = ([inside - 0.5] * 2, [row - 0.5, row + 0.5])
             axes.plot(*edge, color="white", linewidth=2.6, solid_capstyle="butt")
             axes.plot(*edge, color="black", linewidth=1.2, solid_capstyle="butt", label="edge")

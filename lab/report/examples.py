@@ -8,8 +8,10 @@ wrote before them.
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import SequenceMatcher
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from lab.analysis.subject import Subject, dependency_mask, first_rows, open_run
 from lab.config import NOTHING, Trusted
 from lab.evaluation.decode import decode
 from tasks import Role, Task
+from tasks._program import EOS, SEP, TuringProgram
 
 DECODED = 32  # rows of a probe that the model decodes, to choose examples from
 
@@ -37,13 +40,15 @@ class Example:
 
 @dataclass(frozen=True)
 class Examples:
-    """Some rows of a probe; of `decoded` rows, the model wrote `right` exactly as the reference."""
+    """Some rows of a probe; of `decoded` rows, the model wrote `right` exactly as the reference.
+    places: where the first wrong token is in the others, as `place` says, with how many rows."""
 
     probe: str
     length: int
     decoded: int
     right: int
     rows: tuple[Example, ...]
+    places: tuple[tuple[str, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -106,7 +111,40 @@ def examples(subject: Subject, number: int) -> Examples:
     rows = tuple(
         _example(task, i, batch.tokens[i], batch.roles[i], written[i], wrong[i]) for i in chosen
     )
-    return Examples(subject.probe.label, subject.probe.length, len(batch), wrong.count(None), rows)
+    every = [
+        _example(task, i, batch.tokens[i], batch.roles[i], written[i], wrong[i])
+        for i in range(len(batch))
+        if wrong[i] is not None
+    ]
+    places = Counter(place(row, isinstance(task, TuringProgram)) for row in every)
+    right = wrong.count(None)
+    probe = subject.probe
+    return Examples(probe.label, probe.length, len(batch), right, rows, (*places.most_common(),))
+
+
+def place(row: Example, tapes: bool) -> str:
+    """Where the first wrong token of a row is: in the thought or in the answer. tapes: the row is a
+    history of tapes; then at the head, which is what the step to this tape rewrites, or in what it
+    copies from the tape before."""
+    at = row.first_wrong
+    assert at is not None
+    if not tapes:
+        return f"in the {Role(row.roles[at]).name.lower()}"
+    ends = [t for t, word in enumerate(row.words) if word in (SEP, EOS)]
+    marks = [0, *ends]
+    number = next(i for i, end in enumerate(ends) if end >= at)
+    if at == ends[number]:
+        return "at the end of a tape"
+    before, now = (row.words[marks[i] + 1 : ends[i]] for i in (number - 1, number))
+    column = at - marks[number] - 1
+    if len(before) == len(now):
+        copied = before[column] == now[column]
+    else:  # the tape grew or shrank: what fits best is what was copied
+        blocks = SequenceMatcher(None, before, now, autojunk=False).get_matching_blocks()
+        copied = any(block.b <= column < block.b + block.size for block in blocks)
+    if copied:
+        return "in a copied cell of the tape"
+    return "at the head of the tape"
 
 
 def first_wrong(tokens: np.ndarray, roles: np.ndarray, written: np.ndarray) -> int | None:

@@ -36,16 +36,17 @@ MODELS = 4
 
 @dataclass(frozen=True)
 class Inspected:
-    """A sentence on a model that was inspected, and its examples by probe; or why it was not."""
+    """A sentence on a model that was inspected, and its examples by probe; or why it was not.
+    label: of its group."""
 
     sentence: str
     examples: tuple[Examples, ...] = ()
+    label: str = ""
 
 
 def html(results: Sequence[Result], number: int = 3, trusted: Trusted = NOTHING) -> str:
     """The page, as ASCII. number: examples of each probe; 0 leaves the models alone. trusted: the
     files of code that the user named."""
-    from lab import __version__
     from lab.report import sections
 
     grouped = groups(results)
@@ -57,8 +58,8 @@ def html(results: Sequence[Result], number: int = 3, trusted: Trusted = NOTHING)
         title=words.title(grouped),
         question=words.question(grouped),
         facts=sections.facts(grouped),
-        verdicts=sections.verdicts(grouped),
-        figures=sections.figures(results),
+        verdicts=sections.verdicts(grouped, _first_wrong(models)),
+        figures=sections.figures(results, words.short_names(grouped)),
         terms=terms,
         scores=scores,
         inspected=bool(number),
@@ -72,9 +73,15 @@ def html(results: Sequence[Result], number: int = 3, trusted: Trusted = NOTHING)
         name=str(grouped[0].settings["name"]),
         settings=settings,
         environment=sections.environment(results),
-        footer=f"Written by lab {__version__} from {len(results)} run"
-        f" folder{'s' if len(results) > 1 else ''}.",
+        footer=footer(len(results)),
     )
+
+
+def footer(folders: int) -> str:
+    """Who wrote a page, and from how many run folders."""
+    from lab import __version__
+
+    return f"Written by lab {__version__} from {folders} run folder{'s' if folders != 1 else ''}."
 
 
 def render(**data: Any) -> str:
@@ -132,10 +139,26 @@ def _inspect(
                 f"{name}: run {Path(result.run).name}, checkpoint {run.checkpoint},"
                 f" {run.parameters:,} parameters"
             )
-            models.append(Inspected(sentence, run.examples))
+            models.append(Inspected(sentence, run.examples, group.label))
             if not order:
                 attention.append(heads.attention(name, run))
     return models, attention
+
+
+def _first_wrong(models: Sequence[Inspected]) -> dict[str, str]:
+    """Where the first model of each group first goes wrong, at the probe nearest to training at
+    which it does; by the label of the group."""
+    told: dict[str, str] = {}
+    for model in models:
+        for probe in model.examples:
+            if probe.places and model.label not in told:
+                where, count = probe.places[0]
+                wrong = probe.decoded - probe.right
+                told[model.label] = (
+                    f"First wrong token {where} in {count} of {wrong} wrong rows of {probe.probe}"
+                    f" (length {probe.length})."
+                )
+    return told
 
 
 def _first_and_worst(group: Group) -> list[Result]:

@@ -73,13 +73,15 @@ class Row:
     stretches: tuple[tuple[int, tuple[Token, ...]], ...]
 
 
-def verdicts(grouped: Sequence[Group]) -> list[words.Headline]:
-    """The verdict of each group, its name in front where there are several."""
+def verdicts(grouped: Sequence[Group], first_wrong: dict[str, str]) -> list[words.Headline]:
+    """The verdict of each group, its name in front where there are several. first_wrong: a sentence
+    on its first wrong tokens, by the label of the group."""
     verdicts, names = [], words.short_names(grouped)
     for group in grouped:
         verdict, name = words.verdict(group), names[group.label]
         headline = f"{name}: {verdict.headline}" if name else _capital(verdict.headline)
-        sentences = tuple(map(_capital, verdict.sentences))
+        more = [first_wrong[group.label]] if group.label in first_wrong else []
+        sentences = tuple(map(_capital, [*verdict.sentences, *more]))
         verdicts.append(words.Headline(verdict.kind, headline, sentences))
     return verdicts
 
@@ -106,8 +108,8 @@ def facts(grouped: Sequence[Group]) -> list[tuple[str, list[str]]]:
     return facts
 
 
-def figures(results: Sequence[Result]) -> list[Figure]:
-    """The figures of lab.figures for which these runs have data."""
+def figures(results: Sequence[Result], names: dict[str, str]) -> list[Figure]:
+    """The figures of lab.figures for which these runs have data. names: of the groups, by label."""
     from lab.figures import choose, make_figure
     from lab.report.svg import inline_svg
 
@@ -116,7 +118,7 @@ def figures(results: Sequence[Result]) -> list[Figure]:
         alt = f"{FIGURES[kind]}. The table of probes has the final values."
         try:
             greys = kind != "heatmap"  # the numbers in its cells need the colours behind them
-            svg = inline_svg(make_figure(results, kind), alt, f"{kind}-", greys)
+            svg = inline_svg(make_figure(results, kind, names=names), alt, f"{kind}-", greys)
         except (KeyError, TypeError, ValueError) as error:
             drawn.append(Figure(None, f"No figure of kind {kind}: {error}"))
             continue

@@ -21,6 +21,7 @@ from typing import Any
 from lab.results.groups import Group, span
 from lab.results.result import Score
 from lab.results.words import generalization, generalization_in_words, share
+from lab.verdicts.why import why
 
 GUESS = 0.01  # a best guess below this is no measure of chance
 
@@ -78,6 +79,7 @@ def verdict(group: Group) -> Headline:
         text += f" ({first[0].probe}, length {first[0].length})"
     labels = dict.fromkeys(score.probe for score in group.results[0].scores)
     sentences = [sentence for label in labels for sentence in _of_label(group, label)]
+    sentences += why(group.results)
     return Headline(kind, text, tuple(sentences))
 
 

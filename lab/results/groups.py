@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from lab.results.result import Result
 
+# Settings of evaluations on the way: they change no weights, unless training stops by them.
+EVALUATION = ("train.eval_every", "train.eval_rows", "train.eval_answers", "train.keep_steps")
 HIDDEN = ("probes", "task.name", "source")  # settings that follow from the rest of a label
 
 
@@ -39,16 +41,17 @@ class Group:
 
 def groups(results: Sequence[Result], ignore: Sequence[str] = ()) -> list[Group]:
     """The groups of some runs, ordered by the settings in which they differ. A run that repeats the
-    experiment and the seed of another counts once. ignore: settings that labels leave out."""
+    experiment and the seed of another counts once; runs may differ in EVALUATION. ignore: settings
+    that labels leave out."""
     by_settings: dict[str, tuple[dict[str, Any], dict[int, Result]]] = {}
     for result in results:
         flat = settings(result)
         seed = flat.pop("train.seed")
-        same = json.dumps(flat, sort_keys=True)
+        same = json.dumps(training(flat), sort_keys=True)
         runs = by_settings.setdefault(same, (flat, {}))[1]
         runs.setdefault(seed, result)
     parts = list(by_settings.values())
-    varying = differing([flat for flat, _ in parts])
+    varying = differing([training(flat) for flat, _ in parts])
     parts.sort(key=lambda part: [_order(part[0].get(path)) for path in varying])
     shown = [path for path in varying if path not in (*HIDDEN, *ignore)]
     return [
@@ -57,10 +60,22 @@ def groups(results: Sequence[Result], ignore: Sequence[str] = ()) -> list[Group]
     ]
 
 
+def training(flat: dict[str, Any]) -> dict[str, Any]:
+    """The settings that change the weights."""
+    if flat.get("train.early_stop"):
+        return flat
+    return {path: value for path, value in flat.items() if path not in EVALUATION}
+
+
 def settings(result: Result) -> dict[str, Any]:
+    """The experiment of a result, `flattened`."""
+    return flattened(result.experiment)
+
+
+def flattened(experiment: Mapping[str, Any]) -> dict[str, Any]:
     """An experiment as {"cot": true, "task.k": 3, ...}: its JSON, one level flattened."""
     flat: dict[str, Any] = {}
-    for key, value in result.experiment.items():
+    for key, value in experiment.items():
         if isinstance(value, dict):
             flat |= {f"{key}.{name}": inner for name, inner in value.items()}
         else:

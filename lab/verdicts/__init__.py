@@ -12,6 +12,7 @@ from lab.verdicts.protocol import (
 )
 from lab.verdicts.records import file_name, markdown, picture, records_folder
 from lab.verdicts.verdict import decide, evaluate_claim, record
+from lab.verdicts.why import why
 
 __all__ = [
     "REVISED",
@@ -28,5 +29,6 @@ __all__ = [
     "picture",
     "record",
     "records_folder",
+    "why",
     "with_disjoint_seeds",
 ]

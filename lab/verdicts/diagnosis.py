@@ -16,6 +16,15 @@ LEARNED = 0.9  # accuracy of the treatment arm from which it can do what it was 
 RISING = 0.05  # gain in exact match over the last quarter of the steps, and as much left to gain
 
 
+def rising(gain: float, end: float) -> bool:
+    """Whether a curve that gained so much in the last quarter was still rising at its end."""
+    return min(gain, 1 - end) >= RISING
+
+
+def mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
 def diagnose(
     claim: Claim,
     results: Mapping[str, Result],
@@ -50,15 +59,15 @@ def diagnose(
         gain = late_gain(result)
         if gain is not None:
             gains.append(gain)
-    learned = sum(answers) / len(answers)
+    learned = mean(answers)
     why = f"{claim.treatment_arm}: accuracy {learned:.3f} on rows like those of training"
     missing = claim.precondition(series) if claim.precondition and learned >= LEARNED else None
     if missing:
         return {"cause": "scale", "why": f"{why}, but {missing}"}
     if len(gains) == len(answers):
-        gain, end = sum(gains) / len(gains), sum(ends) / len(ends)
+        gain, end = mean(gains), mean(ends)
         why += f", exact match {end:.3f} after {gain:+.3f} in the last quarter of the steps"
-        if min(gain, 1 - end) >= RISING:
+        if rising(gain, end):
             return {"cause": "budget", "why": why}
     elif learned < LEARNED:
         return {"cause": "budget or scale", "why": f"{why}; it was not evaluated on the way"}

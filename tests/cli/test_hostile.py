@@ -34,6 +34,8 @@ RUN = ("run", "parity", *QUICK, "--eval-every", "10", "--checkpoint-every", "10"
 COMMANDS = (
     ("list", "runs"),
     ("list", "runs", "--json", "--where", "task.k=2"),
+    ("list", "runs", "--csv", "--sort", "-exact"),
+    ("board",),
     ("report", "runs/*"),
     ("report", "STRANGE"),
     ("report", "STRANGE", "--html", "--examples", "1", "--out", "page.html"),

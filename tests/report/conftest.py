@@ -33,4 +33,4 @@ def page(text: str) -> Page:
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pages without figures, for tests of something else."""
-    monkeypatch.setattr("lab.report.sections.figures", lambda results: [])
+    monkeypatch.setattr("lab.report.sections.figures", lambda results, names: [])

@@ -14,11 +14,12 @@ import torch
 from lab.analysis.subject import open_run
 from lab.config import ModelConfig
 from lab.experiments._any import for_task
-from lab.report.examples import DECODED, examples, inspect_run
+from lab.report.examples import DECODED, Example, examples, inspect_run, place
 from lab.report.page import html, templates
 from lab.results.folder import load
 from lab.results.result import Result
 from lab.runs.run import run
+from tasks import Role
 from tasks.istree import IsTree
 from tests.pages import Page
 
@@ -127,3 +128,36 @@ def test_examples_of_rows_that_end_by_themselves(
     (fold,) = folded.find("details")
     assert len(folded.find("section")) == 4
     assert [e["tag"] for e in folded.inside(fold)].count("section") == 2
+
+
+TAPES = "BOS t2 2 A1 1 SEP t1 B2 0 1 SEP t0 0 !0 1 EOS"
+
+
+@pytest.mark.parametrize(
+    ("column", "where"),
+    [
+        (6, "at the head of the tape"),  # the clock
+        (7, "at the head of the tape"),
+        (8, "at the head of the tape"),
+        (9, "in a copied cell of the tape"),
+        (10, "at the end of a tape"),
+        (12, "at the head of the tape"),
+        (14, "in a copied cell of the tape"),
+        (15, "at the end of a tape"),
+    ],
+)
+def test_where_a_row_first_goes_wrong(column: int, where: str) -> None:
+    words = tuple(TAPES.split())
+    roles = (Role.PROMPT,) * 6 + (Role.THOUGHT,) * 5 + (Role.ANSWER,) * 5
+    row = Example(0, words, tuple(map(int, roles)), words, column)
+    assert place(row, tapes=True) == where
+    assert place(row, tapes=False) == ("in the thought" if column < 11 else "in the answer")
+
+
+def test_a_row_reads_with_the_spaces_of_its_words() -> None:
+    """So that it can be copied: prompt tokens have one line, the reference alone."""
+    words = tuple(TAPES.split())
+    row = Example(0, words, (int(Role.PROMPT),) * len(words), words, None)
+    source = '{% import "examples.html.jinja" as parts %}{{ parts.example(row|example_row) }}'
+    page = Page(templates().from_string(source).render(row=row))
+    assert page.find("div", "row")[0]["text"].split() == list(words)

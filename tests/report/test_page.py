@@ -133,11 +133,12 @@ def test_in_a_browser(seeds: list[Result], tmp_path: Path) -> None:
         assert "CONSOLE" in browser(file).stderr
 
 
-def browser(file: Path) -> subprocess.CompletedProcess[str]:
+def browser(file: Path, *options: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
             *("chromium", "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"),
-            *("--disable-background-networking", "--enable-logging=stderr", file.as_uri()),
+            *("--disable-background-networking", "--enable-logging=stderr", *options),
+            file.as_uri(),
         ],
         capture_output=True,
         text=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from typing import Any
 
@@ -69,7 +70,7 @@ def test_the_reach_is_that_of_the_terminal() -> None:
 def test_one_length_has_one_sentence_for_every_probe() -> None:
     """Two probes of one label and one length: neither hides the other."""
     both = told(made(scored(1.0), scored(0.7)))
-    assert [text.split(",")[0] for text in both.sentences] == [
+    assert [text.split(",")[0] for text in both.sentences[:2]] == [
         "held out (length 20): exact match 1.000",
         "held out (length 20): exact match 0.700",
     ]
@@ -86,3 +87,21 @@ def test_many_settings_get_letters() -> None:
     short = [made(scored(0.5), lr=lr) for lr in (1e-3, 1e-2)]
     page = Page(html(short, number=0))
     assert [row[0] for row in page.table("Scores of every probe")[1:]] == ["lr=0.001", "lr=0.01"]
+
+
+def test_figures_call_long_settings_by_the_letters_of_the_page() -> None:
+    from matplotlib.text import Text
+
+    from lab.figures import make_figure
+    from lab.report.words import short_names
+
+    runs = [made(scored(0.5), lr=lr, weight_decay=lr, warmup=0.1 * lr, grad_clip=lr)
+            for lr in (0.111111, 0.222222)]  # fmt: skip
+    runs = [
+        dataclasses.replace(r, curves=[{"step": 1, "rows": 1, "scores": [vars(scored(0.2))]}])
+        for r in runs
+    ]
+    names = short_names(groups(runs))
+    assert list(names.values()) == ["A", "B"]
+    figure = make_figure(runs, "samples", names=names)
+    assert {"A", "B"} <= {text.get_text() for text in figure.findobj(Text)}

@@ -48,3 +48,20 @@ def test_labels(tmp_path: Path) -> None:
     assert labels(base(), other) == ["istree", "parity"]
     assert labels(base(), other, faster) == [
         "istree, lr=0.001", "istree, lr=0.5", "parity, lr=0.001"]  # fmt: skip
+
+
+def test_evaluation_on_the_way_makes_no_difference(tmp_path: Path) -> None:
+    """Two seeds that were evaluated differently are one group, unless training stops by it."""
+    often = change(change(base(), "train.eval_every", "10"), "train.eval_rows", "8")
+    seeds = [often, seeded(base(), 1)]
+    (group,) = groups([finished(tmp_path, e) for e in seeds])
+    assert group.label == "" and len(group.results) == 2
+    faster = change(often, "train.lr", "0.5")
+    assert [g.label for g in groups([finished(tmp_path, e) for e in (*seeds, faster)])] == [
+        "lr=0.001", "lr=0.5"]  # fmt: skip
+    stops = [
+        change(e, "train.early_stop", "true")
+        for e in (often, change(often, "train.eval_every", "20"))
+    ]
+    assert [g.label for g in groups([finished(tmp_path, e) for e in stops])] == [
+        "eval_every=10", "eval_every=20"]  # fmt: skip
