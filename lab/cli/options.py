@@ -17,6 +17,7 @@ from click.shell_completion import CompletionItem
 from lab.config import Experiment
 from lab.config.experiment import change
 from lab.config.fields import FieldInfo, describe, parse, split_assignment
+from lab.errors import UsageError
 from lab.experiments._make import PARTS, make, option_types
 
 SHORT = 28  # letters of choices that --help shows beside the name of an option
@@ -123,6 +124,38 @@ def build(
         path, value = split_assignment(text, "--set", "task.k=10")
         experiment = change(experiment, path, value)
     return experiment
+
+
+def check_once(
+    function: Callable[..., Experiment], given: dict[str, Any], paths: Sequence[tuple[str, str]]
+) -> None:
+    """UsageError when two options set one field.
+
+    given: as for `build`. paths: of --set and --grid, each as (what was typed, its path).
+    """
+    named = [(flag(name), name) for name in option_types(function) if given.get(name) is not None]
+    typed: dict[str, str] = {}
+    for option, path in [*named, *paths]:
+        field = _field(function, path)
+        if field in typed:
+            raise UsageError(f"{option} cannot be used: {typed[field]} sets {field} too")
+        typed[field] = option
+
+
+def _field(function: Callable[..., Experiment], path: str) -> str:
+    """The field that an option or a path sets: k and task.k are both task.k."""
+    own = {info.name for info in describe(function)}
+    if path in own and path in {f.name for f in dataclasses.fields(type(function().task))}:  # type: ignore[arg-type]
+        return f"task.{path}"
+    parts = [
+        part for part, cls in PARTS.items() if path in {f.name for f in dataclasses.fields(cls)}
+    ]
+    return f"{parts[0]}.{path}" if parts else path
+
+
+def set_paths(sets: Sequence[str]) -> list[tuple[str, str]]:
+    """Every --set as `check_once` takes it."""
+    return [(f"--set {text}", split_assignment(text, "--set", "task.k=10")[0]) for text in sets]
 
 
 def option_value(value: Any, hint: Any, name: str) -> Any:

@@ -74,9 +74,13 @@ def test_a_machine_without_a_compiler_says_so(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_set_reaches_task_model_and_training() -> None:
-    sets = ["--set", "task.k=3", "--set", "train.lr=3e-4", "--set", "model.mlp_ratio=2"]
+    sets = ["--set", "task.secret=3", "--set", "train.lr=3e-4", "--set", "model.mlp_ratio=2"]
     made = document("run", "parity", *QUICK, *sets)["experiment"]
-    assert (made["task"]["k"], made["train"]["lr"], made["model"]["mlp_ratio"]) == (3, 3e-4, 2.0)
+    assert (made["task"]["secret"], made["train"]["lr"], made["model"]["mlp_ratio"]) == (
+        3,
+        3e-4,
+        2.0,
+    )
 
 
 def test_at_chance_is_said_plainly_and_is_no_error() -> None:
@@ -180,12 +184,23 @@ def test_a_users_own_mixer(tmp_path: Path) -> None:
         (["run", "parity", "--seeds", "2", "--threads", "2"], "--threads = 2 cannot be used: with"),
         (["run", "parity", "--lr", "inf"], "train.lr = inf cannot be used: a finite number"),
         (["run", "parity", "--set", "train.lr=1e999"], "train.lr = inf cannot be used: a finite"),
+        (["run", "parity", "--length", "3000"], "model.max_positions = 2048 cannot be used"),
+        (["run", "parity", "--set", "train.steps=9", "--steps", "25"], "--steps sets train.steps"),
+        (["run", "parity", "--k", "2", "--set", "task.k=3"], "--k sets task.k too"),
+        (["run", "parity", "--set", "cot=true", "--no-cot"], "--cot sets cot too"),
+        (["run", "parity", "--set", "cot=true", "--set", "cot=false"], "cot=true sets cot too"),
         (["run", "parity", "--lengths", "3"], "k = 6 cannot be used: at most the length, 3"),
     ],
 )
 def test_mistakes_get_one_sentence(args: list[str], message: str) -> None:
     assert message in sentence(invoke(*args), 2)
     assert not Path("runs").exists(), "a refused run leaves nothing behind"
+
+
+def test_a_missing_device_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "sees no CUDA device" in sentence(invoke("run", "parity", "--device", "cuda"), 1)
+    assert not Path("runs").exists()
 
 
 def test_a_locked_folder() -> None:
