@@ -97,7 +97,7 @@ def complete(
 
 
 def _names(kind: Names, ctx: click.Context) -> list[str]:
-    """Every name of a kind. Runs are those under --out, or under runs/ where --out is a file."""
+    """Every name of a kind. Runs are those under --out."""
     import tasks
     from lab import registry
 
@@ -105,13 +105,30 @@ def _names(kind: Names, ctx: click.Context) -> list[str]:
         return tasks.names()
     if kind != "runs":
         return registry.names(kind)
-    is_folder = any(
-        p.name == "out" and getattr(p.type, "dir_okay", True) for p in ctx.command.params
-    )
-    out = ctx.params.get("out") if is_folder else None
     from lab.results.find import run_folders
 
-    return [path.name for path in run_folders(out or "runs")]
+    return [path.name for path in run_folders(ctx.params.get("out") or "runs")]
+
+
+class NonEmptyPath(click.Path):
+    """A path. The empty text, which would mean the working directory, is refused."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value == "":
+            raise UsageError(f"{param.opts[0]} = '' cannot be used: it is empty")
+        return super().convert(value, param, ctx)
+
+
+class RunsFolder(NonEmptyPath):
+    """The folder of runs, --out. The name of a file is refused where --to is what was meant."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        out = super().convert(value, param, ctx)
+        writes = ctx is not None and any(p.name == "to" for p in ctx.command.params)
+        if writes and out.suffix and not out.is_dir():
+            meant = f"it is the folder of the runs; --to {out} writes that file"
+            raise UsageError(f"--out = {str(out)!r} cannot be used: {meant}")
+        return out
 
 
 JSON = click.option("--json", "as_json", is_flag=True, help="print one JSON document, nothing else")
@@ -119,7 +136,7 @@ OUT = click.option(
     "--out",
     default="runs",
     show_default=True,
-    type=click.Path(path_type=Path),
+    type=RunsFolder(path_type=Path),
     help="folder that holds the runs",
 )
 DEVICE = click.option(
@@ -129,6 +146,7 @@ DEVICE = click.option(
     show_default=True,
     help="auto: CUDA if there is a device, else the CPU",
 )
+FILE = NonEmptyPath(path_type=Path, dir_okay=False)
 TASK_FILE = click.option(
     "--task",
     "task_file",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from lab.cli.common import as_cli_errors
+from lab.cli.common import RunsFolder, as_cli_errors
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -134,7 +134,7 @@ def _of_every_run() -> list[Option]:
         Option(
             ["--out"],
             common=True,
-            type=click.Path(path_type=Path),
+            type=RunsFolder(path_type=Path),
             default=Path("runs"),
             help="folder of the run folders",
         ),

@@ -67,7 +67,7 @@ def test_what_cannot_be_read_is_left_out_with_a_line(tmp_path: Path) -> None:
     assert with_tables.exit_code == 0 and with_tables.stderr == done.stderr
 
 
-@pytest.mark.parametrize("command", [["plot", "--out", "x.svg"], ["report"]])
+@pytest.mark.parametrize("command", [["plot", "--to", "x.svg"], ["report"]])
 def test_patterns_leave_out_what_cannot_be_read(command: list[str], tmp_path: Path) -> None:
     made = runs(tmp_path / "runs")
     done = invoke_in(tmp_path, *command, "runs/*")
@@ -118,5 +118,5 @@ def test_text_of_a_run_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         told = invoke_in(tmp_path, *args, COLUMNS="300").stdout
         assert spelled in told and "\x1b" not in told and "\u202e" not in told
     assert r"x[bold]\x1b" in invoke("list", "runs").stdout
-    assert invoke("plot", str(renamed), "--kind", "length", "--out", "x.svg").exit_code == 0
+    assert invoke("plot", str(renamed), "--kind", "length", "--to", "x.svg").exit_code == 0
     assert "\u202e" not in Path("x.svg").read_text()

@@ -97,20 +97,11 @@ def test_completion_offers_names_of_the_argument() -> None:
     assert offered("check", "istr") == [("istree", "plain")]
 
 
-@pytest.mark.parametrize("command", ["eval", "analyze"])
+@pytest.mark.parametrize("command", ["eval", "analyze", "plot", "report"])
 def test_completion_of_runs_looks_under_out(command: str, out: Path) -> None:
     runs = [("parity-1", "plain"), ("parity-2", "plain")]
     assert offered(command, "--out", str(out), "par") == runs
     assert offered(command, "--out", str(out / "parity-1"), "par") == []
-
-
-@pytest.mark.parametrize("command", ["plot", "report"])
-def test_completion_of_runs_where_out_is_a_file(
-    command: str, out: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(out.parent)
-    assert offered(command, "copy") == offered(command, "--out", "x.png", "copy")
-    assert offered(command, "--out", "x.png", "copy") == [("copy-1", "plain")]
 
 
 def test_completion_of_a_path_is_left_to_the_shell() -> None:

@@ -184,6 +184,7 @@ def test_a_users_own_mixer(tmp_path: Path) -> None:
         (["run", "parity", "--seeds", "2", "--threads", "2"], "--threads = 2 cannot be used: with"),
         (["run", "parity", "--lr", "inf"], "train.lr = inf cannot be used: a finite number"),
         (["run", "parity", "--set", "train.lr=1e999"], "train.lr = inf cannot be used: a finite"),
+        (["run", "parity", "--out", ""], "--out = '' cannot be used: it is empty"),
         (["run", "parity", "--length", "3000"], "model.max_positions = 2048 cannot be used"),
         (["run", "parity", "--set", "train.steps=9", "--steps", "25"], "--steps sets train.steps"),
         (["run", "parity", "--k", "2", "--set", "task.k=3"], "--k sets task.k too"),
