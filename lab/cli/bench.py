@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from lab.cli.common import JSON, NonEmptyPath
+from lab.cli.common import JSON, NonEmptyPath, complete
 from lab.errors import UsageError
 
 
@@ -84,7 +84,7 @@ def _print_tasks(rows: Rows) -> None:
 
 
 @bench.command("train")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=complete("experiments", "claims"))
 @click.option(
     "--against",
     metavar="COMMIT|reference",

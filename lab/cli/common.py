@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.shell_completion import CompletionItem
 
-from lab.errors import RunFailed, RunStopped, UsageError
+from lab.cli.interrupts import answered
+from lab.errors import RunFailed, RunStopped, UsageError, in_own_code
 from lab.text import shown
+
+if TYPE_CHECKING:
+    from lab.results.result import Result
 
 Names = Literal["tasks", "mixers", "experiments", "claims", "runs"]
 
@@ -35,27 +39,54 @@ def as_cli_errors() -> Iterator[None]:
     except RunFailed as failed:
         raise click.ClickException(shown(str(failed))) from None
     except ValueError as error:
-        raise _Usage(shown(str(error))) from None
+        raise _Usage(shown(in_own_code(error) or str(error))) from None
+
+
+@contextmanager
+def _in_our_style() -> Iterator[None]:
+    """Print a mistake that click finds as the lab prints its own: one sentence, no usage."""
+    try:
+        yield
+    except click.UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # of click 8.2: it prints the help
+            raise
+        text = " ".join(error.format_message().split())
+        where = f" See {error.ctx.command_path} --help." if error.ctx else ""
+        raise _Usage(shown(text + where)) from None
 
 
 class Group(click.Group):
-    """A group that prints UsageError, RunFailed and RunStopped of its commands as one sentence, and
-    so what the system refuses: a full disk behind stdout, a folder that is gone.
+    """A group that prints each error of its commands as one sentence: mistakes in the command,
+    UsageError, RunFailed and RunStopped, what a user's own file raises, and what the system
+    refuses: a full disk behind stdout, a folder that is gone.
 
     Other errors are bugs and keep their traceback; a command that expects a ValueError uses
     `as_cli_errors` itself.
     """
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _in_our_style():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _in_our_style():
+                return super().invoke(ctx)
         except (UsageError, RunFailed, RunStopped) as error:
             with as_cli_errors():
                 raise error
+        except (click.ClickException, click.exceptions.Exit, click.Abort, OSError):
+            raise
+        except Exception as error:
+            told = in_own_code(error)
+            if told is None:
+                raise
+            raise _Usage(shown(told)) from None
 
     def main(self, *args: Any, **extra: Any) -> Any:
         try:
-            return super().main(*args, **extra)
+            with answered():
+                return super().main(*args, **extra)
         except OSError as error:
             where = error.filename or "stdout"
             click.echo(shown(f"Error: {where}: {error.strerror or error}"), err=True)
@@ -65,6 +96,23 @@ class Group(click.Group):
 def say(text: object, err: bool = False) -> None:
     """Print lines of text in which there may be some of a file: `shown` line by line."""
     click.echo(shown(str(text), keep="\n"), err=err)
+
+
+def say_device(results: Iterable[Result], device: str) -> None:
+    """Say on stderr that runs which are only read were made on another device than --device."""
+    import torch
+
+    from lab.results.environment import cpu_name
+
+    if device == "auto":
+        return
+    here = cpu_name()
+    if device == "cuda":
+        here = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    others = {str(result.environment.get("device")) for result in results} - {here}
+    if others:
+        made = " and ".join(sorted(others))
+        say(f"--device {device} changes nothing: this was run on {made} and is read", err=True)
 
 
 def cannot_write(path: Path, error: OSError) -> RunFailed:

@@ -61,6 +61,7 @@ def experiment_of_file(path: str) -> Callable[..., Experiment]:
 
     The file is executed once. UsageError in one sentence when it cannot be used.
     """
+    from lab.cli.resolve import cannot_load
     from lab.experiments._make import of_file
 
     if not Path(path).is_file():
@@ -70,7 +71,7 @@ def experiment_of_file(path: str) -> Callable[..., Experiment]:
         function()
         return function
     except Exception as error:
-        raise UsageError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from None
+        raise cannot_load(path, error) from None
 
 
 def command(

@@ -21,6 +21,7 @@ from lab.config import Experiment
 from lab.config.experiment import with_seeds
 from lab.config.fields import describe, parse, split_assignment
 from lab.data.position_ids import check_rows
+from lab.errors import in_own_code
 from lab.experiments._make import PARTS, option_types
 from tasks import refuse
 
@@ -71,7 +72,7 @@ def combinations(function: Callable[..., Experiment], given: dict[str, Any]) -> 
         try:
             base = check_rows(_build(function, given, texts))
         except ValueError as error:
-            raise ValueError(f"{label}: {error}") from None
+            raise ValueError(f"{label}: {in_own_code(error) or error}") from None
         if base.slug in seen:
             raise refuse("--grid", label, f"it is the same run as {seen[base.slug]}")
         seen[base.slug] = label

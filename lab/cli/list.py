@@ -12,6 +12,7 @@ from typing import Any
 
 import click
 
+from lab.cli.claim import print_claims
 from lab.cli.common import JSON, OUT, as_cli_errors, complete, say
 from lab.errors import UsageError
 
@@ -37,6 +38,9 @@ def list_(what: Any, name: str | None, where: tuple[str, ...], out: Path, as_jso
         return
     if name or where:
         raise UsageError(f"only runs are filtered: lab list runs {name or ''}".rstrip())
+    if what == "claims":
+        print_claims(as_json)
+        return
     import typing
 
     import tasks
@@ -71,7 +75,7 @@ def _list_runs(out: Path, name: str | None, where: Sequence[str], as_json: bool)
     from rich.console import Console
 
     from lab.cli import tables
-    from lab.results.find import readable, reason, run_folders
+    from lab.results.find import is_running, readable, reason, run_folders
     from lab.results.folder import read_configuration
     from lab.results.reader import exists
 
@@ -92,16 +96,18 @@ def _list_runs(out: Path, name: str | None, where: Sequence[str], as_json: bool)
         ]
     ended = [path for path in kept if exists(path / "result.json")]
     complete = readable(ended, skip)
-    unfinished = [path.name for path in kept if not exists(path / "result.json")]
+    begun = [path for path in kept if not exists(path / "result.json")]
+    unfinished = [path.name for path in begun]
+    running = [path.name for path in begun if is_running(path)]
     if as_json:
         rows = [r.to_json() for r in complete]
-        click.echo(json.dumps({"complete": rows, "unfinished": unfinished}))
+        click.echo(json.dumps({"complete": rows, "unfinished": unfinished, "running": running}))
     elif not configs:
         say(f"No runs under {out}. Try: lab run parity --cot")
     elif not kept:
         say(f"None of the {len(configs)} runs under {out} match.")
     else:
-        Console().print(tables.runs(complete, unfinished))
+        Console().print(tables.runs(complete, unfinished, running))
 
 
 def matching(configs: dict[Path, dict[str, Any]], where: Sequence[str]) -> list[Path]:

@@ -14,6 +14,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from lab import registry
 from lab.config import Experiment
 from lab.config.experiment import change
 from lab.config.fields import FieldInfo, describe, parse, split_assignment
@@ -43,7 +44,9 @@ class Option(click.Option):
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The choices of an option that begin with what is typed."""
         if self.choices:
-            return [CompletionItem(c) for c in self.choices if c.startswith(incomplete)]
+            before, comma, last = incomplete.rpartition(",")  # of a list, such as layers
+            offered = [before + comma + c for c in self.choices if c.startswith(last)]
+            return [CompletionItem(text) for text in offered]
         return super().shell_complete(ctx, incomplete)
 
 
@@ -171,6 +174,7 @@ def flag(name: str) -> str:
 def _option(info: FieldInfo, default: Any, section: str, common: bool) -> Option:
     text = info.help
     choices = tuple(map(str, info.choices))
+    offered = registry.names("mixers") if info.name == "layers" else choices
     if info.type is bool:
         declared = f"{flag(info.name)}/{flag('no-' + info.name)}"
         settings: dict[str, Any] = {"default": None, "is_flag": True}
@@ -182,7 +186,7 @@ def _option(info: FieldInfo, default: Any, section: str, common: bool) -> Option
         settings = {"type": str, "metavar": listed or _metavar(info.type)}
     facts = "; ".join(filter(None, (f"default: {_shown(default, info.unit)}", info.range)))
     text = f"{text}  [{facts}]".strip()
-    return Option([declared, info.name], section, common, choices, help=text, **settings)
+    return Option([declared, info.name], section, common, offered, help=text, **settings)
 
 
 def _shown(default: Any, unit: str | None) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from lab import registry
 from lab.cli.common import say, unknown
-from lab.errors import UsageError
+from lab.errors import UsageError, in_own_code
 
 if TYPE_CHECKING:
     from lab.config import Experiment, Probe
@@ -69,7 +69,13 @@ def _executed(path: str, load: Callable[[], Any]) -> Any:
     try:
         return load()
     except Exception as error:
-        raise UsageError(f"{path} cannot be loaded: {type(error).__name__}: {error}") from None
+        raise cannot_load(path, error) from None
+
+
+def cannot_load(path: str, error: Exception) -> UsageError:
+    """The error for a user's file that cannot be executed or does not define what it must."""
+    where = in_own_code(error) or f"{type(error).__name__}: {error}"
+    return UsageError(f"{path} cannot be loaded: {where}")
 
 
 def with_options(task: Task, sets: tuple[str, ...], split: str | None) -> Task:

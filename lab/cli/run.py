@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import inspect
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.common import as_cli_errors, say
+from lab.cli.common import as_cli_errors, say, say_device
 from lab.cli.experiment import ByExperiment, command
+from lab.cli.resolve import RUNS
 
 if TYPE_CHECKING:
     from lab.config import Experiment
@@ -46,6 +48,7 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
     from lab.cli.options import build, check_once, set_paths
     from lab.cli.progress import progress
     from lab.config.experiment import with_seeds
+    from lab.data.held_out import no_held_out
     from lab.data.position_ids import check_rows
     from lab.runs.run import run as run_one
     from lab.runs.sweep import run_many
@@ -73,14 +76,19 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
                         watch=lambda row: show([row]),
                         warn=lambda text: say(text, err=True),
                         track=track,
+                        heartbeat=lambda: show([]),
                     )
                 ]
             else:
                 results = run_many(experiments, out, device, None, show, every, compile, track)
-    if given["as_json"]:
+    say_device(results, device)
+    if quiet:
         click.echo(json.dumps(_document(results)))
-    else:
-        _print_results(name, "cot" in inspect.signature(function).parameters, base, results)
+        return
+    if note := no_held_out(base):
+        say(note, err=True)
+    _print_results(results)
+    _print_next(name, "cot" in inspect.signature(function).parameters, base, out)
 
 
 def _document(results: list[Result]) -> dict[str, Any]:
@@ -91,11 +99,8 @@ def _document(results: list[Result]) -> dict[str, Any]:
     return {"runs": [result.to_json() for result in results], "summary": summary(results)}
 
 
-def _print_results(name: str, both: bool, experiment: Experiment, results: list[Result]) -> None:
-    """The scores, what they mean, the figure, and the commands that follow.
-
-    both: whether the experiment runs with and without chain of thought.
-    """
+def _print_results(results: list[Result]) -> None:
+    """The scores, what they mean, and the figure."""
     from rich.console import Console
 
     from lab.cli import tables
@@ -107,11 +112,22 @@ def _print_results(name: str, both: bool, experiment: Experiment, results: list[
     folders = Path(results[0].run).parent if len(results) > 1 else results[0].run
     say(f"{folders}  ({_time(results)})")
     _plot(results)
+
+
+def _print_next(name: str, both: bool, experiment: Experiment, out: Path) -> None:
+    """The commands that may follow. both: whether the experiment takes --cot and --no-cot; they are
+    not offered where its rows have no thought."""
+    from lab.data.rows import Rows
+    from tasks import Role
+
+    where = [] if out == RUNS else ["--out", str(out)]
+    row = Rows(experiment.task, experiment.train.lengths[0], 0)[0:1]
     this, other = ("--cot", "--no-cot") if experiment.cot else ("--no-cot", "--cot")
-    shown = (
-        (f"lab run {name} {other}", f"lab show {name} {this}") if both else (f"lab show {name}",)
-    )
-    say("Next: " + "   ".join([*shown, "lab list runs"]))
+    commands = [["show", name], ["list", "runs", *where]]
+    if both and (row.roles == Role.THOUGHT).any():
+        commands[0] = ["show", name, this]
+        commands.insert(0, ["run", name, other, *where])
+    say("Next: " + "   ".join(shlex.join(["lab", *words]) for words in commands))
 
 
 def _time(results: list[Result]) -> str:

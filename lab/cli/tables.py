@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.results.result import Result
-from lab.results.summary import summary
+from lab.results.summary import rows_of_table, summary
 from lab.results.words import MANY
 from lab.text import shown
 
@@ -55,8 +55,11 @@ def share(value: float | None) -> str:
 
 
 def scores(results: Sequence[Result]) -> Table:
-    """A row per seed and probe; with many probes a row per probe, over the seeds."""
-    if len(results) > 1 and len(results[0].scores) >= MANY:
+    """A row per seed and probe; with many probes a row per probe, over the seeds. The lengths of a
+    label are in order, and branches of a wsd run come last."""
+    many = len(results) > 1 and len(results[0].scores) >= MANY
+    results = list(map(rows_of_table, results))
+    if many:
         return _over_seeds(results)
     several = len(results) > 1
     thought = any(s.valid_thought is not None for r in results for s in r.scores)
@@ -112,8 +115,8 @@ def samples(drawn: Sequence[Sampled]) -> Table:
     return plain(headings, rows, left=["probe", "measure"])
 
 
-def runs(results: Sequence[Result], unfinished: Sequence[str]) -> Table:
-    """Complete and interrupted runs, one a line, with the settings that matter most."""
+def runs(results: Sequence[Result], unfinished: Sequence[str], running: Collection[str]) -> Table:
+    """Complete, interrupted and running runs, one a line, with the settings that matter most."""
     rows = []
     for result in results:
         e, first = result.experiment, result.scores[0]
@@ -122,6 +125,8 @@ def runs(results: Sequence[Result], unfinished: Sequence[str]) -> Table:
         cells = [result.run.rpartition("/")[2], "yes" if e["cot"] else "no", task]
         cells += [str(e["train"]["seed"]), first.probe, share(first.exact), share(first.answer)]
         rows.append(cells)
-    rows += [[name, "", "", "", "interrupted", "-", "-"] for name in unfinished]
+    for name in unfinished:
+        state = "running" if name in running else "interrupted"
+        rows.append([name, "", "", "", state, "-", "-"])
     headings = ["run", "cot", "task", "seed", "probe", "exact", "answer"]
     return plain(headings, rows, left=["run", "cot", "task", "probe"])

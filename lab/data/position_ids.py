@@ -8,6 +8,7 @@ import numpy as np
 
 from lab.config import Experiment, ModelConfig
 from lab.data.batches import visible
+from lab.data.rows import Rows, draw
 from lab.data.size import check_size
 from tasks import Batch, Task, refuse
 
@@ -24,6 +25,8 @@ def check_rows(experiment: Experiment) -> Experiment:
     offset = experiment.train.offset
     rows += [(experiment.task, length, offset) for length in experiment.train.lengths]
     for task, length, shift in rows:
+        if experiment.source:
+            Rows(task, length, 0)[0:1]  # a whole block shows more of a user's mistakes
         _check_positions(experiment, task, length, shift)
     return experiment
 
@@ -57,7 +60,7 @@ class _Same:
 
 @functools.lru_cache(256)  # most experiments of a sweep share their tasks
 def _row(key: _Same, length: int) -> Batch:
-    return key.task.sample(np.random.default_rng(0), 1, length)
+    return draw(key.task, np.random.default_rng(0), 1, length)
 
 
 def position_ids(task: Task, config: ModelConfig, batch: Batch) -> np.ndarray | None:

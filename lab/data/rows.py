@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
+from lab.errors import UsageError, place
 from tasks import Batch, Task
 
 BLOCK = 1024
@@ -50,7 +51,25 @@ class Rows:
 
     def _make(self, number: int) -> Batch:
         key = stream(self.seed, self.name, self.task.split, self.length, number)
-        return self.task.sample(np.random.default_rng(key), BLOCK, self.length)
+        return draw(self.task, np.random.default_rng(key), BLOCK, self.length)
+
+
+def draw(task: Task, rng: np.random.Generator, n: int, length: int) -> Batch:
+    """`task.sample`, with what it returns checked: a user's own task may return anything.
+
+    UsageError that names the file and what was expected.
+    """
+    batch: object = task.sample(rng, n, length)
+    where = place(type(task).sample.__code__)
+    if not isinstance(batch, Batch):
+        raise UsageError(f"{where}: it must return a tasks.Batch, not {type(batch).__name__}")
+    if len(batch) != n:
+        raise UsageError(f"{where}: it must return {n} rows, not {len(batch)}")
+    words = len(task.words)
+    if batch.tokens.size and not 0 <= batch.tokens.min() <= batch.tokens.max() < words:
+        outside = batch.tokens.min() if batch.tokens.min() < 0 else batch.tokens.max()
+        raise UsageError(f"{where}: token {outside} is none of the {words} words, from 0")
+    return batch
 
 
 def join(parts: list[Batch]) -> Batch:

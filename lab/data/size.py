@@ -15,7 +15,7 @@ import numpy as np
 
 from lab import registry
 from lab.config import Experiment, ModelConfig
-from lab.data.rows import BLOCK
+from lab.data.rows import BLOCK, draw
 from tasks import Task, refuse
 
 GB = 10**9
@@ -98,7 +98,7 @@ def row_tokens(task: Task, length: int) -> int:
         lengths.insert(0, lengths[0] // 2)
     for at in lengths:
         try:
-            tokens = task.sample(np.random.default_rng(0), 1, at).tokens.shape[1]
+            tokens = draw(task, np.random.default_rng(0), 1, at).tokens.shape[1]
         except ValueError:
             if at == length:
                 raise

@@ -20,6 +20,8 @@ from lab.results.result import Result
 from lab.results.summary import samples_to
 from lab.runs.process import interrupts, pick_device
 
+LOOKED_AT = 0.2  # seconds
+
 Watcher = Callable[[dict[str, Any]], None]
 
 
@@ -63,7 +65,8 @@ def run(
         check_rows(experiment)  # what is refused leaves no folder
     try:
         folder.open()
-        with FileLock(folder.lock, timeout=wait):
+        # `lab list runs` takes the lock for a moment, to see whether it is held.
+        with FileLock(folder.lock, timeout=wait if wait < 0 else max(wait, LOOKED_AT)):
             if folder.result.exists():
                 result = load(folder.path)
                 trackers.complete(track, folder, result)

@@ -24,7 +24,7 @@ from typing import Any
 
 from lab.config.experiment import from_json
 from lab.config.trust import Trusted, mixer_files
-from lab.errors import RunFailed, RunStopped
+from lab.errors import RunFailed, RunStopped, in_own_code
 from lab.runs.process import process_state, resident_bytes
 from lab.runs.run import run
 from tasks import load_file
@@ -48,7 +48,14 @@ def attempt(job: dict[str, Any], heartbeat: Callable[[], None] = lambda: None) -
     try:
         run(from_json(data, trusted), **arguments, heartbeat=heartbeat)
     except (RunFailed, ValueError) as error:
-        return str(error)
+        return in_own_code(error) or str(error)
+    except RunStopped:
+        raise
+    except Exception as error:
+        told = in_own_code(error)
+        if told is None:
+            raise
+        return told
     return None
 
 

@@ -9,10 +9,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import lab
 import tasks
 from lab import registry
+from lab.results.folder import Folder
 from tests.commands import invoke, invoke_in, sentence
 from tests.figure_runs import base, finished
 
@@ -20,7 +22,10 @@ from tests.figure_runs import base, finished
 def test_names_of_every_kind() -> None:
     assert invoke("list", "tasks").stdout.split() == tasks.names()
     assert json.loads(invoke("list", "mixers", "--json").stdout) == registry.names("mixers")
-    assert invoke("list", "claims").stdout.split() == registry.names("claims")
+    told = invoke("list", "claims")
+    assert told.stdout == invoke("claim", "--list").stdout and "holds" in told.stdout
+    names = {row["claim"] for row in json.loads(invoke("list", "claims", "--json").stdout)}
+    assert names == set(registry.names("claims"))
     assert invoke("list", "experiments").stdout.split() == registry.names("experiments")
 
 
@@ -120,3 +125,15 @@ def test_text_of_a_run_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert r"x[bold]\x1b" in invoke("list", "runs").stdout
     assert invoke("plot", str(renamed), "--kind", "length", "--to", "x.svg").exit_code == 0
     assert "\u202e" not in Path("x.svg").read_text()
+
+
+def test_a_run_that_is_made_now_is_running(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "runs", base())
+    folder.open()
+    told = invoke_in(tmp_path, "list", "runs").stdout
+    assert "interrupted" in told and "running" not in told
+    with FileLock(folder.lock):
+        assert "running" in invoke_in(tmp_path, "list", "runs").stdout
+        document = json.loads(invoke_in(tmp_path, "list", "runs", "--json").stdout)
+        assert document["running"] == document["unfinished"] == [folder.path.name]
+    assert "interrupted" in invoke_in(tmp_path, "list", "runs").stdout

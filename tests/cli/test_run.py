@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -43,6 +44,46 @@ def test_run_prints_a_table_and_what_to_do_next(tmp_path: Path) -> None:
     again = process("run", "parity", "--cot", *QUICK, cwd=tmp_path)
     assert again.stdout == done.stdout
     assert folder[0].partition("/")[2] in invoke("list", "runs").stdout
+
+
+def test_what_is_next_works_with_other_folders_and_own_files(tmp_path: Path) -> None:
+    """Every suggested command is run, as it is printed."""
+    Path("my task.py").write_text(OWN)
+    small = ("--steps", "2", "--batch", "4", "--width", "16", "--length", "4")
+    told = invoke("run", "my task.py", *small, "--out", "my runs").stdout
+    told += invoke("run", "parity", *QUICK, "--out", "my runs").stdout
+    told += invoke("sweep", "my task.py", *small, "--grid", "lr=1e-3", "--out", "my runs").stdout
+    lines = [line.removeprefix("Next: ") for line in told.splitlines() if "Next: " in line]
+    commands = [shlex.split(text)[1:] for line in lines for text in line.split("   ")]
+    assert [words[0] for words in commands] == [
+        "show",
+        "list",
+        "run",
+        "show",
+        "list",
+        "list",
+        "run",
+    ]
+    for words in commands:
+        more = QUICK if words[:2] == ["run", "parity"] else ()
+        done = invoke(*words, *more)
+        assert done.exit_code == 0, (words, done.stderr)
+        if words[0] == "list":
+            assert "my task" in done.stdout or "parity" in done.stdout
+    assert not Path("runs").exists()
+
+
+def test_another_device_than_that_of_a_finished_run_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = Path(document("run", "parity", *QUICK, "--device", "cpu")["run"])
+    made = str(load(folder).environment["device"])
+    told = f"--device cuda changes nothing: this was run on {made} and is read"
+    assert told in invoke("run", "parity", *QUICK, "--device", "cuda").stderr
+    grid = ("--grid", "k=2", *QUICK[:2], *QUICK[4:])
+    assert told in invoke("sweep", "parity", *grid, "--device", "cuda").stderr
+    for device in ("auto", "cpu"):
+        assert not invoke("run", "parity", *QUICK, "--device", device).stderr
 
 
 def test_json_is_one_document() -> None:
@@ -223,6 +264,41 @@ def test_out_that_cannot_be_written() -> None:
 def test_read_only_out() -> None:
     Path("runs").mkdir(mode=0o500)
     assert "cannot write" in sentence(invoke("run", "parity", *QUICK), 1)
+
+
+BLOCKED = """
+import threading, time
+if threading.current_thread().name[:4] == "data":
+    open("drawing", "w").close()
+    time.sleep(60)
+"""
+
+
+def test_ctrl_c_is_answered_within_a_second_whatever_is_computed(tmp_path: Path) -> None:
+    """The first by a line, the second by the end, while a step waits for rows for a minute."""
+    lines = "".join(f"        {line}\n" for line in BLOCKED.split("\n"))
+    Path("last.py").write_text(
+        OWN.replace("        if length < 1", f"{lines}        if length < 1")
+    )
+    running = subprocess.Popen(
+        [sys.executable, "-m", "lab", "run", "last.py", "--width", "16"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stderr is not None
+    until = time.monotonic() + 120
+    while not Path("drawing").exists():
+        assert time.monotonic() < until and running.poll() is None
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    while not (line := running.stderr.readline()).startswith("Stopping"):
+        assert running.poll() is None
+    assert "Ctrl-C again ends at once" in line
+    running.send_signal(signal.SIGINT)
+    assert running.wait(timeout=20) == 130, "far less than a minute"
+    assert "Traceback" not in running.stderr.read()
+    running.stderr.close()
+    assert "interrupted" in invoke("list", "runs").stdout
 
 
 @pytest.mark.parametrize("seeds", ["1", "2"])
