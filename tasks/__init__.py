@@ -72,14 +72,6 @@ class Batch:
     hidden: np.ndarray = field(default_factory=_nothing)
 
     def __post_init__(self) -> None:
-        for name in ("tokens", "roles"):
-            array: object = getattr(self, name)
-            if not (isinstance(array, np.ndarray) and array.ndim == 2 and array.dtype.kind in "iu"):
-                what = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else array
-                raise TypeError(f"{name} must be an integer array [n, T], not {what!r:.60}")
-        if self.tokens.shape != self.roles.shape:
-            shapes = f"tokens are {self.tokens.shape}, roles {self.roles.shape}"
-            raise TypeError(f"tokens and roles must have one shape [n, T]: {shapes}")
         if self.hidden.shape[0] != len(self.tokens):
             object.__setattr__(self, "hidden", np.zeros((len(self.tokens), 0), np.int64))
 

@@ -79,6 +79,7 @@ def analyze(
     from lab.analysis.interventions import ablation, interpolate
     from lab.analysis.subject import first_rows, load_model, open_run
     from lab.config.fields import parse
+    from lab.data.size import refuse_above, row_tokens
     from tasks import refuse
 
     folder = resolve_run(run, out)
@@ -88,13 +89,16 @@ def analyze(
         )
         trusted = trusted_files([configuration(folder)], task_file, mixer_files)
         torch.set_num_threads(1)  # small tensors: threads only wait for each other
-        subject = open_run(folder, None, None, rows, at, trusted)
+        subject = open_run(folder, None, None, 1, at, trusted)
+        chosen = subject.probe
         if probe is not None:
             chosen = parse_probe(probe, subject.experiment)
             if chosen.n != subject.probe.n:
                 raise refuse("--probe", probe, "--rows sets the number of rows")
-            batch = first_rows(subject.experiment, chosen, rows)
-            subject = dataclasses.replace(subject, probe=chosen, batch=batch)
+        tokens = row_tokens(chosen.of(subject.experiment.task), chosen.length)
+        refuse_above("--rows", rows, rows * tokens * (tokens + 60))  # dependencies, and the rows
+        batch = first_rows(subject.experiment, chosen, rows)
+        subject = dataclasses.replace(subject, probe=chosen, batch=batch)
         analysis = measure(subject, columns)
         removed = None
         if ablate and analysis.heads:

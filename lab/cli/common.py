@@ -56,7 +56,7 @@ def _in_our_style() -> Iterator[None]:
 
 
 class Group(click.Group):
-    """A group that prints each error of its commands as one sentence: mistakes in the command,
+    """A group that prints each error of its commands as one sentence: a wrong option or name,
     UsageError, RunFailed and RunStopped, what a user's own file raises, and what the system
     refuses: a full disk behind stdout, a folder that is gone.
 

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from lab.config import Experiment
 
 
+MOST = 10_000  # seeds, threads or combinations: more are a mistake
+
+
 class ByExperiment(click.Group, ABC):
     """A group with one subcommand per experiment, made when its name is typed."""
 

@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lab.cli.experiment import MOST
 from lab.cli.options import build, check_once, set_paths
 from lab.config import Experiment
 from lab.config.experiment import with_seeds
@@ -24,8 +25,6 @@ from lab.data.position_ids import check_rows
 from lab.errors import in_own_code
 from lab.experiments._make import PARTS, option_types
 from tasks import refuse
-
-MOST = 10_000  # combinations
 
 
 @dataclass(frozen=True)

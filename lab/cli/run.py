@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lab.cli.common import as_cli_errors, say, say_device
-from lab.cli.experiment import ByExperiment, command
+from lab.cli.experiment import MOST, ByExperiment, command
 from lab.cli.resolve import RUNS
 
 if TYPE_CHECKING:
@@ -25,7 +25,11 @@ class _Runs(ByExperiment):
         """`lab run NAME`, with the options of one experiment."""
         from lab.cli.options import Option
 
-        count: dict[str, Any] = {"type": click.IntRange(1), "metavar": "INTEGER", "default": 1}
+        count: dict[str, Any] = {
+            "type": click.IntRange(1, MOST),
+            "metavar": "INTEGER",
+            "default": 1,
+        }
         seeds = Option(["--seeds"], common=True, help="number of seeds, one run each", **count)
         told = "threads of a single run; other numbers give other bytes of weights"
         threads = Option(["--threads"], help=told, **count)

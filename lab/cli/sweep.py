@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lab.cli.common import as_cli_errors, say, say_device
-from lab.cli.experiment import ByExperiment, command
+from lab.cli.experiment import MOST, ByExperiment, command
 from lab.cli.resolve import RUNS, load_named
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _options() -> list[Any]:
         Option(
             ["--seeds"],
             common=True,
-            type=click.IntRange(1),
+            type=click.IntRange(1, MOST),
             default=1,
             help="number of seeds of each combination, one run each",
             **count,

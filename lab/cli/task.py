@@ -25,6 +25,7 @@ SET = click.option(
     metavar="OPTION=VALUE",
     help="an option of the task, such as k=5; repeatable",
 )
+BYTES = 200  # of memory for a token of a row, as numbers and as a word
 SEED = "seed of the rows"
 COT = "with or without the thought"
 
@@ -57,13 +58,13 @@ def show(
 
     from lab.cli import rows as task_rows
     from lab.data.rows import Rows
-    from lab.data.size import row_tokens
+    from lab.data.size import refuse_above, row_tokens
 
     with as_cli_errors():
         experiment = experiment_function(name)()
         task = with_options(experiment.task, sets, split)
         size = experiment.train.lengths[0] if length is None else length
-        row_tokens(task, size)
+        refuse_above("-n", n, n * row_tokens(task, size) * BYTES)
         batch = Rows(task, size, seed)[0:n]
     batch = batch if cot else batch.without_thoughts()
     if as_json:

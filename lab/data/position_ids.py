@@ -26,7 +26,7 @@ def check_rows(experiment: Experiment) -> Experiment:
     rows += [(experiment.task, length, offset) for length in experiment.train.lengths]
     for task, length, shift in rows:
         if experiment.source:
-            Rows(task, length, 0)[0:1]  # a whole block shows more of a user's mistakes
+            Rows(task, length, 0)[0:1]  # a whole block shows more of a user's errors
         _check_positions(experiment, task, length, shift)
     return experiment
 

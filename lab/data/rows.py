@@ -63,6 +63,16 @@ def draw(task: Task, rng: np.random.Generator, n: int, length: int) -> Batch:
     where = place(type(task).sample.__code__)
     if not isinstance(batch, Batch):
         raise UsageError(f"{where}: it must return a tasks.Batch, not {type(batch).__name__}")
+    for name in ("tokens", "roles"):
+        array: object = getattr(batch, name)
+        if not (isinstance(array, np.ndarray) and array.ndim == 2 and array.dtype.kind in "iu"):
+            given = type(array).__name__
+            if isinstance(array, np.ndarray):
+                given = f"{array.dtype} of shape {array.shape}"
+            raise UsageError(f"{where}: {name} must be an integer array [n, T], not {given}")
+    if batch.tokens.shape != batch.roles.shape:
+        shapes = f"{batch.tokens.shape} and {batch.roles.shape}"
+        raise UsageError(f"{where}: tokens and roles must have one shape [n, T], not {shapes}")
     if len(batch) != n:
         raise UsageError(f"{where}: it must return {n} rows, not {len(batch)}")
     words = len(task.words)

@@ -30,6 +30,7 @@ def test_the_command(trained: list[Path]) -> None:
     assert f"{found['activation']:.3g}" in lab("--rows", "8").stdout
     assert "loss from step-30 (0) to step-60 (1)" in shown.stdout
     for args, says in [
+        (["--rows", "1000000000"], "--rows = 1000000000 cannot be used: it needs about "),
         (["--ablate", "9"], "ablate = 9 cannot be used"),
         (["--probe", "n=3"], "--rows sets the number of rows"),
         (["--dependencies", "40"], "dependencies = 40 cannot be used"),

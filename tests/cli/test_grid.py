@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.cli.grid import MOST, axis, combinations, spread
+from lab.cli.experiment import MOST
+from lab.cli.grid import axis, combinations, spread
 from lab.config import Experiment
 from lab.config.experiment import change
 from lab.experiments.parity import experiment

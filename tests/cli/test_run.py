@@ -239,6 +239,24 @@ def test_mistakes_get_one_sentence(args: list[str], message: str) -> None:
     assert not Path("runs").exists(), "a refused run leaves nothing behind"
 
 
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["run", "parity", "--lengths", "1..100000000"], "a range has at most 100,000 values"),
+        (["run", "parity", "--seeds", "1000000000"], "not in the range 1<=x<=10000"),
+        (["sweep", "parity", "--grid", "k=2", "--seeds", "1000000000"], "range 1<=x<=10000"),
+        (["run", "parity", "--width", "1000000000"], "it needs about [0-9,]+ GB of memory"),
+        (["run", "parity", "--length", "100000"], "it needs about [0-9,]+ GB of memory"),
+        (["show", "parity", "-n", "1000000000"], "-n = 1000000000 .* about [0-9,]+ GB of memory"),
+        (["export", "parity", "--rows", "2", "--to", "a.jsonl", "--length", "1..9000000"], "range"),
+    ],
+)
+def test_sizes_beyond_reason_are_refused_at_once(args: list[str], message: str) -> None:
+    start = time.process_time()
+    assert re.search(message, sentence(invoke(*args), 2))
+    assert time.process_time() - start < 2 and not os.listdir()
+
+
 def test_a_missing_device_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert "sees no CUDA device" in sentence(invoke("run", "parity", "--device", "cuda"), 1)
