@@ -43,6 +43,23 @@ def write_bytes(path: Path, data: bytes) -> None:
         write_synced(neighbour, data)
 
 
+def check_writable(path: Path) -> None:
+    """OSError when `write_bytes` could not write this path now. Nothing stays behind."""
+    if _is_stream(path):
+        return
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    neighbour = _neighbour(path)
+    neighbour.touch()
+    neighbour.unlink()
+
+
+def _neighbour(path: Path) -> Path:
+    """A new file beside the one that a path leads to, of a name that only this process uses."""
+    target = Path(os.path.realpath(path))
+    return target.with_name(f".{target.name[:40]}.{os.getpid()}")
+
+
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """The path of a neighbour to write, which takes the place of the file when the block ends.
@@ -52,8 +69,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     if _is_stream(path):
         raise OSError(errno.EINVAL, "it is no regular file", str(path))
-    target = Path(os.path.realpath(path))
-    neighbour = target.with_name(f".{target.name[:40]}.{os.getpid()}")
+    target, neighbour = Path(os.path.realpath(path)), _neighbour(path)
     try:
         yield neighbour
         os.replace(neighbour, target)

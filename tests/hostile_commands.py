@@ -18,7 +18,7 @@ from lab.cli.main import main
 COMMANDS = (
     ("list", "runs"),
     ("report", "RUN"),
-    ("plot", "RUN", "--kind", "curve", "--out", "figure.svg"),
+    ("plot", "RUN", "--kind", "curve", "--to", "figure.svg"),
     ("eval", "RUN", "--probe", "n=4"),
 )
 

@@ -39,13 +39,14 @@ HeadId = tuple[int, int]  # layer, head
 
 @dataclass(frozen=True)
 class Ablation:
-    """exact and loss of the intact model, without the `top` heads, and without each of the sets of
-    `random` heads."""
+    """exact and loss of the intact model, without the `top` heads (None: no tokens are marked, so
+    no head is above another), and without each of the sets of `random` heads (none where too few
+    heads are left)."""
 
     top: tuple[HeadId, ...]
     random: tuple[tuple[HeadId, ...], ...]
     intact: tuple[float, float]
-    without_top: tuple[float, float]
+    without_top: tuple[float, float] | None
     without_random: tuple[tuple[float, float], ...]
 
 
@@ -101,18 +102,17 @@ def ablation(
     subject: Subject, heads: Sequence[HeadStats], top: int = 1, draws: int = 10, seed: int = 0
 ) -> Ablation:
     """Switch off the `top` heads by retrieval_score (ties: by dependency_weight), then as many of
-    the others at random: `draws` sets, or every set where there are no more. ValueError without
-    attention or marked tokens, or when fewer than half of the heads would be left to compare."""
-    if not heads or heads[0].retrieval_score is None or heads[0].dependency_weight is None:
-        raise refuse("ablate", top, "the model needs attention and the task marked dependencies")
-    if not 1 <= top <= len(heads) // 2:
-        allowed = f"from 1 to half of the {len(heads)} heads, so that as many are left to compare"
-        raise refuse("ablate", top, allowed)
+    the others at random: `draws` sets, or every set where there are no more. Without marked tokens
+    no head is on top, and the sets are of all heads. ValueError for more heads than there are."""
+    if not 1 <= top <= len(heads):
+        raise refuse("ablate", top, f"from 1 to the {len(heads)} heads of attention")
     ranked = sorted(
         heads, key=lambda h: (h.retrieval_score or 0.0, h.dependency_weight or 0.0), reverse=True
     )
     ranked_heads = [(h.layer, h.head) for h in ranked]
-    rest = ranked_heads[top:]
+    first = 0 if heads[0].retrieval_score is None else top
+    rest = ranked_heads[first:]
+    others: list[tuple[HeadId, ...]]
     if math.comb(len(rest), top) <= draws:
         others = list(itertools.combinations(rest, top))
     else:
@@ -120,10 +120,10 @@ def ablation(
         drawn = (rng.permutation(len(rest))[:top] for _ in range(draws))
         others = [tuple(rest[i] for i in sorted(chosen)) for chosen in drawn]
     return Ablation(
-        top=tuple(ranked_heads[:top]),
+        top=tuple(ranked_heads[:first]),
         random=tuple(others),
         intact=exact_and_loss(subject),
-        without_top=_without(subject, ranked_heads[:top]),
+        without_top=_without(subject, ranked_heads[:first]) if first else None,
         without_random=tuple(_without(subject, chosen) for chosen in others),
     )
 

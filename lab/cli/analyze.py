@@ -38,7 +38,7 @@ DEPENDENCIES = "columns that every token depends on, where the task does not def
     "--ablate",
     type=click.IntRange(1),
     metavar="HEADS",
-    help="switch off this many heads, the best retrieval scores first",
+    help="switch off this many heads, the best retrieval scores first, and as many at random",
 )
 @click.option(
     "--interpolate",
@@ -80,6 +80,7 @@ def analyze(
     from lab.analysis.interventions import ablation, interpolate
     from lab.analysis.subject import first_rows, load_model, open_run
     from lab.config.fields import parse
+    from lab.data.size import refuse_above, row_tokens
     from tasks import refuse
 
     folder = resolve_run(run, out)
@@ -89,15 +90,20 @@ def analyze(
         )
         trusted = trusted_files([configuration(folder)], task_file, mixer_files)
         torch.set_num_threads(1)  # small tensors: threads only wait for each other
-        subject = open_run(folder, None, None, rows, at, trusted)
+        subject = open_run(folder, None, None, 1, at, trusted)
+        chosen = subject.probe
         if probe is not None:
             chosen = parse_probe(probe, subject.experiment)
             if chosen.n != subject.probe.n:
                 raise refuse("--probe", probe, "--rows sets the number of rows")
-            batch = first_rows(subject.experiment, chosen, rows)
-            subject = dataclasses.replace(subject, probe=chosen, batch=batch)
+        tokens = row_tokens(chosen.of(subject.experiment.task), chosen.length)
+        refuse_above("--rows", rows, rows * tokens * (tokens + 60))  # dependencies, and the rows
+        batch = first_rows(subject.experiment, chosen, rows)
+        subject = dataclasses.replace(subject, probe=chosen, batch=batch)
         analysis = measure(subject, columns)
-        removed = ablation(subject, analysis.heads, ablate) if ablate else None
+        removed = None
+        if ablate and analysis.heads:
+            removed = ablation(subject, analysis.heads, ablate)
         line = None
         if interpolate_from:
             _, model, start = load_model(folder, interpolate_from, trusted)
@@ -108,6 +114,8 @@ def analyze(
         click.echo(json.dumps(_plain(dataclasses.asdict(analysis) | extra)))
         return
     _print(analysis, removed, line)
+    if ablate and not removed:
+        say("Left out: --ablate, because there are no heads to switch off.")
 
 
 def _plain(value: Any) -> Any:
@@ -152,14 +160,20 @@ def _print(analysis: AnalysisResult, removed: Ablation | None, line: Interpolati
 
 
 def _print_ablation(removed: Ablation) -> None:
-    for label, heads, (exact, loss) in (
-        ("intact", (), removed.intact),
-        ("without the top", removed.top, removed.without_top),
-    ):
-        names = " ".join(f"{layer}.{head}" for layer, head in heads)
-        say(f"{label} {names}".strip() + f": exact {exact:.3f}, loss {loss:.4f}")
+    rows = [("intact", removed.intact)]
+    if removed.without_top:
+        names = " ".join(f"{layer}.{head}" for layer, head in removed.top)
+        rows.append((f"without the top {names}", removed.without_top))
+    else:
+        say("Left out: the heads with the best retrieval scores, which need dependencies.")
+    for label, (exact, loss) in rows:
+        say(f"{label}: exact {exact:.3f}, loss {loss:.4f}")
+    if not removed.random:
+        say("Left out: as many other heads at random, because too few are left.")
+        return
     exact, loss = (sum(x) / len(x) for x in zip(*removed.without_random, strict=True))
-    sets = f"mean over {len(removed.random)} sets of as many others"
+    which = "others" if removed.without_top else "heads"
+    sets = f"mean over {len(removed.random)} sets of as many {which}"
     say(f"without random heads: exact {exact:.3f}, loss {loss:.4f} ({sets})")
 
 

@@ -3,16 +3,36 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from lab.cli.common import JSON
+from lab.cli.common import JSON, NonEmptyPath, complete
 from lab.errors import UsageError
 
-RECORD = click.option("--record", type=click.Path(path_type=Path), help="file for a JSON record")
+
+def _writable(ctx: click.Context, param: click.Parameter, record: Path | None) -> Path | None:
+    """--record, refused before anything is measured where it cannot be written."""
+    from lab.files import check_writable
+
+    try:
+        if record is not None:
+            check_writable(record)
+    except OSError as error:
+        raise UsageError(f"--record {record}: {error.strerror or error}") from None
+    return record
+
+
+RECORD = click.option(
+    "--record",
+    type=NonEmptyPath(path_type=Path),
+    callback=_writable,
+    help="file for a JSON record",
+)
+
+Rows = list[dict[str, Any]]
 
 
 @click.group()
@@ -32,16 +52,22 @@ def bench() -> None:
 @JSON
 def bench_tasks(batch: int, record: Path | None, as_json: bool) -> None:
     """Rows and tokens a second of every task generator. Rows have their thought; one thread."""
+    from lab.bench.tasks import measure
+
+    show = _print_json if as_json else _print_tasks
+    rows = _shown(measure(batch), show)
+    write_record(record, "lab bench tasks" + (f" --batch {batch}" if batch != 1024 else ""), rows)
+
+
+def _print_json(rows: Rows) -> None:
+    click.echo(json.dumps(rows))
+
+
+def _print_tasks(rows: Rows) -> None:
     from rich.console import Console
 
-    from lab.bench.tasks import measure
     from lab.cli.tables import plain
 
-    rows = list(measure(batch))
-    write_record(record, "lab bench tasks" + (f" --batch {batch}" if batch != 1024 else ""), rows)
-    if as_json:
-        click.echo(json.dumps(rows))
-        return
     cells = [
         [
             " ".join([row["task"], *(f"{k}={v}" for k, v in row["changed"].items())]),
@@ -58,7 +84,7 @@ def bench_tasks(batch: int, record: Path | None, as_json: bool) -> None:
 
 
 @bench.command("train")
-@click.argument("names", nargs=-1)
+@click.argument("names", nargs=-1, shell_complete=complete("experiments", "claims"))
 @click.option(
     "--against",
     metavar="COMMIT|reference",
@@ -75,25 +101,30 @@ def bench_train(
     NAMES are experiments or claims (their arms, at cpu scale); "experiments" and "claims" mean all
     of them. Default: experiments.
     """
-    from rich.console import Console
+    from lab.bench.train import measure
 
-    from lab.bench.train import measure, totals
-    from lab.cli.tables import plain
+    def told() -> Iterable[dict[str, Any]]:
+        for row in measure(names, against):
+            click.echo(f"{row['setting']}: {row['milliseconds']:.1f} ms a step", err=True)
+            yield row
 
     command = " ".join(["lab bench train", *names, *(["--against", against] if against else [])])
-    rows = []
     try:
-        for row in measure(names, against):
-            rows.append(row)
-            click.echo(f"{row['setting']}: {row['milliseconds']:.1f} ms a step", err=True)
+        rows = _shown(told(), _print_json if as_json else _print_train)
     except ValueError as error:
         raise UsageError(str(error)) from None
     except RuntimeError as error:
         raise click.ClickException(f"lab bench train: {error}") from None
     write_record(record, command, rows)
-    if as_json:
-        click.echo(json.dumps(rows))
-        return
+
+
+def _print_train(rows: Rows) -> None:
+    from rich.console import Console
+
+    from lab.bench.train import totals
+    from lab.cli.tables import plain
+
+    against = "ratio" in rows[0]
     headings = ["setting", "ms", "ktokens/s", "GFLOP", "share", "needed"]
     headings += ["ratio"] if against else []
     cells = [
@@ -162,8 +193,8 @@ def bench_kernels(record: Path | None, as_json: bool) -> None:
 
     if not torch.cuda.is_available():
         raise click.ClickException("lab bench kernels needs a CUDA device; torch sees none")
-    rows = list(measure(torch.device("cuda")))
-    _report(rows, "lab bench kernels", record, as_json, device="cuda")
+    device = torch.device("cuda")
+    rows = _report(measure(device), "lab bench kernels", record, as_json, device="cuda")
     if not as_json:
         for goal, met in goals(rows):
             click.echo(f"{'not measured' if met is None else 'met' if met else 'missed'}: {goal}")
@@ -175,18 +206,30 @@ def _report(
     record: Path | None,
     as_json: bool,
     device: str = "cpu",
-) -> None:
-    """Print the rows as a table or as JSON, and write the record."""
+) -> Rows:
+    """The rows, printed as a table or as JSON and written to the record."""
     from rich.console import Console
 
     from lab.cli.tables import records
 
-    measured = list(rows)
-    write_record(record, command, measured, device)
-    if as_json:
-        click.echo(json.dumps(measured))
-    else:
+    def show(measured: Rows) -> None:
         Console().print(records(measured))
+
+    measured = _shown(rows, _print_json if as_json else show)
+    write_record(record, command, measured, device)
+    return measured
+
+
+def _shown(rows: Iterable[dict[str, Any]], show: Callable[[Rows], None]) -> Rows:
+    """All rows. What was measured is shown, also when an error or Ctrl-C ends the rest."""
+    measured: Rows = []
+    try:
+        for row in rows:
+            measured.append(row)
+    finally:
+        if measured:
+            show(measured)
+    return measured
 
 
 def write_record(

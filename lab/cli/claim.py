@@ -79,7 +79,7 @@ def claim(
     from lab import registry
 
     if listed:
-        _list(as_json)
+        print_claims(as_json)
         return
     if name is None:
         known = ", ".join(registry.names("claims"))
@@ -211,7 +211,8 @@ def _print_rates(result: dict[str, Any]) -> None:
     say(f"Better: {'; '.join(changed)}" if changed else "No arm learns better at another rate.")
 
 
-def _list(as_json: bool) -> None:
+def print_claims(as_json: bool) -> None:
+    """Every claim of the lab with its recorded verdict, as a table or JSON."""
     from rich.console import Console
 
     from lab import registry

@@ -5,16 +5,20 @@ from __future__ import annotations
 import difflib
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from click.shell_completion import CompletionItem
 
+from lab.cli.interrupts import answered
 from lab.errors import RunFailed, RunStopped, UsageError, in_words, of_user
 from lab.text import shown
+
+if TYPE_CHECKING:
+    from lab.results.result import Result
 
 Names = Literal["tasks", "mixers", "experiments", "claims", "runs"]
 
@@ -39,20 +43,41 @@ def as_cli_errors() -> Iterator[None]:
         raise _Usage(shown(in_words(error))) from None
 
 
+@contextmanager
+def _in_our_style() -> Iterator[None]:
+    """Print a mistake that click finds as the lab prints its own: one sentence, no usage."""
+    try:
+        yield
+    except click.UsageError as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # of click 8.2: it prints the help
+            raise
+        text = " ".join(error.format_message().split())
+        where = f" See {error.ctx.command_path} --help." if error.ctx else ""
+        raise _Usage(shown(text + where)) from None
+
+
 class Group(click.Group):
-    """A group that prints UsageError, RunFailed and RunStopped of its commands as one sentence, and
-    so what the system refuses: a full disk behind stdout, a folder that is gone.
+    """A group that prints each error of its commands as one sentence: a wrong option or name,
+    UsageError, RunFailed and RunStopped, what a user's own file raises, and what the system
+    refuses: a full disk behind stdout, a folder that is gone.
 
     An error in a user's own file names file, line and function. Other errors are bugs and keep
     their traceback; a command that expects a ValueError uses `as_cli_errors` itself.
     """
 
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _in_our_style():
+            return super().make_context(*args, **extra)
+
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with _in_our_style():
+                return super().invoke(ctx)
         except (UsageError, RunFailed, RunStopped) as error:
             with as_cli_errors():
                 raise error
+        except (click.ClickException, click.exceptions.Exit, click.Abort, OSError):
+            raise
         except Exception as error:
             message = of_user(error)
             if message is None:
@@ -61,7 +86,8 @@ class Group(click.Group):
 
     def main(self, *args: Any, **extra: Any) -> Any:
         try:
-            return super().main(*args, **extra)
+            with answered():
+                return super().main(*args, **extra)
         except OSError as error:
             where = error.filename or "stdout"
             click.echo(shown(f"Error: {where}: {error.strerror or error}"), err=True)
@@ -76,6 +102,23 @@ def say(text: object, err: bool = False) -> None:
 def out_option(out: Path) -> str:
     """What a suggested command needs to find the runs: " --out FOLDER", nothing for runs/."""
     return "" if out == Path("runs") else f" --out {shlex.quote(str(out))}"
+
+
+def say_device(results: Iterable[Result], device: str) -> None:
+    """Say on stderr that runs which are only read were made on another device than --device."""
+    import torch
+
+    from lab.results.environment import cpu_name
+
+    if device == "auto":
+        return
+    here = cpu_name()
+    if device == "cuda":
+        here = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    others = {str(result.environment.get("device")) for result in results} - {here}
+    if others:
+        made = " and ".join(sorted(others))
+        say(f"--device {device} changes nothing: this was run on {made} and is read", err=True)
 
 
 def cannot_write(path: Path, error: OSError) -> RunFailed:
@@ -108,7 +151,7 @@ def complete(
 
 
 def _names(kind: Names, ctx: click.Context) -> list[str]:
-    """Every name of a kind. Runs are those under --out, or under runs/ where --out is a file."""
+    """Every name of a kind. Runs are those under --out."""
     import tasks
     from lab import registry
 
@@ -116,13 +159,30 @@ def _names(kind: Names, ctx: click.Context) -> list[str]:
         return tasks.names()
     if kind != "runs":
         return registry.names(kind)
-    is_folder = any(
-        p.name == "out" and getattr(p.type, "dir_okay", True) for p in ctx.command.params
-    )
-    out = ctx.params.get("out") if is_folder else None
     from lab.results.find import run_folders
 
-    return [path.name for path in run_folders(out or "runs")]
+    return [path.name for path in run_folders(ctx.params.get("out") or "runs")]
+
+
+class NonEmptyPath(click.Path):
+    """A path. The empty text, which would mean the working directory, is refused."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        if value == "":
+            raise UsageError(f"{param.opts[0]} = '' cannot be used: it is empty")
+        return super().convert(value, param, ctx)
+
+
+class RunsFolder(NonEmptyPath):
+    """The folder of runs, --out. The name of a file is refused where --to is what was meant."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> Any:
+        out = super().convert(value, param, ctx)
+        writes = ctx is not None and any(p.name == "to" for p in ctx.command.params)
+        if writes and out.suffix and not out.is_dir():
+            meant = f"it is the folder of the runs; --to {out} writes that file"
+            raise UsageError(f"--out = {str(out)!r} cannot be used: {meant}")
+        return out
 
 
 JSON = click.option("--json", "as_json", is_flag=True, help="print one JSON document, nothing else")
@@ -130,7 +190,7 @@ OUT = click.option(
     "--out",
     default="runs",
     show_default=True,
-    type=click.Path(path_type=Path),
+    type=RunsFolder(path_type=Path),
     help="folder that holds the runs",
 )
 DEVICE = click.option(
@@ -140,6 +200,7 @@ DEVICE = click.option(
     show_default=True,
     help="auto: CUDA if there is a device, else the CPU",
 )
+FILE = NonEmptyPath(path_type=Path, dir_okay=False)
 TASK_FILE = click.option(
     "--task",
     "task_file",

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
-from lab.cli.common import as_cli_errors
+from lab.cli.common import RunsFolder, as_cli_errors
 from lab.errors import UsageError, user_line
 
 if TYPE_CHECKING:
     from lab.cli.options import Option
     from lab.config import Experiment
+
+
+MOST = 10_000  # seeds, threads or combinations: more are a mistake
 
 
 class ByExperiment(click.Group, ABC):
@@ -134,7 +137,7 @@ def _of_every_run() -> list[Option]:
         Option(
             ["--out"],
             common=True,
-            type=click.Path(path_type=Path),
+            type=RunsFolder(path_type=Path),
             default=Path("runs"),
             help="folder of the run folders",
         ),

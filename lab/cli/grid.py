@@ -16,15 +16,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lab.cli.options import build
+from lab.cli.experiment import MOST
+from lab.cli.options import build, check_once, set_paths
 from lab.config import Experiment
 from lab.config.experiment import with_seeds
 from lab.config.fields import describe, parse, split_assignment
 from lab.data.position_ids import check_rows
+from lab.errors import in_words
 from lab.experiments._make import PARTS, option_types
 from tasks import refuse
-
-MOST = 10_000  # combinations
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,10 @@ def combinations(function: Callable[..., Experiment], given: dict[str, Any]) -> 
     """
     axes = [axis(function, text) for text in given["grids"]]
     size = 1
-    for number, one in enumerate(axes):
+    grids = [(f"--grid {text}", one.path) for text, one in zip(given["grids"], axes, strict=True)]
+    check_once(function, given, [*set_paths(given["sets"]), *grids])
+    for one in axes:
         size *= len(one.texts)
-        if one.path in [other.path for other in axes[:number]]:
-            raise refuse("--grid", one.path, "it is given twice")
-        other_paths = [split_assignment(text, "--set", "task.k=10")[0] for text in given["sets"]]
-        if given.get(one.path) is not None or one.path in other_paths:
-            raise refuse("--grid", one.path, "another option sets it too")
     if size > MOST:
         raise refuse("--grid", f"{size} combinations", f"at most {MOST}")
     chosen = []
@@ -74,7 +71,7 @@ def combinations(function: Callable[..., Experiment], given: dict[str, Any]) -> 
         try:
             base = check_rows(_build(function, given, texts))
         except ValueError as error:
-            raise ValueError(f"{label}: {error}") from None
+            raise ValueError(f"{label}: {in_words(error)}") from None
         if base.slug in seen:
             raise refuse("--grid", label, f"it is the same run as {seen[base.slug]}")
         seen[base.slug] = label

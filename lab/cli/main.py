@@ -20,12 +20,13 @@ from lab.cli.claim import claim
 from lab.cli.common import Group
 from lab.cli.doctor import doctor
 from lab.cli.eval import eval_
+from lab.cli.export import export
 from lab.cli.list import list_
 from lab.cli.plot import plot
 from lab.cli.report import report
 from lab.cli.run import run
 from lab.cli.sweep import sweep
-from lab.cli.task import check, export, show
+from lab.cli.task import check, show
 
 
 @click.group(

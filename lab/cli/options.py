@@ -14,9 +14,11 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from lab import registry
 from lab.config import Experiment
 from lab.config.experiment import change
 from lab.config.fields import FieldInfo, describe, parse, split_assignment
+from lab.errors import UsageError
 from lab.experiments._make import PARTS, make, option_types
 
 SHORT = 28  # letters of choices that --help shows beside the name of an option
@@ -42,7 +44,9 @@ class Option(click.Option):
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The choices of an option that begin with what is typed."""
         if self.choices:
-            return [CompletionItem(c) for c in self.choices if c.startswith(incomplete)]
+            before, comma, last = incomplete.rpartition(",")  # of a list, such as layers
+            offered = [before + comma + c for c in self.choices if c.startswith(last)]
+            return [CompletionItem(text) for text in offered]
         return super().shell_complete(ctx, incomplete)
 
 
@@ -125,6 +129,38 @@ def build(
     return experiment
 
 
+def check_once(
+    function: Callable[..., Experiment], given: dict[str, Any], paths: Sequence[tuple[str, str]]
+) -> None:
+    """UsageError when two options set one field.
+
+    given: as for `build`. paths: of --set and --grid, each as (what was typed, its path).
+    """
+    named = [(flag(name), name) for name in option_types(function) if given.get(name) is not None]
+    typed: dict[str, str] = {}
+    for option, path in [*named, *paths]:
+        field = _field(function, path)
+        if field in typed:
+            raise UsageError(f"{option} cannot be used: {typed[field]} sets {field} too")
+        typed[field] = option
+
+
+def _field(function: Callable[..., Experiment], path: str) -> str:
+    """The field that an option or a path sets: k and task.k are both task.k."""
+    own = {info.name for info in describe(function)}
+    if path in own and path in {f.name for f in dataclasses.fields(type(function().task))}:  # type: ignore[arg-type]
+        return f"task.{path}"
+    parts = [
+        part for part, cls in PARTS.items() if path in {f.name for f in dataclasses.fields(cls)}
+    ]
+    return f"{parts[0]}.{path}" if parts else path
+
+
+def set_paths(sets: Sequence[str]) -> list[tuple[str, str]]:
+    """Every --set as `check_once` takes it."""
+    return [(f"--set {text}", split_assignment(text, "--set", "task.k=10")[0]) for text in sets]
+
+
 def option_value(value: Any, hint: Any, name: str) -> Any:
     """The value of an option from its text; click has made values of the others already."""
     return parse(value, hint, flag(name)) if isinstance(value, str) else value
@@ -138,6 +174,7 @@ def flag(name: str) -> str:
 def _option(info: FieldInfo, default: Any, section: str, common: bool) -> Option:
     text = info.help
     choices = tuple(map(str, info.choices))
+    offered = registry.names("mixers") if info.name == "layers" else choices
     if info.type is bool:
         declared = f"{flag(info.name)}/{flag('no-' + info.name)}"
         settings: dict[str, Any] = {"default": None, "is_flag": True}
@@ -149,7 +186,7 @@ def _option(info: FieldInfo, default: Any, section: str, common: bool) -> Option
         settings = {"type": str, "metavar": listed or _metavar(info.type)}
     facts = "; ".join(filter(None, (f"default: {_shown(default, info.unit)}", info.range)))
     text = f"{text}  [{facts}]".strip()
-    return Option([declared, info.name], section, common, choices, help=text, **settings)
+    return Option([declared, info.name], section, common, offered, help=text, **settings)
 
 
 def _shown(default: Any, unit: str | None) -> str:

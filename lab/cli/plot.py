@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from lab.cli.common import JSON, as_cli_errors, cannot_write, complete, say
+from lab.cli.common import FILE, JSON, OUT, as_cli_errors, cannot_write, complete, say
 from lab.cli.resolve import read_runs
 
 KINDS = ["auto", "length", "curve", "heatmap", "samples"]
@@ -25,15 +25,22 @@ KINDS = ["auto", "length", "curve", "heatmap", "samples"]
     "  [default: answer, where the runs have it]",
 )
 @click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    help="FILE.png or FILE.svg  [default: EXPERIMENT-KIND.png]",
+    "--to",
+    type=FILE,
+    metavar="FILE",
+    help="figure to write, .png or .svg  [default: EXPERIMENT-KIND.png]",
 )
+@OUT
 @JSON
 def plot(
-    runs: tuple[str, ...], kind: str, metric: str | None, out: Path | None, as_json: bool
+    runs: tuple[str, ...],
+    kind: str,
+    metric: str | None,
+    to: Path | None,
+    out: Path,
+    as_json: bool,
 ) -> None:
-    """Draw a figure of finished runs. RUN is a folder, a name under runs/, or a pattern such as
+    """Draw a figure of finished runs. RUN is a folder, a name under --out, or a pattern such as
     "parity-*".
 
     Runs that differ only in their seed are one line with a band, labelled with the settings in
@@ -50,16 +57,16 @@ def plot(
     from lab.results.groups import groups
 
     with as_cli_errors():
-        if out is not None:
-            draw.check(out)
-        results = read_runs(runs)
+        if to is not None:
+            draw.check(to)
+        results = read_runs(runs, out)
         kind = draw.choose(results) if kind == "auto" else kind
         figure = draw.make_figure(results, kind, metric)
-        out = out or Path(draw.file_name(results, kind))
+        to = to or Path(draw.file_name(results, kind))
         try:
-            draw.save(figure, out)
+            draw.save(figure, to)
         except OSError as error:
-            raise cannot_write(out, error) from None
+            raise cannot_write(to, error) from None
     drawn = groups(results)
     left_out = len(results) - sum(len(group.results) for group in drawn)
     if left_out:
@@ -67,6 +74,6 @@ def plot(
         say(f"{message}; each counts once.", err=True)
     if as_json:
         drawn_groups = [{"label": g.label, "runs": [r.run for r in g.results]} for g in drawn]
-        click.echo(json.dumps({"file": str(out), "kind": kind, "groups": drawn_groups}))
+        click.echo(json.dumps({"file": str(to), "kind": kind, "groups": drawn_groups}))
     else:
-        say(out)
+        say(to)

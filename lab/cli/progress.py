@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +19,56 @@ if TYPE_CHECKING:
 
 
 Rows = list[dict[str, Any]]
+SAY_EVERY = 30.0  # seconds between two lines where stderr is no terminal
+
+
+class _Lines:
+    """Where every run stands, as a line of text each, every SAY_EVERY seconds."""
+
+    def __init__(self, console: Console, labels: Sequence[str], steps: Sequence[int]) -> None:
+        self._console, self._labels, self._steps = console, labels, steps
+        self._said = time.monotonic()
+        self._rows: dict[int, dict[str, Any]] = {}  # of each run, the last that has a loss
+        self._first: dict[int, tuple[int, float]] = {}  # its first step here, and when
+
+    def show(self, rows: Sequence[dict[str, Any]], running: Sequence[int] | None = None) -> None:
+        """rows: the latest row of each run. running: the runs that get a line, None for all."""
+        now = time.monotonic()
+        for run, row in enumerate(rows):
+            if "loss" in row:
+                self._rows[run] = row
+                self._first.setdefault(run, (row["step"], now))
+        if now - self._said < SAY_EVERY:
+            return
+        self._said = now
+        for run, row in self._rows.items():
+            if running is None or run in running:
+                self.say(f"{self._labels[run]}: {self._where(run, row, now)}")
+
+    def _where(self, run: int, row: dict[str, Any], now: float) -> str:
+        step, last = row["step"], self._steps[run]
+        text = f"step {step} of {last}, loss {row['loss']:.4f}, exact {row['exact']:.3f}"
+        first, since = self._first[run]
+        if step >= last:
+            return f"{text}, evaluating"
+        if step == first:
+            return text
+        return f"{text}, {(now - since) / (step - first) * (last - step):.0f} s left"
+
+    def say(self, text: str) -> None:
+        """Write a line."""
+        self._console.print(shown(text), markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
 def progress(labels: list[str], steps: int, quiet: bool) -> Iterator[Callable[[Rows], None]]:
-    """A function that takes the latest metrics row of each run and redraws their bars."""
+    """A function that takes the latest metrics row of each run and redraws their bars; [] is a sign
+    of life without news. Where stderr is no terminal it writes a line a run every SAY_EVERY
+    seconds."""
     console = Console(stderr=True)
+    if not quiet and not console.is_terminal:
+        yield _Lines(console, labels, [steps] * len(labels)).show
+        return
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=16),
@@ -31,13 +76,11 @@ def progress(labels: list[str], steps: int, quiet: bool) -> Iterator[Callable[[R
         TextColumn("{task.fields[status]}", markup=False),
         TimeRemainingColumn(compact=True),
     )
-    with Progress(
-        *columns, console=console, disable=quiet or not console.is_terminal, transient=True
-    ) as bars:
+    with Progress(*columns, console=console, disable=quiet, transient=True) as bars:
         tasks = [bars.add_task(shown(label), total=steps, status="starting") for label in labels]
 
         def show(rows: Rows) -> None:
-            for task, row in zip(tasks, rows, strict=True):
+            for task, row in zip(tasks, rows, strict=bool(rows)):
                 if "loss" in row:
                     status = (
                         f"loss {row['loss']:.4f}  exact {row['exact']:.3f} "
@@ -55,17 +98,20 @@ def table(
     labels: list[str], steps: list[int], quiet: bool
 ) -> Iterator[Callable[[list[State]], None]]:
     """A function that takes the state of every run of a sweep and redraws their table; where stderr
-    is no terminal it writes a line for each run that has ended."""
+    is no terminal it writes a line for each run that has ended, and every SAY_EVERY seconds one for
+    each that is running."""
     console = Console(stderr=True)
     ended: set[int] = set()
+    lines = _Lines(console, labels, steps)
     if quiet or not console.is_terminal:
 
         def tell(states: list[State]) -> None:
             for number, state in enumerate(states):
                 if state.status in ("done", "failed") and number not in ended:
                     ended.add(number)
-                    line = f"{len(ended)} of {len(states)}  {labels[number]}  {state.status}"
-                    console.print(shown(line), markup=False, highlight=False, soft_wrap=True)
+                    lines.say(f"{len(ended)} of {len(states)}  {labels[number]}  {state.status}")
+            running = [i for i, state in enumerate(states) if state.status == "running"]
+            lines.show([state.row for state in states], running)
 
         yield (lambda states: None) if quiet else tell
         return

@@ -6,11 +6,20 @@ from pathlib import Path
 
 import click
 
-from lab.cli.common import MIXER_FILES, TASK_FILE, as_cli_errors, cannot_write, complete, say
+from lab.cli.common import (
+    FILE,
+    MIXER_FILES,
+    OUT,
+    TASK_FILE,
+    as_cli_errors,
+    cannot_write,
+    complete,
+    say,
+)
 from lab.cli.resolve import read_runs, trusted_files
 from lab.errors import UsageError
 
-OUT = "file to write  [default: stdout, or EXPERIMENT-report.html]"
+TO = "file to write  [default: stdout, or EXPERIMENT-report.html]"
 
 
 EXAMPLES = "rows of each probe to show; 0: neither rows nor attention  [default: 3]"
@@ -19,19 +28,21 @@ EXAMPLES = "rows of each probe to show; 0: neither rows nor attention  [default:
 @click.command()
 @click.argument("runs", nargs=-1, required=True, metavar="RUN...", shell_complete=complete("runs"))
 @click.option("--html", "as_html", is_flag=True, help="one self-contained page, with figures")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help=OUT)
+@click.option("--to", type=FILE, metavar="FILE", help=TO)
+@OUT
 @click.option("--examples", type=click.IntRange(0), help=EXAMPLES)
 @TASK_FILE
 @MIXER_FILES
 def report(
     runs: tuple[str, ...],
     as_html: bool,
-    out: Path | None,
+    to: Path | None,
+    out: Path,
     examples: int | None,
     task_file: str | None,
     mixer_files: tuple[str, ...],
 ) -> None:
-    """Report finished runs: question, verdict, scores. RUN is a folder, a name under runs/, or a
+    """Report finished runs: question, verdict, scores. RUN is a folder, a name under --out, or a
     pattern such as "parity-*".
 
     Without --html the report is Markdown on stdout. With it the report is a page that also has
@@ -47,21 +58,21 @@ def report(
         if not as_html and (examples is not None or task_file or mixer_files):
             options = "--examples, --task and --mixer"
             raise UsageError(f"{options} do not apply: only --html opens the models")
-        results = read_runs(runs)
+        results = read_runs(runs, out)
         if as_html:
             configurations = [result.experiment for result in results]
             trusted = trusted_files(configurations, task_file, mixer_files)
             torch.set_num_threads(1)  # small tensors: threads only wait for each other
             written = page.html(results, 3 if examples is None else examples, trusted)
-            out = out or Path(page.file_name(results))
+            to = to or Path(page.file_name(results))
         else:
             written = markdown.text(results) + "\n"
-    if out is None:
+    if to is None:
         click.echo(written, nl=False)
         return
     with as_cli_errors():
         try:
-            write_text(out, written)
+            write_text(to, written)
         except OSError as error:
-            raise cannot_write(out, error) from None
-    say(out)
+            raise cannot_write(to, error) from None
+    say(to)

@@ -117,12 +117,13 @@ def resolve_run(text: str, out: Path = RUNS) -> Path:
     return folders[0]
 
 
-def read_runs(texts: Sequence[str]) -> list[Result]:
-    """The results of the runs that RUN... names. A folder of a pattern that is incomplete or
-    damaged is left out, with a line on stderr; UsageError where it is the only one."""
+def read_runs(texts: Sequence[str], out: Path = RUNS) -> list[Result]:
+    """The results of the runs that RUN... names, by their paths or under `out`. A folder of a
+    pattern that is incomplete or damaged is left out, with a line on stderr; UsageError where it is
+    the only one."""
     from lab.results.find import readable
 
-    paths = list(dict.fromkeys(path for text in texts for path in resolve_runs(text)))
+    paths = list(dict.fromkeys(path for text in texts for path in resolve_runs(text, out)))
     if len(paths) == 1:
         return [read_run(paths[0])]
     results = readable(paths, lambda line: say(line, err=True))

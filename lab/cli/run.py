@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.common import as_cli_errors, out_option, say
-from lab.cli.experiment import ByExperiment, command
+from lab.cli.common import as_cli_errors, out_option, say, say_device
+from lab.cli.experiment import MOST, ByExperiment, command
 
 if TYPE_CHECKING:
     from lab.config import Experiment
@@ -25,7 +25,11 @@ class _Runs(ByExperiment):
         """`lab run NAME`, with the options of one experiment."""
         from lab.cli.options import Option
 
-        count: dict[str, Any] = {"type": click.IntRange(1), "metavar": "INTEGER", "default": 1}
+        count: dict[str, Any] = {
+            "type": click.IntRange(1, MOST),
+            "metavar": "INTEGER",
+            "default": 1,
+        }
         seeds = Option(["--seeds"], common=True, help="number of seeds, one run each", **count)
         told = "threads of a single run; other numbers give other bytes of weights"
         threads = Option(["--threads"], help=told, **count)
@@ -45,7 +49,7 @@ def run() -> None:
 
 
 def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -> None:
-    from lab.cli.options import build
+    from lab.cli.options import build, check_once, set_paths
     from lab.cli.progress import progress
     from lab.config.experiment import with_seeds
     from lab.data.position_ids import check_rows
@@ -56,6 +60,7 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
     out, device, quiet = given["out"], given["device"], given["as_json"]
     every, compile, track = given["checkpoint_every"], given["compile"], given["track"]
     with as_cli_errors():
+        check_once(function, given, set_paths(given["sets"]))
         base = check_rows(build(function, given, given["sets"]))
         experiments = with_seeds(base, given["seeds"])
         if base.source and not quiet:
@@ -76,15 +81,17 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
                         watch=lambda row: show([row]),
                         warn=lambda text: say(text, err=True),
                         track=track,
+                        heartbeat=lambda: show([]),
                     )
                 ]
             else:
                 results = run_many(experiments, out, device, None, show, every, compile, track)
-    if given["as_json"]:
+    say_device(results, device)
+    if quiet:
         click.echo(json.dumps(_document(results)))
-    else:
-        both = "cot" in inspect.signature(function).parameters and _has_thought(base)
-        _print_results(name, both, base, results, out)
+        return
+    _print_results(results)
+    _print_next(name, "cot" in inspect.signature(function).parameters, base, out)
 
 
 def _say_if_nothing_is_held_out(experiment: Experiment) -> None:
@@ -108,21 +115,8 @@ def _document(results: list[Result]) -> dict[str, Any]:
     return {"runs": [result.to_json() for result in results], "summary": summary(results)}
 
 
-def _has_thought(experiment: Experiment) -> bool:
-    from lab.data.rows import Rows
-    from tasks import Role
-
-    block = Rows(experiment.task, experiment.train.lengths[0], 0)[0:1]
-    return bool((block.roles == Role.THOUGHT).any())
-
-
-def _print_results(
-    name: str, both: bool, experiment: Experiment, results: list[Result], out: Path
-) -> None:
-    """The scores, what they mean, the figure, and the commands that follow.
-
-    both: whether the experiment runs with and without chain of thought. out: folder of the runs.
-    """
+def _print_results(results: list[Result]) -> None:
+    """The scores, what they mean, and the figure."""
     from rich.console import Console
 
     from lab.cli import tables
@@ -137,14 +131,22 @@ def _print_results(
     folders = Path(results[0].run).parent if len(results) > 1 else results[0].run
     say(f"{folders}  ({_time(results)})")
     _plot(results)
+
+
+def _print_next(name: str, both: bool, experiment: Experiment, out: Path) -> None:
+    """The commands that may follow. both: whether the experiment takes --cot and --no-cot; they are
+    not offered where its rows have no thought."""
+    from lab.data.rows import Rows
+    from tasks import Role
+
+    row = Rows(experiment.task, experiment.train.lengths[0], 0)[0:1]
     this, other = ("--cot", "--no-cot") if experiment.cot else ("--no-cot", "--cot")
     typed, where = shlex.quote(name), out_option(out)
-    shown = (
-        (f"lab run {typed} {other}{where}", f"lab show {typed} {this}")
-        if both
-        else (f"lab show {typed}",)
-    )
-    say("Next: " + "   ".join([*shown, f"lab list runs{where}"]))
+    commands = [f"lab show {typed}", f"lab list runs{where}"]
+    if both and (row.roles == Role.THOUGHT).any():
+        commands[0] = f"lab show {typed} {this}"
+        commands.insert(0, f"lab run {typed} {other}{where}")
+    say("Next: " + "   ".join(commands))
 
 
 def _time(results: list[Result]) -> str:

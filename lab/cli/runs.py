@@ -100,7 +100,7 @@ def list_runs(
         if probes or fields:
             tables.show(*tables.of_rows(table if fields else select.cut(kept, EVERY_PROBE)))
         else:
-            tables.show(*tables.runs(entries))
+            tables.show(*tables.runs(entries, _running(entries)))
 
 
 def _document(entries: Sequence[Any]) -> dict[str, Any]:
@@ -109,8 +109,18 @@ def _document(entries: Sequence[Any]) -> dict[str, Any]:
 
     paths = [Path(entry.run) for entry in entries if entry.scores]
     complete = readable(paths, lambda line: say(line, err=True))
-    unfinished = [Path(entry.run).name for entry in entries if not entry.scores]
-    return {"complete": [result.to_json() for result in complete], "unfinished": unfinished}
+    return {
+        "complete": [result.to_json() for result in complete],
+        "unfinished": [Path(entry.run).name for entry in entries if not entry.scores],
+        "running": [Path(run).name for run in _running(entries)],
+    }
+
+
+def _running(entries: Sequence[Any]) -> list[str]:
+    """The folders that a process is writing now."""
+    from lab.results.find import is_running
+
+    return [entry.run for entry in entries if not entry.scores and is_running(Path(entry.run))]
 
 
 def _write(content: str | bytes, to: Path | None) -> None:

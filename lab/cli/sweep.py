@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.common import as_cli_errors, out_option, say
-from lab.cli.experiment import ByExperiment, command
+from lab.cli.common import as_cli_errors, out_option, say, say_device
+from lab.cli.experiment import MOST, ByExperiment, command
 from lab.cli.resolve import load_named
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def _options() -> list[Any]:
         Option(
             ["--seeds"],
             common=True,
-            type=click.IntRange(1),
+            type=click.IntRange(1, MOST),
             default=1,
             help="number of seeds of each combination, one run each",
             **count,
@@ -131,6 +131,7 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
         with table(labels, [e.train.steps for e in experiments], given["as_json"]) as show:
             states = run_all(experiments, out, options, show)
     done = [_result(Folder(out, e).path, s) for e, s in zip(experiments, states, strict=True)]
+    say_device([result for result in done if result], given["device"])
     per = given["seeds"]
     groups = [(c, done[i * per : (i + 1) * per]) for i, c in enumerate(chosen)]
     rows = [row for c, results in groups for row in _summary(c, results)]
@@ -139,7 +140,8 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
         runs = [result.to_json() for result in done if result]
         click.echo(json.dumps({"runs": runs, "summary": rows, "failed": failed}))
     else:
-        _print(name, out, rows, [result for result in done if result])
+        own = experiments[0].name
+        _print(name, own, out, rows, [result for result in done if result])
     for label, state in zip(labels, states, strict=True):
         if state.earlier:
             click.echo(f"Tried again: {label}: {state.earlier}", err=True)
@@ -209,7 +211,7 @@ def _failures(
     ]
 
 
-def _print(name: str, out: Path, rows: list[dict[str, Any]], done: list[Result]) -> None:
+def _print(name: str, own: str, out: Path, rows: list[dict[str, Any]], done: list[Result]) -> None:
     from rich.console import Console
 
     from lab.cli.tables import plain, share

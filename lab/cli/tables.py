@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lab.results.result import Result
-from lab.results.summary import summary
+from lab.results.summary import rows_of_table, summary
 from lab.results.words import MANY
 from lab.text import shown
 
@@ -63,8 +63,11 @@ def share(value: float | None) -> str:
 
 
 def scores(results: Sequence[Result]) -> Table:
-    """A row per seed and probe; with many probes a row per probe, over the seeds."""
-    if len(results) > 1 and len(results[0].scores) >= MANY:
+    """A row per seed and probe; with many probes a row per probe, over the seeds. The lengths of a
+    label are in order, and branches of a wsd run come last."""
+    many = len(results) > 1 and len(results[0].scores) >= MANY
+    results = list(map(rows_of_table, results))
+    if many:
         return _over_seeds(results)
     several = len(results) > 1
     thought = any(s.valid_thought is not None for r in results for s in r.scores)
@@ -120,13 +123,14 @@ def samples(drawn: Sequence[Sampled]) -> Table:
     return plain(headings, rows, left=["probe", "measure"])
 
 
-def runs(found: Sequence[Entry]) -> Cells:
-    """Complete and interrupted runs, one a line, with the settings that matter most."""
+def runs(found: Sequence[Entry], running: Collection[str] = ()) -> Cells:
+    """Complete, interrupted and running runs, one a line, with the settings that matter most."""
     rows = []
     for entry in found:
         e, name = entry.experiment, entry.run.rpartition("/")[2]
         if not entry.scores:
-            rows.append([name, "", "", "", "interrupted", "-", "-"])
+            state = "running" if entry.run in running else "interrupted"
+            rows.append([name, "", "", "", state, "-", "-"])
             continue
         first = entry.scores[0]
         options = {k: v for k, v in e["task"].items() if k not in ("name", "split")}

@@ -1,4 +1,4 @@
-"""The commands on generators: `lab show`, `lab check`, `lab export`."""
+"""The commands on generators: `lab show` and `lab check`."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import json
 import sys
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.common import JSON, as_cli_errors, cannot_write, complete, say
+from lab.cli.common import JSON, as_cli_errors, complete, say
 from lab.cli.resolve import experiment_function, load_task, with_options
-from lab.text import shown
 
 if TYPE_CHECKING:
     from lab.testing import Finding
@@ -27,6 +25,7 @@ SET = click.option(
     metavar="OPTION=VALUE",
     help="an option of the task, such as k=5; repeatable",
 )
+BYTES = 200  # of memory for a token of a row, as numbers and as a word
 SEED = "seed of the rows"
 COT = "with or without the thought"
 
@@ -63,13 +62,13 @@ def show(
     from lab.cli import rows as task_rows
     from lab.cli.cards import printed_card
     from lab.data.rows import Rows
-    from lab.data.size import row_tokens
+    from lab.data.size import refuse_above, row_tokens
 
     with as_cli_errors():
         experiment = experiment_function(name)()
         task = with_options(experiment.task, sets, split)
         size = experiment.train.lengths[0] if length is None else length
-        row_tokens(task, size)
+        refuse_above("-n", n, n * row_tokens(task, size) * BYTES)
         batch = Rows(task, size, seed)[0:n]
     batch = batch if cot else batch.without_thoughts()
     if as_json:
@@ -138,53 +137,3 @@ def _findings(task: Task, examples: int) -> Iterator[Finding]:
             yield from findings(task, examples)
         finally:
             set_hypothesis_home_dir(None)
-
-
-@click.command()
-@click.argument("name", shell_complete=complete("experiments", "tasks"))
-@click.option("--rows", type=click.IntRange(1), required=True, help="number of rows in the file")
-@click.option(
-    "--out",
-    type=click.Path(path_type=Path, dir_okay=False),
-    required=True,
-    help="file to write, .jsonl or .parquet",
-)
-@click.option("--split", default="train", show_default=True, help="train: the training split")
-@click.option("--length", type=int, help="size of the problem  [default: that of lab run]")
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help=SEED)
-@click.option("--cot/--no-cot", default=True, show_default=True, help=COT)
-@SET
-def export(
-    name: str,
-    rows: int,
-    out: Path,
-    split: str,
-    length: int | None,
-    seed: int,
-    cot: bool,
-    sets: tuple[str, ...],
-) -> None:
-    """Write rows of a task to FILE.jsonl or FILE.parquet. The same command again resumes."""
-    from rich.console import Console
-    from rich.markup import escape
-    from rich.progress import Progress
-
-    from lab.data.export import export as write
-    from lab.data.size import row_tokens
-
-    with as_cli_errors():
-        experiment = experiment_function(name)()
-        task = with_options(experiment.task, sets, split)
-        size = experiment.train.lengths[0] if length is None else length
-        row_tokens(task, size)
-        console = Console(stderr=True)
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-            bar = bars.add_task(escape(shown(f"{name} {split}")), total=rows)
-            try:
-                there = write(
-                    task, size, seed, rows, cot, out, lambda n: bars.update(bar, completed=n)
-                )
-            except OSError as error:
-                raise cannot_write(out, error) from None
-    before = f" ({there:,} were there already)" if there else ""
-    say(f"{rows:,} rows of {task} at length {size} in {out}{before}")

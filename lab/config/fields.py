@@ -188,6 +188,9 @@ def set_field(part: Any, name: str, text: str, path: str) -> Any:
 
 def parse(text: str, hint: Any, path: str) -> Any:
     """A value of the annotated type from text: 3, 0.1, true, none, a choice, 1,2,3 or 1..4."""
+    for low, high in re.findall(r"(\d+)\.\.(\d+)", text):
+        if int(high) - int(low) > 10**5:
+            raise refuse(path, text, "a range has at most 100,000 values")
     for option in _alternatives(hint):
         try:
             return _parse_one(text, option)
@@ -232,9 +235,8 @@ def in_words(hint: Any) -> str:
 
 
 def _default_of(field: dataclasses.Field[Any]) -> Any:
-    if field.default_factory is not dataclasses.MISSING:
-        return field.default_factory()
-    return field.default
+    factory = field.default_factory
+    return field.default if factory is dataclasses.MISSING else factory()
 
 
 def _field_of(annotation: Any, line: str) -> Field:
@@ -276,10 +278,8 @@ def _parse_one(text: str, hint: Any) -> Any:
         return None
     if hint is bool and text.lower() in ("true", "false", "yes", "no", "1", "0"):
         return text.lower() in ("true", "yes", "1")
-    if origin is Literal:
-        for value in typing.get_args(hint):
-            if str(value) == text:
-                return value
+    if origin is Literal and text in (named := {str(v): v for v in typing.get_args(hint)}):
+        return named[text]
     if origin is tuple:
         kinds = typing.get_args(hint)
         inner = text.strip("()[]")

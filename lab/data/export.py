@@ -1,7 +1,7 @@
 """Rows of a task as a file: JSON lines, or Parquet with the extra `parquet`.
 
-Row i depends on options, split, length, seed and i alone, so an interrupted export resumes where it
-stopped and ends with the same bytes. One row:
+Row i depends on options, split, lengths, seed and i alone, so an interrupted export resumes where
+it stopped and ends with the same bytes. Of L lengths, row i has the length number i mod L. One row:
 
     {"prompt": "1 0 1", "thought": "0 1", "answer": "0", "tokens": [...], "roles": [...],
      "hidden": []}
@@ -11,66 +11,100 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from lab.data.rows import BLOCK, Rows
 from lab.files import replacing
 from tasks import Batch, Role, Task, refuse
 
+COUNTED = 2_000_000  # rows among which repeated ones are counted: 0.2 GB of memory
+
+
+class Exported(NamedTuple):
+    """there: rows that the file held before. repeats: rows, of the first COUNTED ones, that equal
+    an earlier one."""
+
+    there: int
+    repeats: int
+
+
+class _Source:
+    """The rows of a task at several lengths, in turn."""
+
+    def __init__(self, task: Task, lengths: Sequence[int], seed: int, cot: bool) -> None:
+        self._parts = [Rows(task, length, seed, "export") for length in lengths]
+        self._task, self._cot = task, cot
+
+    def texts(self, start: int, stop: int) -> Iterator[str]:
+        """A line of JSON for each of the rows start to stop - 1."""
+        number, each = len(self._parts), []
+        for part, rows in enumerate(self._parts):
+            # the numbers of those rows among the rows of this length
+            first, last = ((end - part + number - 1) // number for end in (start, stop))
+            batch = rows[first:last] if first < last else None
+            if batch is not None and not self._cot:
+                batch = batch.without_thoughts()
+            each.append(iter(()) if batch is None else records(self._task, batch))
+        for row in range(start, stop):
+            yield json.dumps(next(each[row % number])) + "\n"
+
 
 def export(
     task: Task,
-    length: int,
+    lengths: Sequence[int],
     seed: int,
     rows: int,
     cot: bool,
     out: Path,
     progress: Callable[[int], None] = lambda done: None,
-) -> int:
-    """Write rows 0 to rows - 1 to `out` (.jsonl or .parquet). Returns how many were there already.
+) -> Exported:
+    """Write rows 0 to rows - 1 to `out` (.jsonl or .parquet), of all lengths in turn.
 
     ValueError for another suffix, a file that holds other rows, or missing pyarrow.
     """
     if out.suffix not in (".jsonl", ".parquet"):
-        raise refuse("--out", str(out), "its name must end in .jsonl or .parquet")
+        raise refuse("--to", str(out), "its name must end in .jsonl or .parquet")
     if os.path.lexists(out) and not out.is_file():
-        raise refuse("--out", str(out), "it is no regular file")
-    source = Rows(task, length, seed, "export")
+        raise refuse("--to", str(out), "it is no regular file")
+    source = _Source(task, lengths, seed, cot)
     if out.suffix == ".jsonl":
-        return _lines(source, rows, cot, out, progress)
+        return _lines(source, rows, out, progress)
     try:
         import pyarrow  # noqa: F401
     except ImportError:
         allowed = "Parquet needs pyarrow: pip install 'synthetic-reasoning-lab[parquet]'"
-        raise refuse("--out", str(out), allowed) from None
+        raise refuse("--to", str(out), allowed) from None
     part = out.with_name(out.name + ".part.jsonl")
     if os.path.lexists(out):
-        raise refuse("--out", str(out), "it exists; move it away or choose another name")
-    done = _lines(source, rows, cot, part, progress)
+        raise refuse("--to", str(out), "it exists; move it away or choose another name")
+    done = _lines(source, rows, part, progress)
     _to_parquet(part, out)
     part.unlink()
     return done
 
 
-def _lines(source: Rows, rows: int, cot: bool, out: Path, progress: Callable[[int], None]) -> int:
-    done = _complete_lines(source, rows, cot, out)
+def _lines(source: _Source, rows: int, out: Path, progress: Callable[[int], None]) -> Exported:
+    seen: set[int] = set()  # hashes of lines
+    done = _complete_lines(source, rows, out, seen)
     with out.open("a", encoding="utf-8") as file:
         start = done
         while start < rows:
             stop = min(rows, start - start % BLOCK + BLOCK)
-            file.writelines(_texts(source, cot, start, stop))
+            lines = list(source.texts(start, stop))
+            file.writelines(lines)
+            seen.update(hash(line.encode()) for line in lines[: max(0, COUNTED - start)])
             progress(stop)
             start = stop
         file.flush()
         os.fsync(file.fileno())
-    return done
+    return Exported(done, min(rows, COUNTED) - len(seen))
 
 
-def _complete_lines(source: Rows, rows: int, cot: bool, out: Path) -> int:
-    """How many rows a file already holds. An incomplete last line is removed; other content is
-    refused."""
+def _complete_lines(source: _Source, rows: int, out: Path, seen: set[int]) -> int:
+    """How many rows a file already holds; their hashes are added to `seen`. An incomplete last line
+    is removed; other content is refused."""
     if not out.exists():
         return 0
     count, end, last = 0, 0, b""
@@ -80,20 +114,16 @@ def _complete_lines(source: Rows, rows: int, cot: bool, out: Path) -> int:
             if not line.endswith(b"\n"):
                 break
             first = first or line
+            if count < COUNTED:
+                seen.add(hash(line))
             count, end, last = count + 1, end + len(line), line
     if count > rows:
-        raise refuse("--out", str(out), f"it has {count:,} rows already, more than --rows {rows:,}")
+        raise refuse("--to", str(out), f"it has {count:,} rows already, more than --rows {rows:,}")
     for number, line in ((0, first), (count - 1, last)):
-        if count and next(_texts(source, cot, number, number + 1)).encode() != line:
-            raise refuse("--out", str(out), "it holds rows of another export; move it away")
+        if count and next(source.texts(number, number + 1)).encode() != line:
+            raise refuse("--to", str(out), "it holds rows of another export; move it away")
     os.truncate(out, end)
     return count
-
-
-def _texts(source: Rows, cot: bool, start: int, stop: int) -> Iterator[str]:
-    batch = source[start:stop]
-    for row in records(source.task, batch if cot else batch.without_thoughts()):
-        yield json.dumps(row) + "\n"
 
 
 def records(task: Task, batch: Batch) -> Iterator[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Position ids that a task gives its tokens, for position = coupled and predicted."""
+"""Position ids that a task gives its tokens, and whether rows fit a table of positions."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import functools
 import numpy as np
 
 from lab.config import Experiment, ModelConfig
+from lab.data.batches import visible
+from lab.data.rows import Rows
 from lab.data.size import check_size
-from tasks import Batch, Task, refuse
+from tasks import Batch, Task, draw, refuse
 
 
 def check_rows(experiment: Experiment) -> Experiment:
@@ -19,11 +21,28 @@ def check_rows(experiment: Experiment) -> Experiment:
     """
     experiment.train.installed()
     check_size(experiment)
-    rows = [(probe.of(experiment.task), probe.length) for probe in experiment.probes]
-    rows += [(experiment.task, length) for length in experiment.train.lengths]
-    for task, length in rows:
-        position_ids(task, experiment.model, _row(_Same(task), length))
+    rows = [(probe.of(experiment.task), probe.length, 0) for probe in experiment.probes]
+    offset = experiment.train.offset
+    rows += [(experiment.task, length, offset) for length in experiment.train.lengths]
+    for task, length, shift in rows:
+        if experiment.source:
+            Rows(task, length, 0)[0:1]  # a whole block shows more of a user's errors
+        _check_positions(experiment, task, length, shift)
     return experiment
+
+
+def _check_positions(experiment: Experiment, task: Task, length: int, shift: int) -> None:
+    """ValueError when the row has no position in the model's table; shift: the largest one."""
+    config = experiment.model
+    batch = visible(experiment, _row(_Same(task), length))
+    ids = position_ids(task, config, batch)
+    if config.position not in ("learned", "coupled", "predicted"):
+        return
+    tokens = batch.tokens.shape[1] - 1  # the last one is never read
+    highest = shift + (tokens if ids is None else int(ids[:, :-1].max(initial=0)) + 1)
+    if highest > config.max_positions:
+        allowed = f"at least {highest}, the positions of a row of length {length}"
+        raise refuse("model.max_positions", config.max_positions, allowed)
 
 
 class _Same:
@@ -41,7 +60,7 @@ class _Same:
 
 @functools.lru_cache(256)  # most experiments of a sweep share their tasks
 def _row(key: _Same, length: int) -> Batch:
-    return key.task.sample(np.random.default_rng(0), 1, length)
+    return draw(key.task, np.random.default_rng(0), 1, length)
 
 
 def position_ids(task: Task, config: ModelConfig, batch: Batch) -> np.ndarray | None:

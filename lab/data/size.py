@@ -36,14 +36,16 @@ def check_size(experiment: Experiment, training: bool = True) -> None:
     for probe in experiment.probes:
         tokens = row_tokens(probe.of(experiment.task), probe.length) * experiment.prompt_repeats
         needed = _rows(model, min(ROWS, probe.n), tokens, 6 + model.mlp_ratio)
-        _refuse_above("length", probe.length, needed, most)
+        refuse_above("length", probe.length, needed, most)
     for length in set(train.lengths) if training else ():
         tokens = row_tokens(experiment.task, length) * experiment.prompt_repeats
+        if train.examples:  # they stay in memory, as they are drawn and in their order
+            refuse_above("train.examples", train.examples, train.examples * (32 + 20 * tokens))
         rows = train.batch // train.grad_accum
         # The backward pass needs what every layer computed.
         stored = len(model.stack()) * (12 + 3 * model.mlp_ratio)
         name, value = ("train.batch", train.batch) if rows > tokens else ("length", length)
-        _refuse_above(name, value, _rows(model, rows, tokens, stored), most)
+        refuse_above(name, value, _rows(model, rows, tokens, stored), most)
 
 
 def _rows(config: ModelConfig, rows: int, tokens: int, numbers: float) -> float:
@@ -63,7 +65,7 @@ def check_model(
         allowed = f"layers times experts are {modules:,}, and at most {MODULES:,} are built"
         raise refuse(f"model.{name}", value, allowed)
     needed = WEIGHT * copies * parameters(config, words) + MODULE * modules
-    _refuse_above("model.width", config.width, needed, most)
+    refuse_above("model.width", config.width, needed, most)
 
 
 def parameters(config: ModelConfig, words: int) -> float:
@@ -103,7 +105,7 @@ def row_tokens(task: Task, length: int) -> int:
             if at == length:
                 raise
             continue
-        _refuse_above("length", length, 4 * 8 * BLOCK * tokens * (length / at))
+        refuse_above("length", length, 4 * 8 * BLOCK * tokens * (length / at))
     return tokens
 
 
@@ -112,7 +114,9 @@ def memory() -> int:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
-def _refuse_above(option: str, value: object, needed: float, most: float | None = None) -> None:
+def refuse_above(option: str, value: object, needed: float, most: float | None = None) -> None:
+    """ValueError with the estimate when something needs more than `most` bytes (None: this
+    machine's memory)."""
     if needed > (memory() if most is None else most):
         here = f"and this machine has {_in_words(memory())}"
         raise refuse(option, value, f"it needs about {_in_words(needed)} of memory, {here}")

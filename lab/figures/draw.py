@@ -113,7 +113,7 @@ def choose(results: Sequence[Result]) -> str:
 def check(path: Path) -> None:
     """ValueError for a file whose suffix is none of SUFFIXES."""
     if path.suffix.lower() not in SUFFIXES:
-        raise refuse("--out", str(path), f"a file that ends in {' or '.join(SUFFIXES)}")
+        raise refuse("--to", str(path), f"a file that ends in {' or '.join(SUFFIXES)}")
 
 
 def save(figure: Figure, path: Path) -> None:

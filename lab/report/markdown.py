@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import median
 
 from lab.report import words
 from lab.results.groups import Group, groups
 from lab.results.result import Result
+from lab.results.summary import rows_of_table
 from lab.results.words import share
 from lab.text import shown
 
@@ -28,6 +30,7 @@ def text(results: Sequence[Result]) -> str:
 
 
 def _table(group: Group) -> list[str]:
+    group = replace(group, results=tuple(map(rows_of_table, group.results)))
     lines = [
         "| probe | length | exact | interval | answer | chance | solved |",
         "|---|--:|--:|--:|--:|--:|--:|",

@@ -16,6 +16,7 @@ from lab.report import words
 from lab.report.examples import Example, Examples
 from lab.results.groups import Group, settings, span
 from lab.results.result import Result
+from lab.results.summary import rows_of_table
 from lab.results.words import share
 from tasks import Role
 
@@ -134,6 +135,7 @@ def probes(grouped: Sequence[Group]) -> tuple[Terms, Table]:
     on_the_way = any(result.curves for result in results)
     names, rows = words.short_names(grouped), []
     for group in grouped:
+        group = dataclasses.replace(group, results=tuple(map(rows_of_table, group.results)))
         for number, score in enumerate(group.results[0].scores):
             own = [result.scores[number] for result in group.results]
             low, high = words.interval(own, "exact")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import glob
 import os
 import warnings
@@ -9,7 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from lab.results.folder import load
-from lab.results.reader import exists
+from lab.results.reader import exists, open_regular
 from lab.results.result import Result
 from tasks import refuse
 
@@ -82,6 +83,18 @@ def readable(paths: Iterable[Path], skip: Callable[[str], None]) -> list[Result]
         except (OSError, ValueError) as error:
             skip(f"skipped {path}: {reason(error, path)}")
     return results
+
+
+def is_running(path: Path) -> bool:
+    """Whether a process holds the lock of a run folder, as every run does while it is made."""
+    try:
+        with open_regular(path / ".lock") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # until the file is closed
+    except BlockingIOError:
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
 
 
 def reason(error: OSError | ValueError, path: Path) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from lab.results.result import Result
+from lab.results.result import Result, Score
 
 
 def samples_to(evaluations: Sequence[Mapping[str, Any]], threshold: float) -> list[dict[str, Any]]:
@@ -66,3 +67,21 @@ def late_gain(result: Result) -> float | None:
     if not late:
         return None
     return float(result.scores[0].exact - late[-1]["scores"][0]["exact"])
+
+
+def rows_of_table(result: Result) -> Result:
+    """The result with the scores that a table shows: those of a label together, shortest length
+    first, then those of every branch of a wsd run, whose label names its steps."""
+    names = {field.name for field in dataclasses.fields(Score)}
+    shown = _by_length(result.scores)
+    for row in result.curves:
+        if "branch" in row and all(set(score) == names for score in row["scores"]):
+            scores = _by_length([Score(**score) for score in row["scores"]])
+            label = f"branch {row['branch']}"
+            shown += [dataclasses.replace(s, probe=f"{s.probe} ({label})") for s in scores]
+    return dataclasses.replace(result, scores=tuple(shown))
+
+
+def _by_length(scores: Sequence[Score]) -> list[Score]:
+    labels = list(dict.fromkeys(score.probe for score in scores))
+    return sorted(scores, key=lambda score: (labels.index(score.probe), score.length))

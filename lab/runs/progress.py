@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from lab.config import Experiment
-from lab.data.position_ids import check_rows
 from lab.errors import RunFailed
 from lab.results.folder import Folder, load
 from lab.results.result import Result
@@ -33,9 +32,7 @@ def run_one(
     threads: int,
     watch: Callable[[dict[str, Any]], None] | None,
 ) -> Result:
-    """`lab.runs.run.run` of what can be run, with Python's warnings; without `watch`, a bar of the
-    steps."""
-    check_rows(experiment)
+    """`lab.runs.run.run` with Python's warnings; without `watch`, a bar of the steps."""
     if watch is not None:
         return run(experiment, out, device, threads, watch=watch, warn=warnings.warn)
     with bar(experiment.name, experiment.train.steps) as show:

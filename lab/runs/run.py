@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from lab.config import Experiment
+from lab.data.position_ids import check_rows
 from lab.errors import RunFailed, RunStopped
 from lab.results.environment import environment, forget_operators, missing_compiler
 from lab.results.folder import Folder, load
 from lab.results.result import Result
 from lab.results.summary import samples_to
 from lab.runs.process import interrupts, pick_device
+
+LOOKED_AT = 0.2  # seconds
 
 Watcher = Callable[[dict[str, Any]], None]
 
@@ -56,10 +59,14 @@ def run(
     folder = Folder(Path(out), experiment)
     if folder.result.exists() and not track:
         return load(folder.path)
+    where = pick_device(device)
     experiment.train.installed()
+    if not folder.path.exists():
+        check_rows(experiment)  # what is refused leaves no folder
     try:
         folder.open()
-        with FileLock(folder.lock, timeout=wait):
+        # `lab list runs` takes the lock for a moment, to see whether it is held.
+        with FileLock(folder.lock, timeout=wait if wait < 0 else max(wait, LOOKED_AT)):
             if folder.result.exists():
                 result = load(folder.path)
                 trackers.complete(track, folder, result)
@@ -73,7 +80,7 @@ def run(
                 result = _train(
                     experiment,
                     folder,
-                    device,
+                    where,
                     threads,
                     checkpoint_every,
                     compile,
@@ -93,7 +100,7 @@ def run(
 def _train(
     experiment: Experiment,
     folder: Folder,
-    device_name: str,
+    device: Any,
     threads: int,
     checkpoint_every: int,
     compile: bool,
@@ -106,7 +113,6 @@ def _train(
 
     keep_heap()
     forget_operators()
-    device = pick_device(device_name)
     if missing := missing_compiler(device.type):
         warn(missing)
     trainer = Trainer(experiment, folder, device, threads, compile, watch, warn, heartbeat)

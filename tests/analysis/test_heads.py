@@ -163,9 +163,19 @@ def test_a_head_that_copies_is_found_and_needed() -> None:
     removed = interventions.ablation(s, found.heads, top=1, draws=5)
     assert removed.top == ((0, 0),) and removed.random == (((0, 1),),)
     assert removed.intact[0] == 1 and removed.without_random == (removed.intact,)
+    assert removed.without_top is not None
     assert removed.without_top[0] == 0 and removed.without_top[1] > removed.intact[1] + 1
-    with pytest.raises(ValueError, match="from 1 to half of the 2 heads"):
-        interventions.ablation(s, found.heads, top=2)
+    both = interventions.ablation(s, found.heads, top=2)
+    assert both.top == ((0, 0), (0, 1)) and both.random == () == both.without_random
+    with pytest.raises(ValueError, match="ablate = 3 cannot be used: from 1 to the 2 heads"):
+        interventions.ablation(s, found.heads, top=3)
+    unmarked = [dataclasses.replace(h, retrieval_score=None) for h in found.heads]
+    alike = interventions.ablation(s, unmarked, top=1)
+    assert alike.top == () and alike.without_top is None and alike.intact == removed.intact
+    assert dict(zip(alike.random, alike.without_random, strict=True)) == {
+        ((0, 0),): removed.without_top,
+        ((0, 1),): removed.intact,
+    }
     layers, maps = heads.attention_maps(s, 3)
     assert layers == [0] and maps.shape == (1, 2, T, T)
     np.testing.assert_allclose(maps[0, 0, LENGTH:].argmax(1), np.arange(T - LENGTH))

@@ -57,11 +57,53 @@ def test_a_table_of_any_columns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert lines[1:] == [["lstm", "12.3", "-"], ["attention", "-", "-"]]
 
 
-def test_a_record_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("lab.bench.tasks.measure", measured)
+BENCHES = ("tasks", "train", "decode", "compile", "kernels")
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_a_record_that_cannot_be_written_is_refused_before_anything_is_measured(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def measure(*anything: Any) -> Any:
+        raise AssertionError("it was measured")
+
+    monkeypatch.setattr(f"lab.bench.{name}.measure", measure)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
     (tmp_path / "file").write_text("")
-    done = invoke("bench", "tasks", "--record", str(tmp_path / "file" / "r.json"))
-    assert "--record" in sentence(done, 2) and "Not a directory" in sentence(done, 2)
+    for place, why in [
+        ("file/r.json", "Not a directory"),
+        ("no/r.json", "No such file"),
+        (".", ""),
+    ]:
+        done = invoke("bench", name, "--record", str(tmp_path / place))
+        assert sentence(done, 2).startswith("Error: --record ") and why in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_what_was_measured_is_printed_whatever_happens(
+    as_json: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """An error in the middle, and a folder that is gone at the end."""
+
+    def interrupted() -> Any:
+        yield {"model": "lstm", "seconds": 1.5}
+        raise RuntimeError("the rest is lost")
+
+    options = ["--record", str(tmp_path / "r.json"), *(["--json"] if as_json else [])]
+    monkeypatch.setattr("lab.bench.compile.measure", interrupted)
+    monkeypatch.setattr("kernels.has_triton", lambda: True)
+    done = invoke("bench", "compile", *options)
+    assert done.exit_code == 1 and "the rest is lost" in done.stderr
+    assert "lstm" in done.stdout and "1.5" in done.stdout and not list(tmp_path.iterdir())
+
+    def full(*anything: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("lab.bench.decode.measure", lambda: [{"model": "gru"}])
+    monkeypatch.setattr("lab.files.write_json", full)
+    done = invoke("bench", "decode", *options)
+    assert done.exit_code == 2 and "No space left" in done.stderr and "gru" in done.stdout
 
 
 def test_what_this_machine_lacks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lab.cli.grid import MOST, axis, combinations, spread
+from lab.cli.experiment import MOST
+from lab.cli.grid import axis, combinations, spread
+from lab.config import Experiment
 from lab.config.experiment import change
 from lab.experiments.parity import experiment
 from tests.commands import grid, invoke, sentence
@@ -79,7 +81,8 @@ def test_an_experiments_option_moves_all_that_it_moves_in_lab_run() -> None:
         (["k=1..200", "secret=0..200"], f"at most {MOST}"),
         (["k=1..3,2"], "2 is given twice"),
         (["lr=1e-3,0.001"], "0.001 is given twice"),
-        (["k=1", "k=2"], "it is given twice"),
+        (["k=1", "k=2"], "--grid k=2 cannot be used: --grid k=1 sets task.k too"),
+        (["k=1", "task.k=2"], "--grid task.k=2 cannot be used: --grid k=1 sets task.k too"),
         (["seed=0..4"], "--seeds gives every combination its seeds"),
         (["lengths=1..4"], "separate lists by semicolons, such as 1..4;1..8"),
         (["cot=true,maybe"], "cot = 'maybe' cannot be used"),
@@ -87,10 +90,6 @@ def test_an_experiments_option_moves_all_that_it_moves_in_lab_run() -> None:
         (["preset=gpt5"], "preset = 'gpt5' cannot be used"),
         (["length=2,20", "k=2..4"], "length=2 k=3: k = 3 cannot be used: at most the length, 2"),
         (["heads=1,3"], "heads=3: model.heads = 3 cannot be used"),
-        (
-            ["k=2,3", "task.k=2,3"],
-            "'k=3 task.k=2' cannot be used: it is the same run as k=2 task.k=2",
-        ),
     ],
 )
 def test_a_bad_grid_is_one_sentence_and_makes_nothing(
@@ -105,4 +104,16 @@ def test_a_bad_grid_is_one_sentence_and_makes_nothing(
 @pytest.mark.parametrize("option", [["--k", "3"], ["--set", "k=3"]])
 def test_an_option_that_is_in_the_grid_too(option: list[str]) -> None:
     done = invoke("sweep", "parity", "--grid", "k=1,2", *option)
-    assert done.exit_code == 2 and "another option sets it too" in done.stderr
+    assert done.exit_code == 2 and "--grid k=1,2 cannot be used: --" in done.stderr
+
+
+def test_two_combinations_that_are_one_run() -> None:
+    def odd(k: int = 1) -> Experiment:
+        """Is k odd?
+
+        k: any number
+        """
+        return experiment(k=1 + k % 2)
+
+    with pytest.raises(ValueError, match="'k=3' cannot be used: it is the same run as k=1"):
+        combinations(odd, grid("k=1,3"))

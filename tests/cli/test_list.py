@@ -10,10 +10,12 @@ import shutil
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 import lab
 import tasks
 from lab import registry
+from lab.results.folder import Folder
 from lab.verdicts.records import records, records_folder
 from tests.commands import invoke, invoke_in, sentence
 from tests.figure_runs import base, finished
@@ -89,7 +91,7 @@ def test_what_cannot_be_read_is_left_out_with_a_line(tmp_path: Path) -> None:
     assert with_tables.exit_code == 0 and with_tables.stderr == done.stderr
 
 
-@pytest.mark.parametrize("command", [["plot", "--out", "x.svg"], ["report"]])
+@pytest.mark.parametrize("command", [["plot", "--to", "x.svg"], ["report"]])
 def test_patterns_leave_out_what_cannot_be_read(command: list[str], tmp_path: Path) -> None:
     made = runs(tmp_path / "runs")
     done = invoke_in(tmp_path, *command, "runs/*")
@@ -140,5 +142,17 @@ def test_text_of_a_run_is_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         told = invoke_in(tmp_path, *args, COLUMNS="300").stdout
         assert spelled in told and "\x1b" not in told and "\u202e" not in told
     assert r"x[bold]\x1b" in invoke("list", "runs").stdout
-    assert invoke("plot", str(renamed), "--kind", "length", "--out", "x.svg").exit_code == 0
+    assert invoke("plot", str(renamed), "--kind", "length", "--to", "x.svg").exit_code == 0
     assert "\u202e" not in Path("x.svg").read_text()
+
+
+def test_a_run_that_is_made_now_is_running(tmp_path: Path) -> None:
+    folder = Folder(tmp_path / "runs", base())
+    folder.open()
+    told = invoke_in(tmp_path, "list", "runs").stdout
+    assert "interrupted" in told and "running" not in told
+    with FileLock(folder.lock):
+        assert "running" in invoke_in(tmp_path, "list", "runs").stdout
+        document = json.loads(invoke_in(tmp_path, "list", "runs", "--json").stdout)
+        assert document["running"] == document["unfinished"] == [folder.path.name]
+    assert "interrupted" in invoke_in(tmp_path, "list", "runs").stdout

@@ -39,10 +39,10 @@ def test_a_pipe_that_is_closed_is_no_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ["plot", "RUN", "--out", "{}.svg"],
-        ["report", "RUN", "--out", "{}"],
-        ["export", "parity", "--rows", "2", "--out", "{}.jsonl"],
-        ["export", "parity", "--rows", "2", "--out", "{}.parquet"],
+        ["plot", "RUN", "--to", "{}.svg"],
+        ["report", "RUN", "--to", "{}"],
+        ["export", "parity", "--rows", "2", "--to", "{}.jsonl"],
+        ["export", "parity", "--rows", "2", "--to", "{}.parquet"],
     ],
     ids=lambda command: f"{command[0]} {command[-1]}",
 )
@@ -60,23 +60,23 @@ def test_an_output_that_cannot_be_written(
 
 
 def test_a_pipe_is_an_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in `lab report RUN --out >(less)`, and never replaced by a file."""
+    """As in `lab report RUN --to >(less)`, and never replaced by a file."""
     monkeypatch.chdir(tmp_path)
     run = finished(Path("runs"), base(), whole=True).run
     os.mkfifo("pipe.svg")
-    assert "No such device or address" in sentence(invoke("plot", run, "--out", "pipe.svg"), 1)
+    assert "No such device or address" in sentence(invoke("plot", run, "--to", "pipe.svg"), 1)
     read: list[str] = []
     reader = threading.Thread(target=lambda: read.append(Path("pipe.svg").read_text()))
     reader.start()
-    while invoke("plot", run, "--out", "pipe.svg").exit_code:
+    while invoke("plot", run, "--to", "pipe.svg").exit_code:
         assert reader.is_alive()
     reader.join()
     assert read[0].startswith("<?xml") and read[0].rstrip().endswith("</svg>")
     assert Path("pipe.svg").is_fifo()
-    refused = invoke("export", "parity", "--rows", "1", "--out", "pipe.jsonl")
+    refused = invoke("export", "parity", "--rows", "1", "--to", "pipe.jsonl")
     assert refused.exit_code == 0
     os.mkfifo("pipe.parquet")
-    refused = invoke("export", "parity", "--rows", "1", "--out", "pipe.parquet")
+    refused = invoke("export", "parity", "--rows", "1", "--to", "pipe.parquet")
     assert "it is no regular file" in sentence(refused, 2)
 
 

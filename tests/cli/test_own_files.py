@@ -28,7 +28,7 @@ def own(folder: Path, text: str) -> None:
     [
         ["show", "mine.py"],
         ["run", "mine.py"],
-        ["export", "mine.py", "--rows", "5", "--out", "a.jsonl"],
+        ["export", "mine.py", "--rows", "5", "--to", "a.jsonl"],
     ],
     ids=lambda command: command[0],
 )

@@ -26,12 +26,14 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [Path(run.run).name for run in runs]
     done = lab("runs/parity-*")
     assert (done.exit_code, done.stdout) == (0, "parity-length.png\n")
-    done = lab(*names, f"runs/{names[0]}", "--kind", "curve", "--out", "c.svg", "--json")
+    done = lab(*names, f"runs/{names[0]}", "--kind", "curve", "--to", "c.svg", "--json")
     told = json.loads(done.stdout)
     assert told["file"] == "c.svg" and told["kind"] == "curve" and Path("c.svg").exists()
     assert told["groups"] == [{"label": "", "runs": [run.run for run in runs]}]
     several(Path("copy"), base(), 2, whole=True)
-    done = lab("runs/parity-*", "copy/*", "--out", "d.png")
+    done = lab(names[0], "--out", "copy", "--kind", "curve", "--json")
+    assert json.loads(done.stdout)["groups"][0]["runs"] == [f"copy/{names[0]}"]
+    done = lab("runs/parity-*", "copy/*", "--to", "d.png")
     assert "2 of 4 runs repeat the experiment and seed of another" in done.stderr
 
 
@@ -43,7 +45,12 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["runs"], "RUN = 'runs' cannot be used: it is no run folder; try 'runs/*'"),
         (["begun"], "this run is not complete"),
         (["damaged"], "RUN = 'runs/damaged' cannot be used: its result.json cannot be read"),
-        (["parity-*", "--out", "x.jpg"], "--out = 'x.jpg' cannot be used"),
+        (
+            ["parity-*", "--out", "x.svg"],
+            "'x.svg' cannot be used: it is the folder of the runs; --to",
+        ),
+        (["parity-*", "--to", ""], "--to = '' cannot be used: it is empty"),
+        (["parity-*", "--to", "x.jpg"], "--to = 'x.jpg' cannot be used"),
         (["parity-*", "--kind", "heatmap"], "all these runs were trained at 4,6,8"),
         (["parity-*", "--kind", "pie"], "'pie' is not one of"),
     ],
@@ -67,7 +74,7 @@ def test_mistakes_are_one_sentence_and_write_nothing(
 
 def test_out_that_cannot_be_written(tmp_path: Path) -> None:
     run = finished(tmp_path, base(), whole=True).run
-    done = lab(run, "--out", str(tmp_path / "no" / "x.png"))
+    done = lab(run, "--to", str(tmp_path / "no" / "x.png"))
     assert done.exit_code == 1 and "cannot write" in done.stderr
 
 

@@ -48,6 +48,37 @@ def test_bars_keep_off_stdout(
         assert "loss 0.5000" in err and "evaluating" in err and "seed 1" in err
 
 
+def test_where_it_stands_is_said_every_30_seconds(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a pipe: step, loss, exact, and the time left from the steps made since the start."""
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with progress(["seed 0"], 100, quiet=False) as show:
+        for second in range(0, 100, 2):
+            now[0] = 1000.0 + second
+            show([{**ROW, "step": 10 + second // 2}] if second % 10 == 0 else [])
+    assert capsys.readouterr().err.splitlines() == [
+        "seed 0: step 25 of 100, loss 0.5000, exact 0.250, 150 s left",
+        "seed 0: step 40 of 100, loss 0.5000, exact 0.250, 120 s left",
+        "seed 0: step 55 of 100, loss 0.5000, exact 0.250, 90 s left",
+    ]
+    with table(["a", "b", "c"], [100] * 3, quiet=False) as tell:
+        tell([State("running", ROW), State("waiting"), State("running", ROW)])
+        now[0] += 30
+        tell([State("running", {**ROW, "step": 13}), State("waiting"), State("done", ROW)])
+        tell([State("running", {**ROW, "step": 14}), State("waiting"), State("done", ROW)])
+    assert capsys.readouterr().err.splitlines() == [
+        "1 of 3  c  done",
+        "a: step 13 of 100, loss 0.5000, exact 0.250, 261 s left",
+    ]
+    with progress(["seed 0"], 9, quiet=False) as show:
+        show([{**ROW, "step": 9}])
+        now[0] += 30
+        show([{"step": 9, "evaluating": 2}])
+    assert capsys.readouterr().err == "seed 0: step 9 of 9, loss 0.5000, exact 0.250, evaluating\n"
+
+
 def test_progress_needs_no_click() -> None:
     code = "import sys, lab.cli.progress; sys.exit('click' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

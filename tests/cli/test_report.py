@@ -48,7 +48,7 @@ def test_a_damaged_result_is_one_sentence(
     part[last] = value
     (folder / "config.json").write_text(json.dumps(data["experiment"]))
     (folder / "result.json").write_text(json.dumps(data))
-    for args in ([], ["--html", "--out", str(tmp_path / "x.html")]):
+    for args in ([], ["--html", "--to", str(tmp_path / "x.html")]):
         done = lab(str(folder), *args)
         assert done.exit_code == 2 and "result.json is damaged" in done.stderr
         assert len(done.stderr.strip().splitlines()) == 1
@@ -68,11 +68,14 @@ def test_the_command(trained: list[Path], tmp_path: Path, monkeypatch: Any) -> N
     assert written.stdout == "parity-report.html\n"
     text = (tmp_path / "parity-report.html").read_text()
     assert "Examples" not in text and "Verdict" in text
+    named = lab(trained[0].name, "--out", str(trained[0].parent))
+    assert named.stdout == lab(paths[0]).stdout
     for args, code, says in [
+        ([*paths, "--out", "x.html"], 2, "it is the folder of the runs; --to x.html writes that"),
         ([*paths, "--examples", "2"], 2, "only --html opens the models"),
         ([*paths, "--html", "--task", "x.py"], 2, "the task parity is the lab's own"),
         (["nothing"], 2, "there is no run nothing"),
-        ([*paths, "--html", "--examples", "0", "--out", "no/where.html"], 1, "cannot write"),
+        ([*paths, "--html", "--examples", "0", "--to", "no/where.html"], 1, "cannot write"),
     ]:
         refused = lab(*args)
         assert refused.exit_code == code and says in refused.stderr and not refused.stdout

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -45,6 +46,46 @@ def test_run_prints_a_table_and_what_to_do_next(tmp_path: Path) -> None:
     assert folder[0].partition("/")[2] in invoke("list", "runs").stdout
 
 
+def test_what_is_next_works_with_other_folders_and_own_files(tmp_path: Path) -> None:
+    """Every suggested command is run, as it is printed."""
+    Path("my task.py").write_text(OWN)
+    small = ("--steps", "2", "--batch", "4", "--width", "16", "--length", "4")
+    told = invoke("run", "my task.py", *small, "--out", "my runs").stdout
+    told += invoke("run", "parity", *QUICK, "--out", "my runs").stdout
+    told += invoke("sweep", "my task.py", *small, "--grid", "lr=1e-3", "--out", "my runs").stdout
+    lines = [line.removeprefix("Next: ") for line in told.splitlines() if "Next: " in line]
+    commands = [shlex.split(text)[1:] for line in lines for text in line.split("   ")]
+    assert [words[0] for words in commands] == [
+        "show",
+        "list",
+        "run",
+        "show",
+        "list",
+        "list",
+        "run",
+    ]
+    for words in commands:
+        more = QUICK if words[:2] == ["run", "parity"] else ()
+        done = invoke(*words, *more)
+        assert done.exit_code == 0, (words, done.stderr)
+        if words[0] == "list":
+            assert "my task" in done.stdout or "parity" in done.stdout
+    assert not Path("runs").exists()
+
+
+def test_another_device_than_that_of_a_finished_run_is_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder = Path(document("run", "parity", *QUICK, "--device", "cpu")["run"])
+    made = str(load(folder).environment["device"])
+    told = f"--device cuda changes nothing: this was run on {made} and is read"
+    assert told in invoke("run", "parity", *QUICK, "--device", "cuda").stderr
+    grid = ("--grid", "k=2", *QUICK[:2], *QUICK[4:])
+    assert told in invoke("sweep", "parity", *grid, "--device", "cuda").stderr
+    for device in ("auto", "cpu"):
+        assert not invoke("run", "parity", *QUICK, "--device", device).stderr
+
+
 def test_json_is_one_document() -> None:
     result = document("run", "parity", *QUICK)
     assert {"run", "experiment", "scores", "seconds", "environment"} <= set(result)
@@ -74,9 +115,13 @@ def test_a_machine_without_a_compiler_says_so(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_set_reaches_task_model_and_training() -> None:
-    sets = ["--set", "task.k=3", "--set", "train.lr=3e-4", "--set", "model.mlp_ratio=2"]
+    sets = ["--set", "task.secret=3", "--set", "train.lr=3e-4", "--set", "model.mlp_ratio=2"]
     made = document("run", "parity", *QUICK, *sets)["experiment"]
-    assert (made["task"]["k"], made["train"]["lr"], made["model"]["mlp_ratio"]) == (3, 3e-4, 2.0)
+    assert (made["task"]["secret"], made["train"]["lr"], made["model"]["mlp_ratio"]) == (
+        3,
+        3e-4,
+        2.0,
+    )
 
 
 def test_at_chance_is_said_plainly_and_is_no_error() -> None:
@@ -180,12 +225,42 @@ def test_a_users_own_mixer(tmp_path: Path) -> None:
         (["run", "parity", "--seeds", "2", "--threads", "2"], "--threads = 2 cannot be used: with"),
         (["run", "parity", "--lr", "inf"], "train.lr = inf cannot be used: a finite number"),
         (["run", "parity", "--set", "train.lr=1e999"], "train.lr = inf cannot be used: a finite"),
+        (["run", "parity", "--out", ""], "--out = '' cannot be used: it is empty"),
+        (["run", "parity", "--length", "3000"], "model.max_positions = 2048 cannot be used"),
+        (["run", "parity", "--set", "train.steps=9", "--steps", "25"], "--steps sets train.steps"),
+        (["run", "parity", "--k", "2", "--set", "task.k=3"], "--k sets task.k too"),
+        (["run", "parity", "--set", "cot=true", "--no-cot"], "--cot sets cot too"),
+        (["run", "parity", "--set", "cot=true", "--set", "cot=false"], "cot=true sets cot too"),
         (["run", "parity", "--lengths", "3"], "k = 6 cannot be used: at most the length, 3"),
     ],
 )
 def test_mistakes_get_one_sentence(args: list[str], message: str) -> None:
     assert message in sentence(invoke(*args), 2)
     assert not Path("runs").exists(), "a refused run leaves nothing behind"
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["run", "parity", "--lengths", "1..100000000"], "a range has at most 100,000 values"),
+        (["run", "parity", "--seeds", "1000000000"], "not in the range 1<=x<=10000"),
+        (["sweep", "parity", "--grid", "k=2", "--seeds", "1000000000"], "range 1<=x<=10000"),
+        (["run", "parity", "--width", "1000000000"], "it needs about [0-9,]+ GB of memory"),
+        (["run", "parity", "--length", "100000"], "it needs about [0-9,]+ GB of memory"),
+        (["show", "parity", "-n", "1000000000"], "-n = 1000000000 .* about [0-9,]+ GB of memory"),
+        (["export", "parity", "--rows", "2", "--to", "a.jsonl", "--length", "1..9000000"], "range"),
+    ],
+)
+def test_sizes_beyond_reason_are_refused_at_once(args: list[str], message: str) -> None:
+    start = time.process_time()
+    assert re.search(message, sentence(invoke(*args), 2))
+    assert time.process_time() - start < 2 and not os.listdir()
+
+
+def test_a_missing_device_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "sees no CUDA device" in sentence(invoke("run", "parity", "--device", "cuda"), 1)
+    assert not Path("runs").exists()
 
 
 def test_a_locked_folder() -> None:
@@ -207,6 +282,41 @@ def test_out_that_cannot_be_written() -> None:
 def test_read_only_out() -> None:
     Path("runs").mkdir(mode=0o500)
     assert "cannot write" in sentence(invoke("run", "parity", *QUICK), 1)
+
+
+BLOCKED = """
+import threading, time
+if threading.current_thread().name[:4] == "data":
+    open("drawing", "w").close()
+    time.sleep(60)
+"""
+
+
+def test_ctrl_c_is_answered_within_a_second_whatever_is_computed(tmp_path: Path) -> None:
+    """The first by a line, the second by the end, while a step waits for rows for a minute."""
+    lines = "".join(f"        {line}\n" for line in BLOCKED.split("\n"))
+    Path("last.py").write_text(
+        OWN.replace("        if length < 1", f"{lines}        if length < 1")
+    )
+    running = subprocess.Popen(
+        [sys.executable, "-m", "lab", "run", "last.py", "--width", "16"],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert running.stderr is not None
+    until = time.monotonic() + 120
+    while not Path("drawing").exists():
+        assert time.monotonic() < until and running.poll() is None
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    while not (line := running.stderr.readline()).startswith("Stopping"):
+        assert running.poll() is None
+    assert "Ctrl-C again ends at once" in line
+    running.send_signal(signal.SIGINT)
+    assert running.wait(timeout=20) == 130, "far less than a minute"
+    assert "Traceback" not in running.stderr.read()
+    running.stderr.close()
+    assert "interrupted" in invoke("list", "runs").stdout
 
 
 @pytest.mark.parametrize("seeds", ["1", "2"])

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lab.cli.tables import plain, records, share
+from lab.cli.tables import plain, records, scores, share
+from lab.results.result import Result
+from tests.figure_runs import score
 
 WORD = st.text("abcdefgh", min_size=1, max_size=30)
 
@@ -46,6 +48,32 @@ def test_columns_of_records() -> None:
         ["a", "1.23", "-"],
         ["bb", "-", "12"],
     ]
+
+
+def scores_of(*own: tuple[str, int], branches: dict[int, tuple[str, int]] | None = None) -> Any:
+    """A result with these probes, and branches of a wsd run."""
+    curves = [
+        {"step": 5, "branch": steps, "rows": 9, "scores": [vars(score(*probe, 0.25, 0.5))]}
+        for steps, probe in (branches or {}).items()
+    ]
+    curves.append({"step": 7, "rows": 9, "scores": [{"probe": "a", "length": 1, "exact": 1.0}]})
+    experiment = {"train": {"seed": 3, "threshold": 1.0}}
+    probes = tuple(score(*probe, 0.75, 1.0) for probe in own)
+    return Result("runs/x", experiment, probes, curves, 1.0, {})
+
+
+def test_probes_are_in_the_order_of_their_lengths_and_branches_are_rows() -> None:
+    """A label's probes together, shortest first; then every branch of wsd, in the same columns."""
+    result = scores_of(("b", 20), ("a", 8), ("b", 9), branches={300: ("b", 20), 600: ("b", 20)})
+    lines = printed(scores([result]), width=120)
+    assert [line.split()[:2] for line in lines[1:4]] == [["b", "9"], ["b", "20"], ["a", "8"]]
+    assert lines[4].startswith("b (branch 300)") and lines[5].startswith("b (branch 600)")
+    assert all("0.750" in line and "1.000" in line for line in lines[1:4])
+    assert all("0.500" in line and "0.250" in line for line in lines[4:])
+    many = scores_of(*(("b", n) for n in range(20, 1, -1)), branches={300: ("b", 20)})
+    rows = [line.split() for line in printed(scores([many, many]), width=120)][1:]
+    assert [int(row[1]) for row in rows[:-1]] == list(range(2, 21))
+    assert rows[-1][:3] == ["b", "(branch", "300)"]
 
 
 def test_shares() -> None:

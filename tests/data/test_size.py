@@ -52,6 +52,7 @@ def test_the_estimate_of_the_weights(
         ("model", {"width": 10**9}, "model.width = 1000000000 .* about [0-9,]+ GB of memory"),
         ("model", {"max_positions": 10**12}, "about [0-9,]+ GB of memory, and this machine has"),
         ("train", {"batch": 10**9}, "train.batch = 1000000000 .* about [0-9,]+ GB"),
+        ("train", {"examples": 10**12}, "train.examples = 1000000000000 .* about [0-9,]+ GB"),
         ("train", {"lengths": (10**9,)}, "length = 1000000000 .* about [0-9,]+ GB"),
         ("", {"prompt_repeats": 10**8}, "prompt_repeats = 100000000 .* at most 10,000,000"),
         ("", {"prompt_repeats": 10**6}, "length = 6 .* about [0-9,]+ GB"),

@@ -94,9 +94,9 @@ def test_it_can_be_evaluated_to_the_score_that_it_had() -> None:
 
 
 def test_it_can_be_plotted_and_reported(tmp_path: Path) -> None:
-    lab("plot", RUN, "--kind", "curve", "--out", tmp_path / "curve.png")
+    lab("plot", RUN, "--kind", "curve", "--to", tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
     assert "held out" in lab("report", RUN)
-    lab("report", RUN, "--html", "--out", tmp_path / "page.html")
+    lab("report", RUN, "--html", "--to", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert "grad_clip" in page and "max_positions" in page and "cannot be used" not in page
