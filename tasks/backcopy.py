@@ -117,6 +117,8 @@ class Backcopy(Task):
     ) -> tuple[list[int], list[int]]:
         """`hidden` has the drawn tokens, and 0 for back-copies."""
         row = list(prompt)
+        if row != [0]:
+            raise refuse("prompt", row, "$ alone")
         for drawn in hidden:
             row.append(row[-2] if row[-1] > self.letters else drawn)
         return [], row[len(prompt) :]

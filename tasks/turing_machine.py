@@ -37,26 +37,14 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Annotated, NamedTuple
+from typing import Annotated
 
 import numpy as np
 
 from tasks import refuse
+from tasks._machines import Rule, Rules, apply_rule, machine_rules
 from tasks._program import MEASURED_ROWS, TuringProgram, measured_chance
 from tasks._split import draw_digit, held_out
-
-
-class _Rule(NamedTuple):
-    """What a machine does in a state on a symbol. move: -1 or +1; state: the next state, from 0;
-    the number of states means that the machine has halted."""
-
-    write: int
-    move: int
-    state: int
-
-
-_Rules = tuple[tuple[_Rule, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -98,9 +86,9 @@ class TuringMachine(TuringProgram):
         machines = (f"M{i}" for i in range(self.machines) if self.machines > 1)
         return (*cells, *heads, *clock, *machines)
 
-    def rules(self, machine: int = 0) -> _Rules:
+    def rules(self, machine: int = 0) -> Rules:
         """The rules of a machine: rules(machine)[state][symbol]."""
-        return _rules(self.states, self.symbols, self.halting, (self.secret, machine))
+        return machine_rules(self.states, self.symbols, self.halting, (self.secret, machine))
 
     def chance(self, length: int) -> float:
         """Exact by enumeration where there are at most 65,536 first tapes, else measured."""
@@ -209,7 +197,7 @@ class TuringMachine(TuringProgram):
         if state == self.states or clock == self._clock_0:
             return None
         cells[place] = symbol
-        place, state = _move(self.rules(machine), cells, place, state)
+        place, state = apply_rule(self.rules(machine), cells, place, state)
         cells[place] += K + K * state
         return [*tape[: front - 1], clock - 1, *cells]
 
@@ -257,59 +245,7 @@ class TuringMachine(TuringProgram):
         A machine that has halted writes what it reads and stays, so its tape does not change.
         """
         K, S = self.symbols, self.states
-        halted = [_Rule(symbol, 0, S) for symbol in range(K)]
+        halted = [Rule(symbol, 0, S) for symbol in range(K)]
         every = [(*self.rules(i), halted) for i in range(self.machines)]
         write, move, state = np.array(every).reshape(-1, 3).T
         return write.astype(dtype), move, (K + K * state).astype(dtype)
-
-
-def _move(rules: _Rules, cells: list[int], place: int, state: int) -> tuple[int, int]:
-    """One step: writes the cell under the head and returns the new position and state."""
-    rule = rules[state][cells[place]]
-    cells[place] = rule.write
-    return max(0, min(len(cells) - 1, place + rule.move)), rule.state
-
-
-@lru_cache(4096)
-def _rules(states: int, symbols: int, halting: float, key: tuple[int, int]) -> _Rules:
-    """The first lively machine of 16 random ones, or the last of them."""
-    rng = np.random.default_rng(np.random.SeedSequence(key))
-    for _ in range(16):
-        rules = _draw(rng, states, symbols, halting)
-        if _lively(rng, rules):
-            break
-    return rules
-
-
-def _draw(rng: np.random.Generator, states: int, symbols: int, halting: float) -> _Rules:
-    shape = (states, symbols)
-    write, move = rng.integers(0, symbols, shape), rng.choice([-1, 1], shape)
-    state = rng.integers(0, states, shape)
-    ring, link = rng.permutation(states), rng.integers(0, symbols, states)
-    state[ring, link[ring]] = np.roll(ring, -1)  # every state can be reached from every other
-    free = [(s, k) for s in range(1, states) for k in range(symbols) if k != link[s]]
-    for i in rng.permutation(len(free))[: round(halting * states * symbols)]:
-        state[free[i]] = states
-    table = np.stack([write, move, state], 2).tolist()
-    return tuple(tuple(_Rule(*rule) for rule in row) for row in table)
-
-
-def _lively(rng: np.random.Generator, rules: _Rules) -> bool:
-    """Whether few runs return to an earlier tape and, if rules can halt, about half of them halt.
-
-    32 runs on 16 random cells for 16 steps: at most 8 return, and from 8 to 24 halt.
-    """
-    symbols, halted, returned = len(rules[0]), 0, 0
-    for cells in rng.integers(0, symbols, (32, 16)).tolist():
-        place, state = int(rng.integers(16)), 0
-        seen: set[tuple[int, ...]] = set()
-        for _ in range(16):
-            place, state = _move(rules, cells, place, state)
-            now = (place, state, *cells)
-            if state == len(rules) or now in seen:
-                break
-            seen.add(now)
-        halted += state == len(rules)
-        returned += state != len(rules) and len(seen) < 16
-    can_halt = any(rule.state == len(rules) for row in rules for rule in row)
-    return returned <= 8 and (8 <= halted <= 24 or not can_halt)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import click
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
@@ -169,4 +168,4 @@ def show(headings: Sequence[str], rows: Sequence[Sequence[str]], left: Collectio
             for heading, cell, width in zip(headings, row, widths, strict=True)
             for space in [" " * (width - cell_len(cell))]
         ]
-        click.echo("  ".join(padded).rstrip())
+        print("  ".join(padded).rstrip())

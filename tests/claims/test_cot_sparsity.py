@@ -28,7 +28,7 @@ def test_rank_correlation_by_its_definition(points: list[tuple[int, int]]) -> No
         return np.array([sum((w < v) + 0.5 * (w == v) for w in values) for v in values])
 
     exact, entropy = [a / 10 for a, _ in points], [[b / 4, (4 - b) / 2] for _, b in points]
-    a, b = ranks([max(x, 0.6) for x in exact]), ranks([sum(heads) for heads in entropy])
+    a, b = ranks([max(x, GUESSED) for x in exact]), ranks([sum(heads) for heads in entropy])
     a, b = a - a.mean(), b - b.mean()
     size = math.sqrt((a @ a) * (b @ b))
     expected = float(a @ b) / size if size else 0.0
@@ -37,7 +37,7 @@ def test_rank_correlation_by_its_definition(points: list[tuple[int, int]]) -> No
 
 def test_accuracy_that_only_guesses_has_no_correlation() -> None:
     falling = [[1 - i / 10, 0.5] for i in range(6)]
-    assert correlation([0.01, 0.3, 0.5, 0.52, GUESSED, 0.1], falling) == 0.0
+    assert correlation([0.01, 0.03, 0.15, 0.12, GUESSED, 0.1], falling) == 0.0
     assert correlation([0.01, 0.3, 0.5, 0.7, 0.9, 1.0], falling) < -0.9
     assert correlation([0.01, 0.3, 0.5, 0.7, 0.9, 1.0], [[0.5]] * 6) == 0.0
 

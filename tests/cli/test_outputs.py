@@ -108,6 +108,6 @@ def test_a_folder_that_vanishes_is_one_sentence(
     def gone(*anything: object, **more: object) -> None:
         raise FileNotFoundError(2, "No such file or directory", "runs/x")
 
-    monkeypatch.setattr("lab.results.find.run_folders", gone)
+    monkeypatch.setattr("lab.results.index.read", gone)
     done = invoke_in(tmp_path, "list", "runs")
     assert sentence(done, 1) == "Error: runs/x: No such file or directory"

@@ -60,7 +60,7 @@ def test_names_that_do_not_exist(tmp_path: Path) -> None:
         load_named("claims", str(tmp_path / "mine.py"))
     (tmp_path / "mine.py").write_text("x = 1 / 0")
     with pytest.raises(
-        UsageError, match=r"cannot be loaded: .*line 1 in <module>: ZeroDivisionError"
+        UsageError, match=r"cannot be loaded: ZeroDivisionError: .*line 1, in <module>"
     ):
         load_named("claims", str(tmp_path / "mine.py"))
     (tmp_path / "mine.py").write_text("x = 1")

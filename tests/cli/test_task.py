@@ -36,7 +36,7 @@ def test_check_a_users_file_and_its_faults(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "code", "message"),
     [
-        ("import nothing_like_this", 2, "line 1 in <module>: ModuleNotFoundError"),
+        ("import nothing_like_this", 2, "(broken.py, line 1, in <module>)"),
         ("x = 1", 2, "must define exactly one public subclass of tasks.Task, it defines 0"),
         (OWN.replace("bits[:, :1]", "bitz"), 1, "sample raises NameError"),
         (OWN.replace('split: str = "train"', "split: str"), 2, "TypeError"),
