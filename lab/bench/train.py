@@ -178,13 +178,15 @@ def _without_defaults(experiment: Experiment) -> dict[str, Any]:
 
 
 def totals(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Over the rows: geometric mean and least of the shares of experiments, geometric mean of the
-    ratios, and hours of training of the claims; where the other version has been timed, its hours
+    """Over the rows: geometric mean and least of the shares of experiments, and that of the needed
+    ones; geometric mean of the ratios, and hours of training of the claims; where the other version has been timed, its hours
     and their ratio."""
-    shares = [row["share"] for row in rows if "runs" not in row]
+    own = [row for row in rows if "runs" not in row]
     found: dict[str, float] = {}
-    if shares:
+    if own:
+        shares = [row["share"] for row in own]
         found |= {"share": statistics.geometric_mean(shares), "least_share": min(shares)}
+        found["share_needed"] = statistics.geometric_mean(row["share_needed"] for row in own)
     ratios = [row["ratio"] for row in rows if "ratio" in row]
     if ratios:
         found["ratio"] = statistics.geometric_mean(ratios)
@@ -206,7 +208,8 @@ def sentence(record: dict[str, Any]) -> str:
     share, least, ratio = total["share"], total["least_share"], total["hours_ratio"]
     return (
         f"One thread of an {environment['device']} trains at {share:.2f} of its rate of plain"
-        f" matrix products (geometric mean of {number} settings, least {least:.2f});"
+        f" matrix products (model FLOPs, geometric mean of {number} settings, least {least:.2f};"
+        f" {total['share_needed']:.2f} in those that a loss depends on);"
         f" the claims' steps take {ratio:.2f} of the time at commit {against} (`lab bench train`,"
         f" commit {environment['git']})."
     )

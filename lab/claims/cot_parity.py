@@ -145,7 +145,8 @@ def measure(results: Mapping[str, Result]) -> Measured:
 
 def _growth(rows: Mapping[str, int], cot: bool, model: str) -> float:
     """The factor of the rows for each step of k, from k = 1 to the largest."""
-    k = max(k for k in DEGREES["cpu"][cot] if _label(cot, k, model) in rows)
+    every = {k for degrees in DEGREES.values() for k in degrees[cot]}
+    k = max(k for k in every if _label(cot, k, model) in rows)
     return float((rows[_label(cot, k, model)] / rows[_label(cot, 1, model)]) ** (1 / (k - 1)))
 
 

@@ -9,7 +9,8 @@ are like those of training, so nothing is tuned on the probes that a claim is ab
     otherwise    the share of rows whose supervised tokens are all right, after the last step
 
 An arm keeps its own rate unless another one is better by more than a tie: fewer than NEARLY of the
-rows, or an accuracy above the 95% Wilson interval of its own. Arms that differ by their seed alone,
+rows, by more than one evaluation; or an accuracy above the 95% Wilson interval of its own, whose own
+interval lies above the best fixed guess. Arms that differ by their seed alone,
 which are those of many controls, are one arm.
 """
 
@@ -87,5 +88,7 @@ def _better(run: Result, own: Result) -> bool:
     """Whether a run is better than the one at the arm's own rate by more than a tie."""
     (rows, _), (own_rows, _) = _order(run), _order(own)
     if min(rows, own_rows) < float("inf"):
-        return rows < NEARLY * own_rows
-    return run.scores[0].exact > own.scores[0].high
+        train = run.experiment["train"]
+        return rows < min(NEARLY * own_rows, own_rows - train["eval_every"] * train["batch"])
+    first = run.scores[0]
+    return first.exact > own.scores[0].high and first.low > first.chance

@@ -19,7 +19,7 @@ def result_of(e: Experiment, rows: int | None, exact: float, high: float) -> Res
     """A finished run with this accuracy of the first probe at the end, that learned it after so
     many rows, or never."""
     made = with_accuracy(e, exact)
-    first = replace(made.scores[0], high=high)
+    first = replace(made.scores[0], low=exact - 0.1, high=high)
     scores = [{"probe": first.probe, "length": first.length, "exact": 1.0 if rows else 0.0}]
     learned = samples_to([{"rows": rows or 9999, "scores": scores}], 0.5)
     return replace(made, scores=(first, *made.scores[1:]), learned=learned)
@@ -27,12 +27,8 @@ def result_of(e: Experiment, rows: int | None, exact: float, high: float) -> Res
 
 def best(claim: Claim, result: Callable[[float], Result]) -> float:
     """The best rate of the one arm of a claim, whose own is 1e-3."""
-    name, by_rate = next(iter(trials(claim).items()))
-    results = {
-        e.slug: with_accuracy(e, 0.0) for own in trials(claim).values() for e in own.values()
-    }
-    results |= {e.slug: result(rate) for rate, e in by_rate.items()}
-    found: float = compare_rates(claim, results)["arms"][name]["best"]
+    results = {e.slug: result(rate) for rate, e in trials(claim)["only"].items()}
+    found: float = compare_rates(claim, results)["arms"]["only"]["best"]
     return found
 
 
@@ -42,7 +38,8 @@ def best(claim: Claim, result: Callable[[float], Result]) -> float:
         (0.1, 0.5, 0.2, 1e-3),
         (0.1, 0.5, 0.9, 3e-3),
         (0.9, 0.5, 0.7, 3.3e-4),
-        (0.55, 0.5, 0.55, 1e-3),  # within the interval of its own
+        (0.65, 0.6, 0.65, 1e-3),  # within the interval of its own
+        (0.1, 0.3, 0.55, 1e-3),  # a coin
         (0.0, 0.0, 0.0, 1e-3),
     ],
 )
@@ -57,15 +54,17 @@ def test_by_accuracy(below: float, own: float, above: float, expected: float) ->
 @pytest.mark.parametrize(
     ("below", "own", "above", "expected"),
     [
-        (500, 400, 600, 1e-3),
-        (500, 400, 300, 3e-3),
-        (500, 400, 330, 1e-3),  # not many fewer
-        (500, None, None, 3.3e-4),
-        (None, 400, 200, 3e-3),
+        (50_000, 40_000, 60_000, 1e-3),
+        (50_000, 40_000, 30_000, 3e-3),
+        (50_000, 40_000, 33_000, 1e-3),  # not many fewer
+        (5_120, 10_240, 20_480, 1e-3),  # an evaluation is made every 5,120 rows
+        (5_120, 10_241, 20_480, 3.3e-4),
+        (50_000, None, None, 3.3e-4),
+        (None, 40_000, 20_000, 3e-3),
         (None, None, None, 1e-3),
     ],
 )
-def test_by_rows(below: int | None, own: int, above: int, expected: float) -> None:
+def test_by_rows(below: int | None, own: int | None, above: int | None, expected: float) -> None:
     claim = claim_of("noise-cot")
     claim = alone(claim, next(iter(claim.arms.values())), early_stop=True)
     made = trials(claim)["only"]
