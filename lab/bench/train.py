@@ -178,9 +178,9 @@ def _without_defaults(experiment: Experiment) -> dict[str, Any]:
 
 
 def totals(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
-    """Over the rows: geometric mean and least of the shares of experiments, and that of the needed
-    ones; geometric mean of the ratios, and hours of training of the claims; where the other version has been timed, its hours
-    and their ratio."""
+    """Over the rows: geometric mean and least of the shares of experiments, and that of the
+    needed ones; geometric mean of the ratios, and hours of training of the claims; where the
+    other version has been timed, its hours and their ratio."""
     own = [row for row in rows if "runs" not in row]
     found: dict[str, float] = {}
     if own:

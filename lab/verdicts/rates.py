@@ -9,9 +9,9 @@ are like those of training, so nothing is tuned on the probes that a claim is ab
     otherwise    the share of rows whose supervised tokens are all right, after the last step
 
 An arm keeps its own rate unless another one is better by more than a tie: fewer than NEARLY of the
-rows, by more than one evaluation; or an accuracy above the 95% Wilson interval of its own, whose own
-interval lies above the best fixed guess. Arms that differ by their seed alone,
-which are those of many controls, are one arm.
+rows, by more than one evaluation; or an accuracy above the 95% Wilson interval of its own, whose
+own interval lies above the best fixed guess. Arms that differ by their seed alone, which are those
+of many controls, are one arm.
 """
 
 from __future__ import annotations
