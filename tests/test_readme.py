@@ -57,4 +57,4 @@ def test_the_commands_run_in_their_order(tmp_path: Path) -> None:
         if "--json" in words:
             assert json.loads(done.stdout)
     made = {path.name for path in tmp_path.iterdir()}
-    assert made == {"runs", "fig.svg", "parity-report.html", "rows.jsonl"}
+    assert made == {"runs", "board.html", "fig.svg", "parity-report.html", "rows.jsonl"}
