@@ -16,11 +16,11 @@ scale only.
 Doubts. The accuracy would be an artefact if the unseen tuples were not new: they are the other 7 of
 the 56, drawn by a hash, and no training row holds one; but each of their bits and pairs occurs in
 seen tuples, so this is composition from known parts and not more. It would be one if a row could be
-answered without its thought: the arm without thought, same model, rows and steps, is the control
-and stays at a coin. That arm could be undertrained; its curve is flat from the start, and so it is
-at a third of its rate and at three times it (rates-arc-unseen-cpu.json beside the record). The bar,
-0.95, is near what a seed reaches at the end of its budget, so a seed that rises late fails it: the
-curves are in the record. One (d, k) of the paper's five is not the paper's range.
+answered without its thought: the arm without thought, same model, rows and steps, is the control.
+That arm could be undertrained: its curve in the record says whether it ever rose, and `lab claim
+arc-unseen --rates` whether it does at a third of its rate or at three times it. The bar, 0.95, is
+near what a seed reaches at the end of its budget, so a seed that rises late fails it: the curves
+are in the record. One (d, k) of the paper's five is not the paper's range.
 """
 
 from __future__ import annotations

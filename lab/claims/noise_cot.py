@@ -18,14 +18,15 @@ harm. The gpu scale is addition of up to 10 digits by Turing Programs at the sam
 the statistic and its threshold (half of what chance leaves of parity) is our choice.
 
 Doubts. The difference would be an artefact if the arm with dynamic noise were the slower learner:
-its curve is flat at a coin while the same model and budget learn the same rows with static noise,
-and half or three quarters of damaged rows under either. It would be one if the static thoughts kept
-some of the answer: at rate 0.5 every token of a thought is a fair coin, whatever the prompt. It
-would be one if the probe were too easy for thoughts to matter; the probe is clean, and under
-dynamic noise it is missed. What the verdict does not show is that dynamic noise harms at a lower
-share: in this task the right answer stays the likeliest until every row is damaged, and the arms
-below 100% say so. The control trains both arms without noise, where a difference could only come
-from the seeds. Rates: rates-noise-cot-cpu.json beside the record.
+its curve in the record says whether it still rose, and the same model and budget are tried on the
+same rows with static noise, and on half or three quarters of damaged rows under either. It would be
+one if the static thoughts kept some of the answer: at rate 0.5 every token of a thought is a fair
+coin, whatever the prompt. It would be one if the probe were too easy for thoughts to matter; the
+probe is clean, and the difference is what damaged thoughts cost on it. What the verdict does not
+show is that dynamic noise harms at a lower share: in this task the right answer stays the likeliest
+until every row is damaged, so the arms below 100% can learn it. The control trains both arms
+without noise, where a difference could only come from the seeds. Rates: rates-noise-cot-cpu.json
+beside the record.
 """
 
 from __future__ import annotations

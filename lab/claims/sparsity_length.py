@@ -20,15 +20,15 @@ to the arm whose ids were predicted. The series shows the first claim: planted p
 thought and without positions, trained on one range of lengths for each k.
 
 Doubts. The lead would be an artefact if plain places had not learned to copy within the budget:
-what they lose from 1x to 2x bounds the statistic, so they need their own lengths first; RoPE has
-them early, and places for each token may not, which the record shows seed by seed. It would be one
-if the table of places had untrained entries at 2x for the plain arms alone: every arm but RoPE
-starts its rows at random places, up to the last that a test row has. Coupled places that are given,
-not predicted, lead by less: so it is the prediction, which trains the layers below on where the
-next token comes from, and not the coupling alone, that carries copy here. The probe at 2x has
-strings twice as long, none of which can be read off a shorter one. The control puts plain places
-into the first arm. Copy is one task: nothing is said of others, and planted parity, beside it, has
-no control of its own. Rates: rates-sparsity-length-cpu.json beside the record.
+what they lose from 1x to 2x bounds the statistic, so they need their own lengths first; the curve
+of each plain arm says when it had them. It would be one if the table of places had untrained
+entries at 2x for the plain arms alone: every arm but RoPE starts its rows at random places, up to
+the last that a test row has. It could be the coupling alone that carries copy, and not the
+prediction, which also trains the layers below on where the next token comes from: coupled places
+that are given are an arm of their own. The probe at 2x has strings twice as long, none of which can
+be read off a shorter one. The control puts plain places into the first arm. Copy is one task:
+nothing is said of others, and planted parity, beside it, has no control of its own. Rates:
+rates-sparsity-length-cpu.json beside the record.
 """
 
 from __future__ import annotations

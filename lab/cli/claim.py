@@ -79,7 +79,7 @@ def claim(
     from lab import registry
 
     if listed:
-        print_claims(as_json)
+        _list(as_json)
         return
     if name is None:
         known = ", ".join(registry.names("claims"))
@@ -211,7 +211,7 @@ def _print_rates(result: dict[str, Any]) -> None:
     say(f"Better: {'; '.join(changed)}" if changed else "No arm learns better at another rate.")
 
 
-def print_claims(as_json: bool) -> None:
+def _list(as_json: bool) -> None:
     """Every claim of the lab with its recorded verdict, as a table or JSON."""
     from rich.console import Console
 

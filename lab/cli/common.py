@@ -20,6 +20,7 @@ from lab.text import shown
 if TYPE_CHECKING:
     from lab.results.result import Result
 
+RUNS = Path("runs")  # the folder of runs where no --out is given
 Names = Literal["tasks", "mixers", "experiments", "claims", "runs"]
 
 
@@ -101,7 +102,7 @@ def say(text: object, err: bool = False) -> None:
 
 def out_option(out: Path) -> str:
     """What a suggested command needs to find the runs: " --out FOLDER", nothing for runs/."""
-    return "" if out == Path("runs") else f" --out {shlex.quote(str(out))}"
+    return "" if out == RUNS else f" --out {shlex.quote(str(out))}"
 
 
 def say_device(results: Iterable[Result], device: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lab import registry
-from lab.cli.common import say, unknown
+from lab.cli.common import RUNS, say, unknown
 from lab.errors import UsageError, user_line
 
 if TYPE_CHECKING:
@@ -83,9 +83,6 @@ def with_options(task: Task, sets: tuple[str, ...], split: str | None) -> Task:
     if split:
         task = set_field(task, "split", task.splits()[0] if split == "train" else split, "--split")
     return task
-
-
-RUNS = Path("runs")  # the folder of runs where no --out is given
 
 
 def resolve_runs(text: str, out: Path = RUNS) -> list[Path]:

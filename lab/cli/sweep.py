@@ -140,8 +140,7 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
         runs = [result.to_json() for result in done if result]
         click.echo(json.dumps({"runs": runs, "summary": rows, "failed": failed}))
     else:
-        own = experiments[0].name
-        _print(name, own, out, rows, [result for result in done if result])
+        _print(name, out, rows, [result for result in done if result])
     for label, state in zip(labels, states, strict=True):
         if state.earlier:
             click.echo(f"Tried again: {label}: {state.earlier}", err=True)
@@ -211,7 +210,7 @@ def _failures(
     ]
 
 
-def _print(name: str, own: str, out: Path, rows: list[dict[str, Any]], done: list[Result]) -> None:
+def _print(name: str, out: Path, rows: list[dict[str, Any]], done: list[Result]) -> None:
     from rich.console import Console
 
     from lab.cli.tables import plain, share
