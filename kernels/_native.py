@@ -81,6 +81,8 @@ def transformed() -> str | None:
 
 def reason(operator: str) -> str | None:
     """Why an operator has no native code on this machine, in one sentence; None where it has."""
+    if not (HERE / operator / "native.cpp").exists():  # projection: it calls a library of torch
+        return None if compiler() else "there is no C++ compiler"
     found = _library(operator)
     return found if isinstance(found, str) else None
 

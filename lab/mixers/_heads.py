@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from kernels._native import transformed
+from kernels.projection import projection
 
 
 def split_heads(x: Tensor, sizes: list[int]) -> tuple[Tensor, ...]:
@@ -52,7 +53,7 @@ class _Apart(torch.autograd.Function):
         flat = x.flatten(0, 1)
         chosen = flat.index_select(0, rows)
         ctx.save_for_backward(flat, chosen, rows, weight)
-        return (chosen @ weight[:n].T)[None], (flat @ weight[n:].T).view(*x.shape[:2], -1)
+        return (chosen @ weight[:n].T)[None], projection(flat, weight[n:]).view(*x.shape[:2], -1)
 
     @staticmethod
     @once_differentiable
@@ -60,7 +61,7 @@ class _Apart(torch.autograd.Function):
         flat, chosen, rows, weight = ctx.saved_tensors
         (B, T), n = whole.shape[:2], some.shape[2]
         some, whole = some[0], whole.flatten(0, 1)
-        dx = (whole @ weight[n:]).index_add_(0, rows, some @ weight[:n])
+        dx = projection(whole, weight[n:].T).index_add_(0, rows, some @ weight[:n])
         dweight = torch.empty_like(weight)
         torch.mm(some.T, chosen, out=dweight[:n])
         torch.mm(whole.T, flat, out=dweight[n:])

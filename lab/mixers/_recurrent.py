@@ -11,11 +11,12 @@ from kernels.rms_norm import rms_norm
 from kernels.swiglu import swiglu
 from lab.config import ModelConfig
 from lab.mixers._norm import EPS
+from lab.mixers._projection import Projection
 
 
 def projection(config: ModelConfig, wide: int, narrow: int) -> nn.Linear:
-    """nn.Linear from `wide` to `narrow`, with a bias of zeros under config.bias."""
-    layer = nn.Linear(wide, narrow, bias=config.bias)
+    """A linear layer from `wide` to `narrow`, with a bias of zeros under config.bias."""
+    layer = Projection(wide, narrow, bias=config.bias)
     if config.bias:
         nn.init.zeros_(layer.bias)
     return layer

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from kernels.gelu import gelu
 from kernels.swiglu import swiglu
 from lab.config import ModelConfig
+from lab.mixers._projection import Projection
 
 
 def mlp(config: ModelConfig) -> nn.Module:
@@ -30,10 +31,10 @@ class _MLP(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         D, hidden = config.width, round(config.mlp_ratio * config.width)
-        self.up = nn.Linear(D, hidden, bias=config.bias)
+        self.up = Projection(D, hidden, bias=config.bias)
         gated = config.mlp_act == "swiglu"
-        self.gate = nn.Linear(D, hidden, bias=config.bias) if gated else None
-        self.out = nn.Linear(hidden, D, bias=config.bias)
+        self.gate = Projection(D, hidden, bias=config.bias) if gated else None
+        self.out = Projection(hidden, D, bias=config.bias)
         for part in self.children():
             if isinstance(part, nn.Linear) and part.bias is not None:
                 nn.init.zeros_(part.bias)
