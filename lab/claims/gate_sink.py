@@ -102,7 +102,7 @@ def _backcopy(scale: Scale, gate: Any) -> Experiment:
 def _addition(scale: Scale, gate: Any) -> Experiment:
     if scale == "cpu":
         digits, size = 3, ModelConfig(layers="attention*3", width=64, heads=4)
-        train = TrainConfig(steps=700, batch=32, lr=2e-3, warmup=50, eval_every=100)
+        train = TrainConfig(steps=700, batch=32, lr=6e-3, warmup=50, eval_every=100)
     else:
         digits, size = 16, ModelConfig(layers="attention*12", width=512, heads=8, norm="rms")
         train = TrainConfig(
