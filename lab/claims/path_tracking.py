@@ -34,6 +34,7 @@ paper's; a rival that fails here within the budget may learn with more.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -214,6 +215,8 @@ def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
             at = x + 0.16 * (number - 0.5)
             look = {"color": hue(number), "alpha": 0.6, "mew": 0}
             lower.plot([at] * len(values), values, MARKERS[number], **look)
-    lower.set_xticks(range(len(tasks)), [task.replace(" ", "\n", 1) for task in tasks])
+    lower.set_xticks(
+        range(len(tasks)), [textwrap.fill(task, max(6, 45 // len(tasks))) for task in tasks]
+    )
     lower.set_title("other tasks: share of rows all right, in the same colours", loc="left")
     lower.set(ylim=(-0.03, 1.03))

@@ -83,7 +83,7 @@ def _seeds(figure: FigureBase, record: Mapping[str, Any], axis: str) -> None:
     axes.axhline(bar, linewidth=1.6, color="black", zorder=1)
     _word(axes, f"bar {bar:.3g}", (RIGHT, bar), (-2, 3 if above else -3), va=_va(above), ha="right")
     for hollow, side in enumerate((record, control)):
-        _side(axes, bool(hollow), side["values"], above, (low, high))
+        _side(axes, bool(hollow), side["values"], record)
     beyond = sum(v >= bar if above else v <= bar for v in record["values"])
     told = f"{beyond} of {len(record['values'])} seeds reach the bar"
     names = [
@@ -103,12 +103,10 @@ def _limits(values: Sequence[float]) -> tuple[float, float]:
     return low - room, high + room
 
 
-def _side(
-    axes: Axes, hollow: bool, values: Sequence[float], above: bool, limits: tuple[float, float]
-) -> None:
+def _side(axes: Axes, hollow: bool, values: Sequence[float], record: Mapping[str, Any]) -> None:
     """The dots of some seeds, and to the left of them median and interval. Those of the control are
     hollow."""
-    (low, high), start = limits, STARTS[hollow]
+    (low, high), start = axes.get_ylim(), STARTS[hollow]
     ends = [min(max(v, low), high) for v in values]
     offsets = beside(ends, 0.035 * (high - low))
     axes.plot(
@@ -123,15 +121,16 @@ def _side(
         clip_on=False,
         zorder=3,
     )
-    found = over_seeds(ends, "low" if above else "high")
+    found = over_seeds(ends, "low" if record["above"] else "high")
     if found is None:
         return
     at = start - 0.16
     axes.vlines(at, found.low, found.high, color=SOFT, linewidth=1.4)
     axes.plot(at, found.median, "_", ms=9, mew=2.4, color="black")
     told = f"median\n{found.median:.3g}"
-    how = {"va": "center", "ha": "right", "multialignment": "center", "fontsize": 8}
-    _word(axes, told, (at, found.median), (-6, 0), **how)
+    va = "bottom" if found.median >= record["threshold"] else "top"  # clear of the bar
+    how = {"va": va, "ha": "right", "multialignment": "center", "fontsize": 8}
+    _word(axes, told, (at, found.median), (-6, -2 if va == "bottom" else 2), **how)
 
 
 def beside(values: Sequence[float], least: float) -> list[int]:

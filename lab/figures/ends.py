@@ -11,13 +11,14 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import median
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-from lab.figures.style import MARKERS
+from lab.figures.style import LINES, MARKERS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.text import Annotation
+    from matplotlib.text import Text
+    from matplotlib.transforms import Bbox
 
 HUES = ("#000000", "#004488", "#BB5566", "#6699CC", "#DDAA33")
 SOFT = "0.45"  # of words beside the data
@@ -56,6 +57,7 @@ def median_line(
     wide = 2.8 - 0.4 * (number % len(HUES))  # a line below others shows on both sides of them
     look: dict[str, Any] = {
         "color": colour,
+        "linestyle": LINES[number // len(HUES) % len(LINES)],  # where colours begin anew
         "linewidth": wide,
         "marker": marker if dots else "",
         "ms": 5,
@@ -65,13 +67,16 @@ def median_line(
 
 
 def end_label(axes: Axes, label: str, end: tuple[float, float], colour: str) -> None:
-    """Name a line to the right of its end (x, y); `spread` moves labels that overlap."""
+    """Name a line to the right of its end (x, y), in a darker shade, as thin letters need;
+    `spread` moves labels that overlap."""
+    from matplotlib.colors import to_hex, to_rgb
+
     axes.annotate(
         label,
         end,
         (7, 0),
         textcoords="offset points",
-        color=colour,
+        color=to_hex([0.75 * part for part in to_rgb(colour)]),
         va="center",
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
         gid=END,
@@ -80,21 +85,26 @@ def end_label(axes: Axes, label: str, end: tuple[float, float], colour: str) -> 
 
 
 def spread(axes: Axes) -> None:
-    """Move the labels of lines that end at one x up and down until none overlaps, and none is below
-    the axes. The figure must have been drawn once, which says where they are."""
-    columns: dict[float, list[Annotation]] = {}
-    for text in axes.texts:
-        if text.get_gid() == END:
-            label = cast("Annotation", text)
-            columns.setdefault(label.xy[0], []).append(label)
-    for labels in columns.values():
-        boxes = [label.get_window_extent() for label in labels]
-        order = sorted(range(len(labels)), key=lambda i: boxes[i].y0 + boxes[i].y1)
-        middles = [(boxes[i].y0 + boxes[i].y1) / 2 for i in order]
-        moved = apart(middles, [boxes[i].height for i in order], axes.get_window_extent().y0)
-        for i, before, after in zip(order, middles, moved, strict=True):
-            points = (after - before) * 72 / axes.get_figure(root=True).dpi  # type: ignore[union-attr]
-            labels[i].set_position((7, points))
+    """Move labels of lines up and down until none overlaps another, and none is below the axes. The
+    figure must have been drawn once, which says where they are."""
+    labels = [text for text in axes.texts if text.get_gid() == END]
+    boxes = sorted(
+        ((label.get_window_extent(), label) for label in labels), key=lambda pair: pair[0].x0
+    )
+    columns: list[list[tuple[Bbox, Text]]] = []  # of labels that are above one another
+    edge = -math.inf
+    for box, label in boxes:
+        columns = columns if box.x0 < edge else [*columns, []]
+        columns[-1].append((box, label))
+        edge = max(edge, box.x1)
+    for column in columns:
+        column.sort(key=lambda pair: pair[0].y0 + pair[0].y1)
+        middles = [(box.y0 + box.y1) / 2 for box, _ in column]
+        heights = [box.height for box, _ in column]
+        moved = apart(middles, heights, axes.get_window_extent().y0)
+        for (_, label), before, after in zip(column, middles, moved, strict=True):
+            inch = axes.get_figure(root=True).dpi  # type: ignore[union-attr]
+            label.set_position((7, (after - before) * 72 / inch))
 
 
 def apart(
