@@ -57,6 +57,7 @@ def test_names_of_lines_that_end_together_do_not_overlap() -> None:
     extents = [label.get_window_extent() for label in labels]
     assert all(a.y0 + 0.5 >= b.y1 or b.y0 + 0.5 >= a.y1 for a, b in combinations(extents, 2))
     assert [e.y0 for e in extents] == sorted(e.y0 for e in extents), "in the order of the lines"
+    assert extents[0].y0 >= ax.get_window_extent().y0 - 0.5, "clear of the numbers below the axes"
     shades = [[0.75 * part for part in to_rgb(colour)] for colour in HUES]
     for text, shade in zip(labels, shades, strict=True):
         assert to_rgb(text.get_color()) == pytest.approx(shade, abs=0.003)
