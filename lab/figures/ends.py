@@ -69,14 +69,15 @@ def median_line(
 def end_label(axes: Axes, label: str, end: tuple[float, float], colour: str) -> None:
     """Name a line to the right of its end (x, y), in a darker shade, as thin letters need;
     `spread` moves labels that overlap."""
-    from matplotlib.colors import to_hex, to_rgb
+    from matplotlib.colors import to_rgb
 
+    red, green, blue = to_rgb(colour)
     axes.annotate(
         label,
         end,
         (7, 0),
         textcoords="offset points",
-        color=to_hex([0.75 * part for part in to_rgb(colour)]),
+        color=(0.75 * red, 0.75 * green, 0.75 * blue),
         va="center",
         bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
         gid=END,
@@ -101,13 +102,13 @@ def spread(axes: Axes) -> None:
         column.sort(key=lambda pair: pair[0].y0 + pair[0].y1)
         middles = [(box.y0 + box.y1) / 2 for box, _ in column]
         heights = [box.height for box, _ in column]
-        moved = apart(middles, heights, axes.get_window_extent().y0)
+        moved = without_overlap(middles, heights, axes.get_window_extent().y0)
         for (_, label), before, after in zip(column, middles, moved, strict=True):
             inch = axes.get_figure(root=True).dpi  # type: ignore[union-attr]
             label.set_position((7, (after - before) * 72 / inch))
 
 
-def apart(
+def without_overlap(
     middles: Sequence[float], heights: Sequence[float], floor: float = -math.inf
 ) -> list[float]:
     """Middles of boxes in ascending order, moved so that none overlaps or is below the floor: boxes

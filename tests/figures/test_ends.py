@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from lab.figures.ends import END, HUES, apart, median_line, spread
+from lab.figures.ends import END, HUES, median_line, spread, without_overlap
 
 
 def lightness(colour: str) -> float:
@@ -32,7 +32,7 @@ boxes = st.lists(st.tuples(st.floats(-50, 50), st.floats(0.5, 9)), min_size=1, m
 @given(boxes=boxes, floor=st.floats(-60, 60))
 def test_boxes_apart(boxes: list[tuple[float, float]], floor: float) -> None:
     middles, heights = zip(*sorted(boxes), strict=True)
-    moved = apart(middles, heights, floor)
+    moved = without_overlap(middles, heights, floor)
     ends = [(m - h / 2, m + h / 2) for m, h in zip(moved, heights, strict=True)]
     assert len(moved) == len(middles) and ends[0][0] >= floor - 1e-6
     assert all(b[0] >= a[1] - 1e-6 for a, b in pairwise(ends)), "in order, none overlaps"
@@ -42,8 +42,8 @@ def test_boxes_apart(boxes: list[tuple[float, float]], floor: float) -> None:
 
 
 def test_two_boxes_at_one_place_move_by_half() -> None:
-    assert apart([5, 5], [2, 2]) == [4, 6]
-    assert apart([0, 0, 10], [2, 2, 2], floor=0) == [1, 3, 10]
+    assert without_overlap([5, 5], [2, 2]) == [4, 6]
+    assert without_overlap([0, 0, 10], [2, 2, 2], floor=0) == [1, 3, 10]
 
 
 def test_names_of_lines_that_end_together_do_not_overlap() -> None:
