@@ -70,6 +70,7 @@ def claim_figure(
         figure.draw_without_rendering()
         for axes in figure.axes:
             spread(axes)
+        figure.set_layout_engine("none")  # places are found: saving need not look for them again
     return figure
 
 
