@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -11,10 +12,11 @@ from typing import Any, cast
 from lab import registry
 from lab.config import Experiment
 from lab.config.experiment import Scale
+from lab.figures.claim import claim_figure
+from lab.figures.ends import END
 from lab.results.result import Result, Score
 from lab.results.summary import samples_to
 from lab.verdicts.protocol import Claim
-from lab.verdicts.records import picture
 from lab.verdicts.verdict import evaluate_claim
 
 NAMES = registry.names("claims")
@@ -107,16 +109,19 @@ def length_case(
 
 
 def check_figure(claim: Claim, record: Mapping[str, Any], path: Path | None = None) -> None:
-    """No panel of the figure of a record is empty, and it can be rendered."""
-    figure = picture(claim, record)
+    """No panel of the figure of a record is empty or without a name; lines are named where they
+    end, and no two names overlap. It can be rendered."""
+    figure = claim_figure(record, claim.draw, claim.axis)
     for ax in figure.axes:
         assert ax.lines or ax.collections or ax.images or ax.patches, "an empty panel"
-        assert ax.get_xlabel() or ax.get_ylabel()
+        assert ax.get_xlabel() or ax.get_ylabel() or ax.get_title("left")
+        assert not ax.get_legend()
+        boxes = [t.get_window_extent() for t in ax.texts if t.get_gid() == END and t.get_text()]
+        for a, b in itertools.combinations(boxes, 2):
+            assert not (a.x0 < b.x1 and b.x0 < a.x1 and a.y0 + 1 < b.y1 and b.y0 + 1 < a.y1)
     if path:
         figure.savefig(path)
         assert path.stat().st_size > 5000
-    else:
-        figure.draw_without_rendering()
 
 
 def _scores(e: Experiment, by_probe: Accuracies) -> tuple[Score, ...]:

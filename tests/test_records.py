@@ -114,9 +114,13 @@ def test_a_record_becomes_a_table() -> None:
     assert table[2].count("|") == table[3].count("|") == table[4].count("|")
 
 
-def test_the_readmes_figure_is_there() -> None:
-    (path,) = re.findall(r"!\[.*\]\((.*)\)", _readme())
-    assert (ROOT / path).read_bytes().startswith(b"\x89PNG")
+def test_the_readmes_figures_are_there() -> None:
+    paths = [ROOT / path for path in re.findall(r"!\[.*?\]\((.*?)\)", _readme())]
+    assert paths and {path.parent for path in paths} == {RECORDS}
+    for path in paths:
+        content = path.read_bytes()
+        assert content.startswith(b"\x89PNG") and len(content) < 100_000
+        assert (RECORDS / file_name(path.stem, "cpu")).exists(), "drawn from no record"
 
 
 def test_the_readme_is_short() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from lab import registry
 from lab.config.experiment import Scale
 from lab.runs.progress import Progress, run_all
-from lab.verdicts.protocol import Claim
+from lab.verdicts.protocol import MOST_SEEDS, Claim
 from lab.verdicts.rates import compare_rates, trials
 from lab.verdicts.verdict import made_by, record
 from tasks import refuse
@@ -48,8 +48,8 @@ def check(
     """
     claim = claim_of(name, scale)
     if seeds is not None:
-        if seeds < 2:
-            raise refuse("seeds", seeds, "at least 2")
+        if not 2 <= seeds <= MOST_SEEDS:
+            raise refuse("seeds", seeds, f"2 to {MOST_SEEDS}")
         claim = replace(claim, seeds=seeds)
     experiments = claim.experiments()
     results = run_all(experiments, out, device, workers, progress)

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from lab.figures.ends import median_line, trained_range
 from lab.results.result import Result, Score
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-SHADES = ("0.05", "0.35", "0.55", "0.7", "0.8")
-MARKS = "osD^v"
 
 
 def score(result: Result, label: str, length: int) -> Score:
@@ -29,19 +26,31 @@ def trained(result: Result) -> int:
 
 
 def curves(ax: Axes, record: Mapping[str, Any], names: Mapping[str, str], label: str) -> None:
-    """Draw free-running accuracy against length on the probes of one label: for each arm the median
-    over seeds and a mark for each seed. names: of the arms in the record, and of their lines in the
-    legend."""
+    """Draw free-running accuracy against length on the probes of one label: a line for each arm,
+    the lengths of training shaded. names: of the arms in the record, and of their lines."""
     for number, (arm, shown) in enumerate(names.items()):
-        style: dict[str, Any] = {"color": SHADES[number % 5], "marker": MARKS[number % 5]}
-        points: dict[int, list[float]] = {}
+        points: dict[float, list[float]] = {}
         for run in record["arms"][arm]:
             for one in run["scores"]:
                 if one["probe"] == label:
                     points.setdefault(one["length"], []).append(one["answer"])
-        for length, values in points.items():
-            ax.plot([length] * len(values), values, linestyle="", markersize=3, alpha=0.6, **style)
-        medians = [median(values) for values in points.values()]
-        ax.plot(list(points), medians, label=shown, markersize=4, **style)
-    ax.set(xlabel="length", ylabel="accuracy of the answer", ylim=(-0.03, 1.03))
-    ax.legend(fontsize=7)
+        median_line(ax, points, shown, number)
+    lengths = record["experiments"][next(iter(names))]["train"]["lengths"]
+    trained_range(ax, min(lengths), max(lengths))
+    ax.set(xlabel="length", ylim=(-0.03, 1.03))
+
+
+def learning(record: Mapping[str, Any], arm: str, label: str) -> dict[float, list[float]]:
+    """Exact match of the runs of an arm on one probe while they were trained: training rows to the
+    value of each seed. A run that stopped early keeps its last value."""
+    train = record["experiments"][arm]["train"]
+    runs: list[dict[int, float]] = []
+    for run in record["arms"][arm]:
+        number = [one["probe"] for one in run["scores"]].index(label)
+        on_the_way = {rows: exact[number] for rows, exact in run["curve"]}
+        end = {train["steps"] * train["batch"]: run["scores"][number]["exact"]}
+        runs.append(on_the_way | end)
+    return {
+        x: [run[max((seen for seen in run if seen <= x), default=min(run))] for run in runs]
+        for x in sorted({x for run in runs for x in run})
+    }

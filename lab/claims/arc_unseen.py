@@ -30,10 +30,13 @@ from dataclasses import replace
 from math import floor, log
 from typing import TYPE_CHECKING, Any
 
+from lab.claims._scores import learning
 from lab.config import Experiment, Probe
 from lab.config.experiment import Scale
 from lab.experiments._arc import MODEL, TRAIN
 from lab.experiments.compose_parity import experiment as compose_parity
+from lab.figures.ends import median_line
+from lab.figures.style import thousands
 from lab.results.result import Result
 from lab.verdicts.protocol import REVISED, Claim, Control, Measured
 from tasks import Task
@@ -42,7 +45,7 @@ from tasks.compose_parity import ComposeParity
 from tasks.compose_translation import ComposeTranslation
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import FigureBase
 
 MAIN = "CoT, "  # how the arms of the statistic begin
 SIZES: dict[Scale, tuple[tuple[int, int], ...]] = {
@@ -82,6 +85,7 @@ def claim(scale: Scale) -> Claim:
         threshold=0.95,
         control=Control(f"no thought at d = {d}, k = {k}", {first: plain}),
         treatment_arm=first,
+        axis="exact match on unseen tuples",
         draw=draw,
     )
 
@@ -150,18 +154,16 @@ def measure(results: Mapping[str, Result]) -> Measured:
     return Measured(lowest, {"exact": exact})
 
 
-def draw(figure: Figure, record: Mapping[str, Any]) -> None:
-    """Exact match of every arm, one mark a seed: filled on unseen tuples, hollow on seen ones."""
+def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
+    """Exact match on unseen tuples while training, of the arms of the statistic and of those
+    without thought; a thin line for each seed."""
     ax = figure.subplots()
-    names = list(record["arms"])
+    main = (MAIN, "no CoT")
+    names = [name for name in record["arms"] if name.startswith(main)]
     for number, name in enumerate(names):
-        for seed in record["series"]:
-            exact = seed["exact"][name]
-            ax.plot(exact["seen"], -number, "o", color="0.6", markerfacecolor="none")
-            ax.plot(exact["unseen"], -number, "o", color="0.1", markersize=4)
-    ax.axvline(record["threshold"], color="0.5", linestyle=":")
-    ax.plot([], [], "o", color="0.6", markerfacecolor="none", label="seen")
-    ax.plot([], [], "o", color="0.1", markersize=4, label="unseen")
-    ax.set(xlabel="exact match of the last example", xlim=(-0.02, 1.02))
-    ax.set_yticks([-i for i in range(len(names))], names, fontsize=7)
-    ax.legend(fontsize=7)
+        size = f", {name.partition(', ')[2]}" if len(names) > 2 else ""
+        label = ("with CoT" if name.startswith(MAIN) else "without CoT") + size
+        median_line(ax, learning(record, name, "unseen"), label, number, dots=False)
+    ax.set_title("exact match of the last example, unseen tuples", loc="left")
+    ax.set(xlabel="training rows", ylim=(-0.03, 1.03))
+    ax.xaxis.set_major_formatter(thousands)

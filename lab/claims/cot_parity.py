@@ -29,12 +29,14 @@ from typing import TYPE_CHECKING, Any
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
 from lab.config.experiment import Scale
 from lab.config.presets import PRESETS
+from lab.figures.ends import hue, median_line
+from lab.figures.style import thousands
 from lab.results.result import Result
 from lab.verdicts.protocol import REVISED, Claim, Control, Measured
 from tasks.parity import Parity
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import FigureBase
 
 DEGREES: dict[Scale, dict[bool, tuple[int, ...]]] = {  # with and without CoT, ascending
     "cpu": {True: (1, 2, 3, 4, 5, 6), False: (1, 2, 3, 4)},
@@ -76,6 +78,7 @@ def claim(scale: Scale) -> Claim:
         threshold=1.0,
         control=Control("thoughts of random bits", {name: _noisy(arms[name]) for name in hardest}),
         treatment_arm=hardest[-1],
+        axis=f"doublings of the rows without CoT, k = {COMPARED}",
         draw=draw,
     )
 
@@ -150,21 +153,21 @@ def _growth(rows: Mapping[str, int], cot: bool, model: str) -> float:
     return float((rows[_label(cot, k, model)] / rows[_label(cot, 1, model)]) ** (1 / (k - 1)))
 
 
-def draw(figure: Figure, record: Mapping[str, Any]) -> None:
-    """Samples against k: a mark for each run, a hollow triangle where it is censored."""
+def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
+    """Rows against k, with and without the thought; an open triangle is a run that did not learn,
+    at the rows that it saw."""
     ax = figure.subplots()
-    for label, mark, shade in (("no CoT", "s", "0.1"), ("CoT", "o", "0.5")):
-        middle = []
-        degrees = DEGREES[record["scale"]][label == "CoT"]
-        for k in degrees:
+    ax.set_yscale("log")
+    for number, (label, shown) in enumerate((("no CoT", "without CoT"), ("CoT", "with CoT"))):
+        points: dict[float, list[float]] = {}
+        for k in DEGREES[record["scale"]][label == "CoT"]:
             own = [arm for arm in record["arms"] if arm.startswith(f"{label}, k = {k}")]
             learned = [run["learned"][0] for arm in own for run in record["arms"][arm]]
-            middle.append(sorted(one["rows"] for one in learned)[len(learned) // 2])
-            for one in learned:
-                shape, fill = ("^", "none") if one["censored"] else (mark, shade)
-                ax.plot(k, one["rows"], shape, color=shade, markerfacecolor=fill, markersize=5)
-        ax.plot(degrees, middle, color=shade, label=f"{label} (median run)")
-    ax.plot([], [], "^", color="0.1", markerfacecolor="none", label="not learned: a lower bound")
-    ax.set(xlabel="k hidden bits", ylabel="samples to 100%", yscale="log")
-    ax.set_xticks(DEGREES[record["scale"]][True])
-    ax.legend()
+            points[k] = [one["rows"] for one in learned]
+            never = [one["rows"] for one in learned if one["censored"]]
+            ax.plot([k] * len(never), never, "^", color=hue(number), mfc="white", ms=9, zorder=4)
+        told = "\n(open: not learned,\nneeds more)" if never else ""
+        median_line(ax, points, shown + told, number)
+    ax.yaxis.set_major_formatter(thousands)
+    ax.set_title("training rows until parity is learned", loc="left")
+    ax.set(xlabel="k, the number of hidden bits", xticks=DEGREES[record["scale"]][True])

@@ -29,12 +29,13 @@ from typing import TYPE_CHECKING, Any
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
 from lab.config.experiment import Scale
 from lab.config.presets import PRESETS
+from lab.figures.ends import median_line
 from lab.results.result import Result
 from lab.verdicts.protocol import REVISED, Claim, Control, Measured
 from tasks.parity import Parity
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import FigureBase
 
 GUESSED = 0.2  # exact match of fixed guesses: 1/8, of three bits of a thought
 ROWS = 256  # on which attention is measured
@@ -69,6 +70,7 @@ def claim(scale: Scale) -> Claim:
             {"CoT": replace(arms["CoT"], train=noise)},
         ),
         treatment_arm="CoT",
+        axis="rank correlation of accuracy and entropy over training",
         draw=draw,
     )
 
@@ -154,20 +156,28 @@ def _map(subject: Any) -> list[list[float]]:
     return [[round(value, 4) for value in row] for row in rows]
 
 
-def draw(figure: Figure, record: Mapping[str, Any]) -> None:
-    """Accuracy and entropy against training steps, and the last attention map of the first seed."""
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1.2))
-    for number, seed in enumerate(record["series"]):
-        for name, run in seed.items():
-            shade, first = "0.1" if name == "CoT" else "0.6", number == 0
-            mean = [sum(heads) / len(heads) for heads in run["entropy"]]
-            left.plot(run["steps"], run["exact"], color=shade, label=name if first else None)
-            left.plot(run["steps"], mean, ":", color=shade)
-    left.plot([], [], ":", color="0.1", label="entropy of layer 1")
-    left.set(xlabel="training steps", ylabel="exact match, entropy", ylim=(-0.03, 1.03))
-    left.legend(fontsize=7, loc="center right", bbox_to_anchor=(1, 0.72))
+def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
+    """Accuracy and entropy against training steps, and below them the last attention map of the
+    first seed with CoT."""
+    upper, lower = figure.subplots(2, 1, height_ratios=(3, 1))
+    arms = [(arm, "with CoT" if arm == "CoT" else "without") for arm in record["arms"]]
+    lines = [(arm, told, what) for arm, told in arms for what in ("exact", "entropy")]
+    for number, (arm, told, what) in enumerate(lines):
+        points: dict[float, list[float]] = {}
+        for seed in record["series"]:
+            for step, value in zip(seed[arm]["steps"], seed[arm][what], strict=True):
+                heads = value if isinstance(value, list) else [value]
+                points.setdefault(step, []).append(sum(heads) / len(heads))
+        name = f"{'accuracy' if what == 'exact' else what} {told}"
+        median_line(upper, points, name, number, dots=False)
+    upper.set_title("accuracy, and entropy of attention (1: uniform)", loc="left")
+    upper.set(xlabel="training steps", ylim=(-0.03, 1.03))
     last = record["series"][0]["CoT"]
-    right.imshow(last["map"], cmap="Greys", aspect="auto", vmin=0)
-    right.set(xlabel="token (secret bits marked)", ylabel="step of the thought")
-    right.set_yticks(range(len(last["map"])), range(1, len(last["map"]) + 1))
-    right.set_xticks(last["secret_columns"], ["*"] * len(last["secret_columns"]))
+    lower.pcolormesh(last["map"], cmap="Greys", vmin=0, vmax=1, edgecolors="0.85", linewidth=0.3)
+    lower.set_yticks([i + 0.5 for i in range(len(last["map"]))], range(1, len(last["map"]) + 1))
+    lower.set_xticks(
+        [c + 0.5 for c in last["secret_columns"]], ["secret"] * len(last["secret_columns"])
+    )
+    lower.set(xlabel="token of the row", ylabel="step of\nthe thought")
+    lower.invert_yaxis()
+    lower.set_title("attention at the end, first seed with CoT", loc="left")

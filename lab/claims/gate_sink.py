@@ -33,18 +33,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
 from lab.config.experiment import Scale
 from lab.experiments.backcopy import experiment as backcopy
+from lab.figures.ends import hue, level, median_line
+from lab.figures.style import MARKERS
 from lab.results.result import Result
 from lab.verdicts.protocol import REVISED, Claim, Control, Measured
 from tasks.addition import Addition
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import FigureBase
 
 BARE, GATES = "no gate", ("elementwise", "headwise")
 ADDITION = {"addition, no gate": "none", "addition, elementwise": "elementwise"}
@@ -84,6 +85,7 @@ def claim(scale: Scale) -> Claim:
         control=Control("the gates' input replaced by a constant", constant),
         treatment_arm=GATES[0],
         precondition=no_sink,
+        axis="attention on the first token that a gate takes away",
         draw=draw,
     )
 
@@ -194,36 +196,25 @@ def measure(results: Mapping[str, Result]) -> Measured:
     return Measured(0.0 if missing(arms) else arms[BARE]["first"] - left, arms)
 
 
-def draw(figure: Figure, record: Mapping[str, Any]) -> None:
-    """Attention on the first token: over training on Bigram-Backcopy, at its end on addition; a
-    mark for each seed, lines through medians."""
-    left, right = figure.subplots(1, 2, width_ratios=(2.6, 1), sharey=True)
+def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
+    """Attention on the first token: over training on Bigram-Backcopy, at its end on addition."""
+    left, right = figure.subplots(1, 2, width_ratios=(3, 1), sharey=True)
     control = record["negative_control"]["series"]
     shown = [(name, record["series"], name) for name in (BARE, *GATES)]
-    shown += [(f"{gate}, constant input", control, gate) for gate in GATES]
+    shown += [(f"{gate},\nconstant input", control, gate) for gate in GATES]
     for number, (label, series, arm) in enumerate(shown):
-        style: dict[str, Any] = {
-            "color": ("0", "#0072B2", "#56B4E9", "#D55E00", "#E69F00")[number],
-            "marker": "osD^v"[number],
-        }
-        runs = [seed[arm]["curve"] for seed in series]
-        steps = [step for step, _ in runs[0]]
-        points = [[run[i][1] for run in runs] for i in range(len(steps))]
-        for step, values in zip(steps, points, strict=True):
-            left.plot([step] * len(values), values, linestyle="", markersize=3, alpha=0.5, **style)
-        left.plot(steps, [median(values) for values in points], label=label, markersize=4, **style)
+        points: dict[float, list[float]] = {}
+        for seed in series:
+            for step, first in seed[arm]["curve"]:
+                points.setdefault(step, []).append(first)
+        median_line(left, points, label, number)
     for number, name in enumerate(ADDITION):
-        for seed in record["series"]:
-            style = {"color": ("0", "#0072B2")[number], "marker": "os"[number], "markersize": 4}
-            right.plot(name.partition(", ")[2], seed[name]["first"], **style)
-    for ax, arm, title in (
-        (left, BARE, "Bigram-Backcopy, at tokens with nothing to copy"),
-        (right, next(iter(ADDITION)), "Addition, at all tokens"),
-    ):
-        ax.axhline(record["series"][0][arm]["uniform"], color="0.6", linestyle=":")
-        ax.set_title(title, fontsize=8)
-    left.plot([], [], color="0.6", linestyle=":", label="uniform attention")
-    left.set(xlabel="training steps", ylabel="attention on the first token", ylim=(-0.03, 1.03))
-    figure.legend(fontsize=7, ncols=3, loc="outside lower center")
+        values = [seed[name]["first"] for seed in record["series"]]
+        right.plot([number] * len(values), values, MARKERS[number], color=hue(number), alpha=0.6)
+    for ax, arm in ((left, BARE), (right, next(iter(ADDITION)))):
+        level(ax, record["series"][0][arm]["uniform"], "uniform" if ax is right else "")
+    left.set_title("attention on the first token,\nat tokens with nothing to copy", loc="left")
+    left.set(xlabel="training steps", ylim=(-0.03, 1.03))
+    right.set_title("the same\non addition", loc="left")
     right.set(xlabel="gate", xlim=(-0.5, 1.5))
-    right.tick_params(axis="x", labelsize=7)
+    right.set_xticks([0, 1], ["none", "element-\nwise"])

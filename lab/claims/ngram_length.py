@@ -49,13 +49,13 @@ from typing import TYPE_CHECKING, Any
 from lab.claims._scores import score, trained
 from lab.config import Experiment, ModelConfig, TrainConfig
 from lab.config.experiment import Scale, over_lengths
+from lab.figures.ends import end_label, hue, median_line
 from lab.results.result import Result
 from lab.verdicts.protocol import Claim, Control, Measured
 from tasks.turing_machine import TuringMachine
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import FigureBase
 
 ALPHABETS = (3, 8, 16, 26)
 LENGTHS: dict[Scale, tuple[int, ...]] = {"cpu": (6, 8, 12, 16), "gpu": (25, 35, 50, 65)}
@@ -94,6 +94,7 @@ def claim(scale: Scale) -> Claim:
         ),
         treatment_arm=largest,
         precondition=not_right,
+        axis="rank correlation of symbols and accuracy at 2x",
         draw=draw,
     )
 
@@ -158,34 +159,29 @@ def not_right(series: Sequence[Mapping[str, Any]]) -> str | None:
     return None
 
 
-def draw(figure: Figure, record: Mapping[str, Any]) -> None:
-    """Accuracy at 1x and at 2x against the alphabet, the training length and the full heads."""
+def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
+    """Accuracy at 1x and at 2x against the alphabet; below it against the training length and the
+    full heads, with the largest alphabet."""
     scale, series = record["scale"], [seed["accuracy"] for seed in record["series"]]
     usual = _symbols(ALPHABETS[-1])
     panels: dict[str, dict[int, str]] = {
-        "symbols": {k: _symbols(k) for k in ALPHABETS},
+        "symbols of the machine": {k: _symbols(k) for k in ALPHABETS},
         "largest training length": {n: f"trained to {n}" for n in LENGTHS[scale]},
-        "full heads": {n: f"{n} full heads" for n in FULL[scale]},
+        "heads without a band": {n: f"{n} full heads" for n in FULL[scale]},
     }
-    axes = figure.subplots(1, 3, sharey=True)
+    grid = figure.add_gridspec(2, 2, height_ratios=(1.6, 1))
+    axes = [figure.add_subplot(grid[0, :]), *(figure.add_subplot(grid[1, i]) for i in range(2))]
     for ax, (factor, arms) in zip(axes, panels.items(), strict=True):
-        _curves(ax, [{x: seed.get(arm, seed[usual]) for x, arm in arms.items()} for seed in series])
+        for number, label in ((1, "at the trained length"), (0, "at twice the length")):
+            points: dict[float, list[float]] = {
+                x: [seed.get(arm, seed[usual])[1 - number] for seed in series]
+                for x, arm in arms.items()
+            }
+            median_line(ax, points, label if ax is axes[0] else "", number)
         ax.set(xlabel=factor, xticks=list(arms), ylim=(-0.03, 1.03))
-        ax.set_title("" if ax is axes[0] else usual, fontsize=8)
+        ax.set_title("accuracy of the answer" if ax is axes[0] else f"with {usual}", loc="left")
     repeating = [seed["accuracy"][usual][1] for seed in record["negative_control"]["series"]]
-    axes[0].plot(
-        [ALPHABETS[-1]] * len(repeating), repeating, "x", color="0.45", label="2x, n-grams repeat"
+    axes[0].plot([ALPHABETS[-1]] * len(repeating), repeating, "X", color=hue(2), mew=0)
+    end_label(
+        axes[0], "at twice the length,\nn-grams repeat", (ALPHABETS[-1], median(repeating)), hue(2)
     )
-    axes[0].set_ylabel("accuracy of the answer")
-    axes[0].legend(fontsize=7)
-
-
-def _curves(ax: Axes, seeds: Sequence[Mapping[int, Sequence[float]]]) -> None:
-    """For each seed a mark, and a line through the medians; seeds: accuracies (1x, 2x) by x."""
-    for number, (label, style, shade) in enumerate((("1x", "s--", "0.6"), ("2x", "o-", "0.1"))):
-        xs = list(seeds[0])
-        ax.plot(
-            xs, [median(s[x][number] for s in seeds) for x in xs], style, color=shade, label=label
-        )
-        for seed in seeds:
-            ax.plot(xs, [seed[x][number] for x in xs], style[0], color=shade, ms=3, alpha=0.6)

@@ -33,18 +33,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
 from lab.config.experiment import Scale
+from lab.figures.ends import level, median_line
 from lab.results.result import Result
 from lab.verdicts.protocol import REVISED, Claim, Control, Measured, with_disjoint_seeds
 from tasks.addition import Addition
 from tasks.parity import Parity
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import FigureBase
 
 KINDS = ("static", "dynamic")
 SHARES = (0.5, 0.75, 1.0)
@@ -82,6 +82,7 @@ def claim(scale: Scale) -> Claim:
             },
         ),
         treatment_arm=_label("static", SHARES[-1]),
+        axis="accuracy with noise in all rows: static minus dynamic",
         draw=draw,
     )
 
@@ -136,17 +137,17 @@ def measure(results: Mapping[str, Result]) -> Measured:
     )
 
 
-def draw(figure: Figure, record: Mapping[str, Any]) -> None:
-    """Accuracy on clean rows against the share of damaged training rows; one mark a seed."""
+def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
+    """Accuracy on clean rows against the share of damaged training rows, by kind of noise."""
     ax = figure.subplots()
-    for kind, mark, shade in (("static", "o", "0.1"), ("dynamic", "s", "0.5")):
-        seeds = [seed["by_share"][kind] for seed in record["series"]]
-        shares = [100 * share for share, _ in seeds[0]]
-        values = [[value for _, value in seed] for seed in seeds]
-        for one in values:
-            ax.plot(shares, one, mark, color=shade, markersize=4)
-        medians = [median(column) for column in zip(*values, strict=True)]
-        ax.plot(shares, medians, color=shade, label=f"{kind} (median)")
-    ax.axhline(record["series"][0]["chance"], color="0.7", linestyle=":", label="chance")
-    ax.set(xlabel="damaged training rows, %", ylabel="accuracy of the answer", ylim=(-0.03, 1.03))
-    ax.legend(fontsize=7)
+    for number, kind in enumerate(KINDS):
+        points: dict[float, list[float]] = {}
+        for seed in record["series"]:
+            for share, value in seed["by_share"][kind]:
+                points.setdefault(100 * share, []).append(value)
+        median_line(ax, points, f"{kind} noise", 2 * number)
+    level(ax, record["series"][0]["chance"], "chance")
+    ax.set_title("accuracy of the answer on clean rows", loc="left")
+    ax.set(
+        xlabel="training rows with a damaged thought, %", xticks=list(points), ylim=(-0.03, 1.03)
+    )

@@ -34,6 +34,7 @@ paper's; a rival that fails here within the budget may learn with more.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,8 @@ from typing import TYPE_CHECKING, Any
 from lab.claims._scores import score
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
 from lab.config.experiment import Scale
+from lab.figures.ends import hue, median_line
+from lab.figures.style import MARKERS
 from lab.results.result import Result
 from lab.verdicts.protocol import REVISED, Claim, Control, Measured, with_disjoint_seeds
 from tasks.flipflop import FlipFlop
@@ -48,10 +51,11 @@ from tasks.recall import Recall
 from tasks.word_problem import WordProblem
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import FigureBase
 
 OWN = "path"
 OTHERS = ("rope", "forget", "none")
+NAMES = {OWN: "PaTH", "rope": "RoPE", "forget": "FoX", "none": "no positions"}
 SHARES = {"trained": 0.8, "sparse": 0.98, "dense": 0.1}  # of ignored instructions
 DEPTHS = {"cpu": (1,), "gpu": (1, 2, 4)}
 GROUPS = {"cpu": ("S3", "A5"), "gpu": ("A5", "S5")}
@@ -96,6 +100,7 @@ def claim(scale: Scale) -> Claim:
             "no reflections", {f"flipflop, {OWN}": with_disjoint_seeds(arms["flipflop, none"])}
         ),
         treatment_arm=f"flipflop, {OWN}",
+        axis="sparse error of the best rival minus that of PaTH",
         draw=draw,
     )
 
@@ -188,19 +193,30 @@ def measure(results: Mapping[str, Result]) -> Measured:
     return Measured(min(sparse[name] for name in OTHERS) - sparse[OWN], series)
 
 
-def draw(figure: Figure, record: Mapping[str, Any]) -> None:
-    """Errors on flip-flop by position, and accuracy on the other tasks, one mark a seed."""
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1.3))
-    for number, (label, mark) in enumerate(zip(SHARES, "osD", strict=True)):
-        shade = ("0.05", "0.4", "0.7")[number]
-        for seed in record["series"]:
-            names = list(seed[label])
-            values = [seed[label][name] for name in names]
-            first = seed is record["series"][0]
-            left.plot(names, values, mark, color=shade, label=label if first else None)
-    left.set(ylabel="rows with a wrong read", ylim=(-0.03, 1.03))
-    left.legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1))
-    for seed in record["series"]:
-        right.plot(list(seed["right"].values()), list(seed["right"]), "o", color="0.3")
-    right.set(xlabel="rows all right", xlim=(-0.03, 1.03))
-    right.tick_params(axis="y", labelsize=6)
+def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
+    """Errors on flip-flop against the share of ignored instructions, a line for each position; and
+    below it accuracy on the other tasks."""
+    upper, lower = figure.subplots(2, 1, height_ratios=(1.4, 1))
+    shares = sorted(SHARES, key=SHARES.__getitem__)
+    for number, name in enumerate((OWN, *OTHERS)):
+        points: dict[float, list[float]] = {
+            x: [seed[label][name] for seed in record["series"]] for x, label in enumerate(shares)
+        }
+        median_line(upper, points, NAMES[name], number)
+    ticks = [f"{label}\n{100 * SHARES[label]:g}% ignored" for label in shares]
+    upper.set_xticks(range(len(shares)), ticks)
+    upper.set_title("flip-flop: share of rows with a wrong read", loc="left")
+    upper.set(ylim=(-0.03, 1.03))
+    right = [seed["right"] for seed in record["series"]]
+    tasks = list(dict.fromkeys(name.rpartition(", ")[0] for name in right[0]))
+    for number, name in enumerate((OWN, *OTHERS)):
+        for x, task in enumerate(tasks):
+            values = [seed[f"{task}, {name}"] for seed in right if f"{task}, {name}" in seed]
+            at = x + 0.16 * (number - 0.5)
+            look = {"color": hue(number), "alpha": 0.6, "mew": 0}
+            lower.plot([at] * len(values), values, MARKERS[number], **look)
+    lower.set_xticks(
+        range(len(tasks)), [textwrap.fill(task, max(6, 45 // len(tasks))) for task in tasks]
+    )
+    lower.set_title("other tasks: share of rows all right, in the same colours", loc="left")
+    lower.set(ylim=(-0.03, 1.03))

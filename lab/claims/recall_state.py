@@ -42,12 +42,13 @@ from typing import TYPE_CHECKING, Any
 from lab import registry
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
 from lab.config.experiment import Scale, from_json
+from lab.figures.ends import median_line
 from lab.results.result import Result
 from lab.verdicts.protocol import REVISED, Claim, Control, Measured
 from tasks.recall import Recall
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import FigureBase
 
 FEW = 2  # pairs of the control
 
@@ -133,6 +134,7 @@ def claim(scale: Scale) -> Claim:
             {_label(mixer, width): _arm(few, mixer, width) for mixer in controlled},
         ),
         treatment_arm=_label("attention", width),
+        axis="lead of attention over the best small state",
         draw=draw,
     )
 
@@ -201,18 +203,22 @@ def measure(results: Mapping[str, Result], width: int, bar: int) -> Measured:
     return Measured(right[attention] - max(small), series)
 
 
-def draw(figure: Figure, record: Mapping[str, Any]) -> None:
-    """Accuracy against the size of the state, one mark a seed; dotted: bar of a small state."""
+def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
+    """Accuracy against the pairs of a row, a line for each mixer at the width of the statistic,
+    named with the numbers of its state."""
     ax = figure.subplots()
-    widths = list(dict.fromkeys(name.rpartition(" ")[2] for name in record["arms"]))
-    for name in record["arms"]:
-        mixer, _, width = name.partition(", width ")
-        points = [seed["state_and_accuracy"][name] for seed in record["series"]]
-        mark = "os"[widths.index(width) % 2]
-        fill = "0.1" if mixer == "attention" else "none"
-        ax.plot(*zip(*points, strict=True), mark, color="0.1", markerfacecolor=fill, markersize=4)
-        highest = max(accuracy for _, accuracy in points)
-        ax.annotate(mixer, (points[0][0], highest), (0, 4), textcoords="offset points", fontsize=6)
-    ax.axvline(record["series"][0]["bar"], color="0.5", linestyle=":")
+    first = record["series"][0]
+    width = next(iter(record["arms"])).rpartition(" ")[2]
+    own = [name for name in record["arms"] if name.endswith(f" {width}")]
+    sizes = {name: first["state_and_accuracy"][name][0] for name in own}
+    own.sort(key=lambda name: (not name.startswith("attention"), -sizes[name]))
+    for number, name in enumerate(own):
+        points: dict[float, list[float]] = {}
+        for seed in record["series"]:
+            for pairs, value in seed["accuracy_by_pairs"][name][::-1]:
+                points.setdefault(pairs, []).append(value)
+        median_line(ax, points, f"{name.partition(',')[0]} ({sizes[name]:,})", number)
     ax.set_xscale("log", base=2)
-    ax.set(xlabel="numbers of state", ylabel="accuracy", ylim=(-0.03, 1.1))
+    ax.set_xticks(list(points), [str(pairs) for pairs in points])
+    ax.set_title("accuracy of recall (in brackets: numbers of state)", loc="left")
+    ax.set(xlabel="pairs to remember", ylim=(-0.03, 1.03))

@@ -37,13 +37,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
 from lab.config.experiment import Scale
 from lab.config.presets import PRESETS
+from lab.figures.ends import level, median_line
 from lab.results.result import Result
 from lab.results.summary import late_gain
 from lab.verdicts.protocol import REVISED, Claim, Control, Measured
 from tasks.istree import IsTree
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import FigureBase
 
 KINDS = ("transformer", "hybrid", "mamba", "mamba with retrieval")
 TOOL = KINDS[-1]
@@ -80,6 +81,7 @@ def claim(scale: Scale) -> Claim:
         threshold=0.1,
         control=Control("the tool answers at random", {tool: replace(arms[tool], task=blind)}),
         treatment_arm=tool.replace(TOOL, "transformer"),
+        axis="smaller of two leads over mamba",
         draw=draw,
     )
 
@@ -189,32 +191,15 @@ def measure(results: Mapping[str, Result]) -> Measured:
     return Measured(min(leads), series)
 
 
-def draw(figure: Figure, record: Mapping[str, Any]) -> None:
-    """Accuracy of each kind of model, a mark for each seed, larger n further right; and the
-    learning curves at the largest n, a line for each seed, up to its last rows."""
-    left, right = figure.subplots(1, 2)
-    lengths = [n for n, _ in record["series"][0]["accuracy"]["transformer"]]
-    for i, (n, mark) in enumerate(zip(lengths, "oDs", strict=False)):
-        positions = [number + 0.2 * (i - (len(lengths) - 1) / 2) for number in range(len(KINDS))]
-        for number, seed in enumerate(record["series"]):
-            accuracies = [dict(seed["accuracy"][kind])[n] for kind in KINDS]
-            label = f"n = {n}" if number == 0 else None
-            shade = str(0.1 + 0.25 * i)
-            left.plot(positions, accuracies, mark, color=shade, markersize=5, label=label)
-    left.axhline(0.5, color="0.7", linestyle=":")
-    left.set(ylabel="accuracy (0.5: a coin)", ylim=(0.45, 1.03), xlim=(-0.5, len(KINDS) - 0.5))
-    left.set_xticks(range(len(KINDS)), [kind.replace(" with ", "\nwith ") for kind in KINDS])
-    left.tick_params(axis="x", labelsize=6)
-    left.legend(fontsize=7)
-    n = lengths[-1]
-    styles = zip(KINDS, ("-", "-.", "--", ":"), ("0.05", "0.5", "0.3", "0.6"), strict=True)
-    for kind, line, shade in styles:
-        arm = f"{kind}, n = {n}"
-        for number, run in enumerate(record["arms"][arm]):
-            points = [(rows / 1000, exact[0]) for rows, exact in run["curve"]]
-            rows = record["series"][number]["rows_and_late_gain"][arm][0]
-            points.append((rows / 1000, run["scores"][0]["exact"]))
-            label = kind if number == 0 else None
-            right.plot(*zip(*points, strict=True), line, color=shade, linewidth=1, label=label)
-    right.set(xlabel="1,000 training rows", ylabel=f"rows all right, n = {n}", ylim=(-0.03, 1.03))
-    right.legend(fontsize=6)
+def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
+    """Accuracy against the number of nodes, a line for each kind of model."""
+    ax = figure.subplots()
+    for number, kind in enumerate(KINDS):
+        points: dict[float, list[float]] = {}
+        for seed in record["series"]:
+            for n, value in seed["accuracy"][kind]:
+                points.setdefault(n, []).append(value)
+        median_line(ax, points, kind.replace(" with ", "\nwith "), number)
+    level(ax, 0.5, "a coin")
+    ax.set_title("accuracy: is the graph a tree?", loc="left")
+    ax.set(xlabel="nodes of the graph", xticks=list(points), ylim=(0.45, 1.03))

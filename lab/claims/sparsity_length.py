@@ -47,11 +47,17 @@ from tasks.copy import Copy
 from tasks.planted import Planted
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import FigureBase
 
 LABEL = "held out"
 PLACES = ("predicted", "coupled", "learned", "rope")
 PLAIN = ("learned", "rope")
+NAMES = {
+    "predicted": "coupled, predicted",
+    "coupled": "coupled, given",
+    "learned": "plain, learned",
+    "rope": "plain, RoPE",
+}
 DEGREES: dict[Scale, tuple[int, ...]] = {"cpu": (2, 3, 4), "gpu": (4, 6, 8, 10, 12)}
 
 
@@ -80,6 +86,7 @@ def claim(scale: Scale) -> Claim:
             "plain places", {"copy, predicted": with_disjoint_seeds(arms["copy, learned"])}
         ),
         treatment_arm="copy, predicted",
+        axis="lead of predicted places at 2x",
         draw=draw,
     )
 
@@ -178,13 +185,12 @@ def measure(results: Mapping[str, Result]) -> Measured:
     return Measured(min(lead, lost), {"lead": lead, "lost_by_plain": lost, "accuracy": fall})
 
 
-def draw(figure: Figure, record: Mapping[str, Any]) -> None:
+def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
     """Accuracy against length: copy by position, planted parity by k, and addition at gpu scale."""
     kinds = list(dict.fromkeys(name.partition(", ")[0] for name in record["arms"]))
-    axes = figure.subplots(1, len(kinds), squeeze=False)[0]
+    axes = figure.subplots(len(kinds), 1, squeeze=False)[:, 0]
     for ax, kind in zip(axes, kinds, strict=True):
         names = [name for name in record["arms"] if name.startswith(kind)]
-        curves(ax, record, {name: name.partition(", ")[2] for name in names}, LABEL)
-        ax.set_title(kind, fontsize=8)
-    for ax in axes[1:]:
-        ax.set(ylabel="")
+        last = {name: name.partition(", ")[2] for name in names}
+        curves(ax, record, {name: NAMES.get(part, part) for name, part in last.items()}, LABEL)
+        ax.set_title(f"{kind}: accuracy of the answer", loc="left")

@@ -66,11 +66,18 @@ from tasks.sgd import Sgd
 from tasks.turing_machine import TuringMachine
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import FigureBase
 
 OWN = "hard_alibi"
 BARE = "no scratchpad"
 POSITIONS = ("rope", "alibi", "none")
+NAMES = {
+    OWN: "Hard-ALiBi",
+    "rope": "RoPE",
+    "alibi": "ALiBi",
+    "none": "no positions",
+    BARE: BARE,
+}
 LABEL = "held out"
 MAIN: dict[Scale, Task] = {
     "cpu": TuringMachine(states=1, symbols=26, steps=4),
@@ -124,6 +131,7 @@ def claim(scale: Scale) -> Claim:
         threshold=0.5,
         control=Control("the band opened: no positions", {OWN: with_disjoint_seeds(arms["none"])}),
         treatment_arm=OWN,
+        axis="lead of Hard-ALiBi at 1.5x",
         draw=draw,
     )
 
@@ -211,25 +219,21 @@ def measure(results: Mapping[str, Result]) -> Measured:
     return Measured(min(*lead.values(), *lost.values()), series)
 
 
-def draw(figure: Figure, record: Mapping[str, Any]) -> None:
-    """Accuracy against length for every arm of the verdict, and beside it the other programs."""
+def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
+    """Accuracy against length for every arm of the verdict, and below it the other programs, named
+    with the place of their first wrong token at 1.5x."""
     scale: Scale = record["scale"]
-    left, right = figure.subplots(1, 2, sharey=True)
-    curves(left, record, {name: name for name in (OWN, *POSITIONS, BARE)}, LABEL)
+    upper, lower = figure.subplots(2, 1)
+    curves(upper, record, {name: NAMES[name] for name in (OWN, *POSITIONS, BARE)}, LABEL)
     places = {name: _usual_place(record, name) for name in BESIDE[scale]}
-    curves(right, record, {name: f"{name}{place}" for name, place in places.items()}, LABEL)
-    right.legend(fontsize=6, loc="upper right", title="first wrong token at 1.5x", title_fontsize=6)
-    texts = {
+    curves(lower, record, {name: f"{name}{place}" for name, place in places.items()}, LABEL)
+    titles = {
         "cpu": ("a machine of 26 symbols", "cells of the tape", "Hard-ALiBi on numbers", "digits"),
         "gpu": ("addition", "digits", "other programs", "digits, samples or cells"),
     }[scale]
-    for ax, arm, title, unit in zip(
-        (left, right), (OWN, next(iter(places))), texts[::2], texts[1::2], strict=True
-    ):
-        lengths = record["experiments"][arm]["train"]["lengths"]
-        ax.axvspan(lengths[0], lengths[-1], color="0.92", zorder=0)
-        ax.set_title(title, fontsize=8)
-        ax.set(xlabel=f"{unit} (shaded: trained)", ylabel="" if ax is right else ax.get_ylabel())
+    for ax, title, unit in zip((upper, lower), titles[::2], titles[1::2], strict=True):
+        ax.set_title(f"{title}: accuracy of the answer", loc="left")
+        ax.set(xlabel=unit)
 
 
 def _usual_place(record: Mapping[str, Any], name: str) -> str:
@@ -240,4 +244,4 @@ def _usual_place(record: Mapping[str, Any], name: str) -> str:
     if not places:
         return ""
     tape, token, tokens = places[(len(places) - 1) // 2]
-    return f": tape {tape}, token {token} of {tokens}"
+    return f":\nfirst wrong: tape {tape}, token {token} of {tokens}"

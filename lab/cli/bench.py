@@ -9,26 +9,13 @@ from typing import Any
 
 import click
 
-from lab.cli.common import JSON, NonEmptyPath, complete
+from lab.cli.common import JSON, NonEmptyPath, complete, writable
 from lab.errors import UsageError
-
-
-def _writable(ctx: click.Context, param: click.Parameter, record: Path | None) -> Path | None:
-    """--record, refused before anything is measured where it cannot be written."""
-    from lab.files import check_writable
-
-    try:
-        if record is not None:
-            check_writable(record)
-    except OSError as error:
-        raise UsageError(f"--record {record}: {error.strerror or error}") from None
-    return record
-
 
 RECORD = click.option(
     "--record",
     type=NonEmptyPath(path_type=Path),
-    callback=_writable,
+    callback=writable,
     help="file for a JSON record",
 )
 

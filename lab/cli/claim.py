@@ -9,20 +9,39 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from statistics import median
 from types import FrameType
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import click
+from click.core import ParameterSource
 
-from lab.cli.common import DEVICE, JSON, OUT, as_cli_errors, complete, say
+from lab.cli.common import (
+    DEVICE,
+    FILE,
+    JSON,
+    OUT,
+    NonEmptyPath,
+    as_cli_errors,
+    cannot_write,
+    complete,
+    say,
+    writable,
+)
 from lab.cli.resolve import load_named
 from lab.errors import RunStopped, UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+PAGE = Path("claims.html")
+MOST_SEEDS = 50  # lab.verdicts.protocol.MOST_SEEDS, without its imports
 
 
 @click.command()
 @click.argument("name", required=False, shell_complete=complete("claims"))
 @click.option("--list", "listed", is_flag=True, help="list every claim with its recorded verdict")
+@click.option("--html", "as_html", is_flag=True, help="write a page of the claims, with figures")
+@click.option("--to", type=FILE, metavar="FILE", help=f"file of the page  [default: {PAGE}]")
 @click.option(
     "--scale",
     type=click.Choice(["cpu", "gpu"]),
@@ -32,7 +51,7 @@ from lab.errors import RunStopped, UsageError
 )
 @click.option(
     "--seeds",
-    type=click.IntRange(2),
+    type=click.IntRange(2, MOST_SEEDS),
     help="number of seeds of every arm; fewer than 6 decide nothing  [default: the claim's]",
 )
 @click.option("--workers", type=click.IntRange(1), help="runs at a time  [default: one a core]")
@@ -48,16 +67,26 @@ from lab.errors import RunStopped, UsageError
     is_flag=True,
     help="instead of a verdict: every arm at 1/3, 1 and 3 times its learning rate, on a trial seed",
 )
-@click.option("--record", type=click.Path(path_type=Path), help="file for a JSON record")
+@click.option(
+    "--record",
+    type=NonEmptyPath(path_type=Path),
+    callback=writable,
+    help="file for a JSON record",
+)
 @click.option(
     "--figure",
-    type=click.Path(path_type=Path),
+    type=NonEmptyPath(path_type=Path),
+    callback=writable,
     help="file for the figure of the claim, .png or .svg",
 )
 @JSON
+@click.pass_context
 def claim(
+    ctx: click.Context,
     name: str | None,
     listed: bool,
+    as_html: bool,
+    to: Path | None,
     scale: str,
     seeds: int | None,
     workers: int | None,
@@ -71,26 +100,77 @@ def claim(
 ) -> None:
     """Check a published claim. Its arms are run, then a threshold that was fixed before decides.
 
-    NAME is a claim of the lab, or your own FILE.py, which is executed.
+    NAME is a claim of the lab, or your own FILE.py, which is executed. The FILE.json of a record
+    (--record) is shown again, with --figure drawn, and nothing is run.
 
     The verdict is holds, fails or inconclusive. The same command resumes an interrupted claim;
-    every finished run is kept under --out.
+    every finished run is kept under --out. --html alone writes a page of all claims of the lab and
+    their records; with the FILE.json of a record, of that one.
     """
     from lab import registry
+    from lab.cli.verdicts import list_claims, say_rates, say_verdict
 
     if listed:
-        _list(as_json)
+        _nothing_runs(ctx, "--list", "listed", "as_json")
+        list_claims(as_json)
         return
-    if name is None:
-        known = ", ".join(registry.names("claims"))
-        raise UsageError(f"name a claim ({known}) or use --list")
-    load_named("claims", name)
+    stored = name if name and name.endswith(".json") else None
+    if as_html:
+        if name and not stored:
+            allowed = "it runs nothing: name no claim, or the FILE.json of a record"
+            raise UsageError(f"NAME = {name!r} cannot be used with --html: {allowed}")
+        _nothing_runs(ctx, "--html", "as_html", "to", "name")
+        _page(to or PAGE, stored)
+        return
+    if to:
+        raise UsageError(f"--to {to}: only --html writes a page; --figure FILE draws a figure")
     if figure and figure.suffix not in (".png", ".svg"):
         raise UsageError(f"--figure {figure}: a file that ends in .png or .svg")
-    if rates and (figure or seeds):
-        other = "--figure" if figure else "--seeds"
-        raise UsageError(f"{other} with --rates: rates are compared on one seed, without a figure")
-    made: dict[str, Any] = {"out": out, "device": device, "workers": workers}
+    if stored:
+        _nothing_runs(ctx, "a record", "name", "figure", "as_json")
+        result = _read(stored)
+    elif name is None:
+        known = ", ".join(registry.names("claims"))
+        raise UsageError(f"name a claim ({known}) or use --list")
+    else:
+        load_named("claims", name)
+        if rates and (figure or seeds):
+            other = "--figure" if figure else "--seeds"
+            why = "rates are compared on one seed, without a figure"
+            raise UsageError(f"{other} with --rates: {why}")
+        made: dict[str, Any] = {"out": out, "device": device, "workers": workers}
+        result = _made(name, scale, seeds, rates, minutes, made)
+    if record:
+        _write(record, result)
+    if figure:
+        _draw(figure, name, result)
+    if as_json:
+        click.echo(json.dumps(result))
+    elif rates:
+        say_rates(result)
+    else:
+        say_verdict(result)
+
+
+def _nothing_runs(ctx: click.Context, what: str, *allowed: str) -> None:
+    """Refuse what was typed beside `what`, which reads records and runs nothing."""
+    for param in ctx.command.params:
+        name = str(param.name)
+        typed = ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+        if typed and name not in allowed:
+            option = "NAME" if isinstance(param, click.Argument) else param.opts[0]
+            raise UsageError(f"{option} does not apply to {what}, which runs nothing")
+
+
+def _made(
+    name: str,
+    scale: str,
+    seeds: int | None,
+    rates: bool,
+    minutes: float | None,
+    made: dict[str, Any],
+) -> dict[str, Any]:
+    """The record of a claim, or of its learning rates, after its runs."""
 
     def run(progress: Any) -> dict[str, Any]:
         if rates:
@@ -101,17 +181,7 @@ def claim(
 
         return lab.check_claim(name, cast(Any, scale), seeds, progress=progress, **made)
 
-    result = _until(minutes, out, run)
-    if record:
-        _write(record, result)
-    if figure:
-        _draw(figure, name, result)
-    if as_json:
-        click.echo(json.dumps(result))
-    elif rates:
-        _print_rates(result)
-    else:
-        _print(result)
+    return _until(minutes, made["out"], run)
 
 
 def _until(
@@ -153,99 +223,53 @@ def _write(path: Path, result: dict[str, Any]) -> None:
         raise UsageError(f"--record {path}: {error.strerror or error}") from None
 
 
-def _draw(path: Path, name: str, result: dict[str, Any]) -> None:
-    import io
+def _read(path: str) -> dict[str, Any]:
+    """The record in a file."""
+    from lab.results.schema import read_record
 
-    from lab.files import write_bytes
-    from lab.verdicts.records import picture
+    with as_cli_errors():
+        try:
+            return read_record(Path(path))
+        except OSError as error:
+            raise UsageError(f"NAME = {path!r}: {error.strerror or error}") from None
 
-    drawn, buffer = picture(load_named("claims", name)(result["scale"]), result), io.BytesIO()
-    drawn.savefig(buffer, format=path.suffix[1:], dpi=200)
+
+def _page(path: Path, stored: str | None) -> None:
+    """Write the page of the lab's claims and their records, or of one record."""
+    from lab import registry
+    from lab.files import write_text
+    from lab.report.claims import html
+    from lab.verdicts.records import records, records_folder
+
+    if stored:
+        text = html([_read(stored)])
+    else:
+        text = html(records(records_folder()), registry.names("claims"))
     try:
-        write_bytes(path, buffer.getvalue())
+        write_text(path, text)
+    except OSError as error:
+        raise cannot_write(path, error) from None
+    say(path)
+
+
+def _draw(path: Path, name: str | None, result: dict[str, Any]) -> None:
+    """Draw a record; name: the claim that made it, or the file that it was read from."""
+    from lab.figures import save
+
+    try:
+        save(_figure(str(name), result), path, palette=True)
     except OSError as error:
         raise UsageError(f"--figure {path}: {error.strerror or error}") from None
 
 
-def _print(result: dict[str, Any]) -> None:
-    from lab.verdicts.records import beyond, in_words, number
+def _figure(name: str, result: dict[str, Any]) -> Figure:
+    from lab.figures.claim import claim_figure
+    from lab.report.claims import figure_of
 
-    control = result["negative_control"]
-    side = "at least" if result["above"] else "at most"
-    say(f"{result['claim']} ({result['source']}), {result['scale']} scale")
-    say(f"  {result['statement']}")
-    say(f"{result['statistic']}: {in_words(result)}")
-    values = ", ".join(number(value) for value in result["values"])
-    say(f"  seeds: {values}")
-    say(f"  holds when {side} {number(result['threshold'])}: {beyond(result)} seeds are")
-    say(f"  the paper: {result['paper']}")
-    say(f"  our choices: {result['our_choices']}")
-    say(f"Verdict: {result['verdict']}")
-    if result["diagnosis"]:
-        say(f"  likely cause: {result['diagnosis']['cause']} ({result['diagnosis']['why']})")
-    say(
-        f"Negative control ({control['why']}): {control['verdict']}"
-        f", {in_words(result, control=True)}"
-    )
-
-
-def _print_rates(result: dict[str, Any]) -> None:
-    from rich.console import Console
-
-    from lab.cli.tables import plain, share
-
-    say(f"{result['claim']}, {result['scale']} scale, trial seed {result['seed']}: the first probe")
-    cells, changed = [], []
-    for name, arm in result["arms"].items():
-        for trial in arm["trials"]:
-            marks = ["its own"] * (trial["rate"] == arm["rate"])
-            marks += ["best"] * (trial["rate"] == arm["best"])
-            rows = "-" if trial["rows"] is None else f"{trial['rows']:,}"
-            cells.append(
-                [name, f"{trial['rate']:g}", share(trial["exact"]), rows, ", ".join(marks)]
-            )
-        if arm["best"] != arm["rate"]:
-            changed.append(f"{name} at {arm['best']:g} instead of {arm['rate']:g}")
-    headings = ["arm", "rate", "exact", "rows to learn", ""]
-    Console().print(plain(headings, cells, left=["arm", ""]))
-    say(f"Better: {'; '.join(changed)}" if changed else "No arm learns better at another rate.")
-
-
-def _list(as_json: bool) -> None:
-    """Every claim of the lab with its recorded verdict, as a table or JSON."""
-    from rich.console import Console
-
-    from lab import registry
-    from lab.cli.tables import plain
-    from lab.results.words import intervals_in_words
-    from lab.verdicts.records import (
-        interval_in_words,
-        number,
-        over_seeds_of,
-        records,
-        records_folder,
-    )
-
-    recorded = records(records_folder())
-    rows: list[dict[str, Any]] = []
-    for name in registry.names("claims"):
-        own = [r for r in recorded if r["claim"] == name]
-        rows += own or [{"claim": name, "scale": None, "verdict": None}]
-    if as_json:
-        click.echo(json.dumps(rows))
-        return
-    cells = []
-    for r in rows:
-        if r["verdict"] is None:
-            cells.append([r["claim"], "-", "not recorded", "-", "-", "-", "-"])
-            continue
-        commit, *others = str(r["environment"]["git"]).split(", ")
-        verdict = r["verdict"]
-        value, interval = number(median(r["values"])), interval_in_words(over_seeds_of(r))
-        made = f"{commit} +{len(others)}" if others else commit
-        control = r["negative_control"]["verdict"]
-        cells.append([r["claim"], r["scale"], verdict, value, interval, control, made])
-    headings = ["claim", "scale", "verdict", "median", "interval", "control", "made"]
-    Console().print(plain(headings, cells, left=headings))
-    for line in intervals_in_words(r["seeds"] for r in recorded):
-        click.echo(line)
+    if name.endswith(".json"):
+        figure, note = figure_of(result)
+        if note:
+            say(note, err=True)
+        return figure
+    claim = load_named("claims", name)(result["scale"])
+    return claim_figure(result, claim.draw, claim.axis)

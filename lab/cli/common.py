@@ -127,6 +127,18 @@ def cannot_write(path: Path, error: OSError) -> RunFailed:
     return RunFailed(f"cannot write {path}: {error.strerror or error}")
 
 
+def writable(ctx: click.Context, param: click.Parameter, path: Path | None) -> Path | None:
+    """The path of an output, refused before anything runs where it cannot be written."""
+    from lab.files import check_writable
+
+    try:
+        if path is not None:
+            check_writable(path)
+    except OSError as error:
+        raise UsageError(f"{param.opts[0]} {path}: {error.strerror or error}") from None
+    return path
+
+
 def unknown(kind: str, name: str, allowed: list[str]) -> UsageError:
     """The error for a name that does not exist, with the nearest one or all that there are."""
     near = difflib.get_close_matches(name, allowed, 1)

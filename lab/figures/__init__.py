@@ -1,4 +1,5 @@
-"""Figures of finished runs: accuracy by length, training curves, heat maps, samples to learn.
+"""Figures of finished runs: accuracy by length, training curves, heat maps, samples to learn; and
+of claims.
 
 No pyplot and no torch. matplotlib is imported when a figure is drawn.
 """

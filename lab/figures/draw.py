@@ -14,12 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lab.figures.style import METRICS
+from lab.figures.style import METRICS, printable
 from lab.files import write_bytes
 from lab.results.groups import Group, groups
 from lab.results.reader import exists
 from lab.results.result import Result
-from lab.text import shown
 from tasks import refuse
 
 if TYPE_CHECKING:
@@ -65,7 +64,6 @@ def make_figure(
     ValueError when these runs have no data for this kind.
     """
     import matplotlib.style
-    from matplotlib.text import Text
 
     from lab.figures.heatmap import heatmap
     from lab.figures.lines import curve, length
@@ -91,8 +89,7 @@ def make_figure(
         if names:
             grouped = [replace(g, label=names.get(g.label, g.label)) for g in grouped]
         figure = kinds[kind](grouped, metric)
-    for text in figure.findobj(Text):
-        text.set_text(shown(text.get_text(), keep="\n"))
+    printable(figure)
     return figure
 
 
@@ -116,9 +113,10 @@ def check(path: Path) -> None:
         raise refuse("--to", str(path), f"a file that ends in {' or '.join(SUFFIXES)}")
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: Figure, path: Path, palette: bool = False) -> None:
     """Write a figure in the format of the file's suffix, .png (200 dots an inch) or .svg, whole or
-    not at all. ValueError for another suffix, OSError where the file cannot be written."""
+    not at all. palette: a PNG of 256 colours, which has about 0.4 of the bytes. ValueError for
+    another suffix, OSError where the file cannot be written."""
     import io
 
     import matplotlib.style
@@ -128,6 +126,12 @@ def save(figure: Figure, path: Path) -> None:
     buffer, undated = io.BytesIO(), {"Software": None} if kind == "png" else {"Date": None}
     with matplotlib.style.context(["default", STYLE]):
         figure.savefig(buffer, format=kind, dpi=200, metadata=undated)
+    if palette and kind == "png":
+        from PIL import Image
+
+        flat = Image.open(buffer).convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        buffer = io.BytesIO()
+        flat.save(buffer, kind, optimize=True)
     write_bytes(path, buffer.getvalue())
 
 

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lab.results.groups import Group
+from lab.text import shown
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -64,6 +65,14 @@ def legend(figure: Figure, handles: Sequence[Artist], caption: str) -> None:
         borderpad=0,
         columnspacing=1.2,
     )
+
+
+def printable(figure: Figure) -> None:
+    """Spell out the control characters in the texts of a figure, which may come from a file."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_text(shown(text.get_text(), keep="\n"))
 
 
 def title(grouped: Sequence[Group]) -> str:

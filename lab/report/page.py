@@ -77,11 +77,11 @@ def html(results: Sequence[Result], number: int = 3, trusted: Trusted = NOTHING)
     )
 
 
-def footer(folders: int) -> str:
-    """Who wrote a page, and from how many run folders."""
+def footer(number: int, what: str = "run folder") -> str:
+    """Who wrote a page, and from how many run folders, or records."""
     from lab import __version__
 
-    return f"Written by lab {__version__} from {folders} run folder{'s' if folders != 1 else ''}."
+    return f"Written by lab {__version__} from {number} {what}{'s' if number != 1 else ''}."
 
 
 def render(**data: Any) -> str:

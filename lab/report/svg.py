@@ -69,13 +69,15 @@ def _strip(svg: Element, prefix: str, colours: Callable[[str], str]) -> None:
 
 
 def page_greys(style: str) -> str:
-    """A style whose greys are mixtures of the page's ink (black) and its background (white)."""
+    """A style whose greys are mixtures of the page's ink (black) and its background (white), and
+    whose colours have a share of ink that lightens them where the page is dark (style.css)."""
 
     def mixed(grey: re.Match[str]) -> str:
         ink = 100 - int(grey[1], 16) / 2.55
         return f"color-mix(in srgb, currentColor {ink:.3g}%, var(--page))"
 
-    return re.sub(r"#([0-9a-f]{2})\1\1\b", mixed, style)
+    greys = re.sub(r"#([0-9a-f]{2})\1\1\b", mixed, style)
+    return re.sub(r"#[0-9a-f]{6}\b", r"color-mix(in srgb, \g<0> var(--hue), currentColor)", greys)
 
 
 def pixels(shares: np.ndarray, colour: tuple[int, int, int]) -> str:

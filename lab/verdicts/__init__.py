@@ -10,7 +10,7 @@ from lab.verdicts.protocol import (
     Measured,
     with_disjoint_seeds,
 )
-from lab.verdicts.records import file_name, markdown, picture, records_folder
+from lab.verdicts.records import claim_of, file_name, markdown, records_folder
 from lab.verdicts.verdict import decide, evaluate_claim, record
 from lab.verdicts.why import why
 
@@ -21,12 +21,12 @@ __all__ = [
     "Claim",
     "Control",
     "Measured",
+    "claim_of",
     "decide",
     "diagnose",
     "evaluate_claim",
     "file_name",
     "markdown",
-    "picture",
     "record",
     "records_folder",
     "why",

@@ -15,11 +15,12 @@ from lab.config.experiment import Scale
 from lab.results.result import Result
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.figure import FigureBase
 
 
 Arms = Mapping[str, Experiment]
 LEAST_SEEDS = 6  # fewer decide nothing: their least and most cover the median with less than 95%
+MOST_SEEDS = 50  # more would reach the seeds of trials (lab.verdicts.rates) and of controls
 SEED_OFFSET = 100  # from the first seed of an arm to the first seed of its copy in a control
 
 # Ends `our_choices` of a protocol that was changed after its first result was seen.
@@ -60,7 +61,8 @@ class Claim:
     its first probe are like those of training. precondition: what must be present for the claim to
     be about anything, from the series of every seed: None where it is, else a sentence that says
     what is missing.
-    draw: draws the figure of a record.
+    draw: draws the curve of a record, in the figure or part of one that it is given
+    (lab.figures.claim). axis: the statistic in a few words, for that figure; "": `statistic`.
     ValueError when the control replaces an arm, or treatment_arm names one, that is not there.
     """
 
@@ -76,7 +78,8 @@ class Claim:
     threshold: float
     control: Control
     treatment_arm: str
-    draw: Callable[[Figure, Mapping[str, Any]], None]
+    draw: Callable[[FigureBase, Mapping[str, Any]], None]
+    axis: str = ""
     above: bool = True
     seeds: int = LEAST_SEEDS
     precondition: Callable[[Sequence[Mapping[str, Any]]], str | None] | None = None

@@ -1,4 +1,4 @@
-"""Records of claims: their files, numbers in words, the table of verdicts, figures."""
+"""Records of claims: their files, numbers in words, the table of verdicts."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from lab import registry
+from lab.config.experiment import Scale
 from lab.results.reader import read_json
 from lab.stats import OverSeeds, over_seeds
 from lab.verdicts.verdict import facing
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from lab.verdicts.protocol import Claim
+
+SCALES = get_args(Scale)
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
@@ -36,6 +37,15 @@ def file_name(name: str, scale: str, kind: str = "claim") -> str:
 def records_folder() -> Path:
     """Where the lab keeps the records of its claims."""
     return Path(__file__).resolve().parent.parent / "claims" / "records"
+
+
+def claim_of(record: Mapping[str, Any]) -> Claim | None:
+    """The claim of the lab that a record is of; None for a claim of a user's file, which the record
+    alone does not execute."""
+    if record["claim"] not in registry.names("claims") or record["scale"] not in SCALES:
+        return None
+    claim: Claim = registry.load("claims", record["claim"])(record["scale"])
+    return claim
 
 
 def number(value: float | None) -> str:
@@ -74,18 +84,26 @@ def doubts(name: str) -> str:
     return " ".join(doc.partition("\nDoubts. ")[2].split())
 
 
-def rates_table(name: str, scale: str) -> str:
-    """The learning rates that each arm of a claim was tried at, as a table; "" without a record of
-    them."""
+RATES = ("arm", "rate", "exact match at a third of it", "at it", "at three times it")
+
+
+def rates(name: str, scale: str) -> list[list[str]]:
+    """The learning rates that each arm of a claim was tried at, a row under RATES for each; empty
+    without a record of them."""
     path = records_folder() / file_name(name, scale, "rates")
     if not path.exists():
-        return ""
-    lines = ["| arm | rate | exact match at a third of it | at it | at three times it |"]
-    lines += ["|---|---|---|---|---|"]
-    for arm, tried in read_json(path)["arms"].items():
-        exact = " | ".join(f"{trial['exact']:.3f}" for trial in tried["trials"])
-        lines.append(f"| {arm} | {tried['rate']:g} | {exact} |")
-    return "\n".join(lines)
+        return []
+    return [
+        [arm, f"{tried['rate']:g}", *(f"{trial['exact']:.3f}" for trial in tried["trials"])]
+        for arm, tried in read_json(path)["arms"].items()
+    ]
+
+
+def rates_table(name: str, scale: str) -> str:
+    """`rates` in Markdown; "" without a record of them."""
+    rows = rates(name, scale)
+    lines = [RATES, ["---"] * len(RATES), *rows] if rows else []
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
 
 
 def markdown(records: Sequence[Mapping[str, Any]], claims: Sequence[str] = ()) -> str:
@@ -116,12 +134,3 @@ def markdown(records: Sequence[Mapping[str, Any]], claims: Sequence[str] = ()) -
     if missing := [f"`{name}`" for name in claims if name not in recorded]:
         lines += ["", f"New, or changed since they were last run: {', '.join(missing)}."]
     return "\n".join(lines)
-
-
-def picture(claim: Claim, record: Mapping[str, Any]) -> Figure:
-    """The figure of a record, as its claim draws it; the claim may be from a user's own file."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(6.8, 3.0), layout="constrained")
-    claim.draw(figure, record)
-    return figure

@@ -14,7 +14,7 @@ from lab.claims._check import check, claim_of
 from lab.cli.main import main
 from lab.runs.run import run
 from lab.verdicts.rates import trials
-from tests.claim_results import NAMES, check_figure
+from tests.claim_results import NAMES, check_figure, recorded
 from tests.profiles import NIGHTLY
 
 MY_CLAIM = str(Path(__file__).with_name("my_claim.py"))
@@ -71,6 +71,40 @@ def test_a_file_whose_function_returns_no_claim(tmp_path: Path) -> None:
         claim_of(str(path), "cpu")
 
 
+def invoke(folder: Path, monkeypatch: pytest.MonkeyPatch, *args: str) -> Any:
+    monkeypatch.chdir(folder)
+    return CliRunner().invoke(main, ["claim", *args])
+
+
+def test_a_record_is_shown_again_and_drawn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is run, and a stranger's record executes no file that it names."""
+    record = {**recorded(), "claim": "./mine.py"}
+    (tmp_path / "mine.py").write_text("raise SystemExit('executed')")
+    (tmp_path / "r.json").write_text(json.dumps(record))
+    (tmp_path / "bad.json").write_text("{}")
+    done = invoke(tmp_path, monkeypatch, "r.json", "--figure", "f.png")
+    assert done.exit_code == 0 and "Verdict: fails" in done.stdout
+    assert "this is no claim of the lab" in done.stderr
+    assert (tmp_path / "f.png").read_bytes().startswith(b"\x89PNG")
+    assert json.loads(invoke(tmp_path, monkeypatch, "r.json", "--json").stdout) == record
+    done = invoke(tmp_path, monkeypatch, "r.json", "--html")
+    assert done.stdout == "claims.html\n" and "1 claim: 1 fails." in Path("claims.html").read_text()
+    bad = invoke(tmp_path, monkeypatch, "bad.json")
+    assert bad.exit_code == 2 and "bad.json is no record of a claim" in bad.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_page_of_claims(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lab.verdicts.records.records", lambda folder: [])
+    done = invoke(tmp_path, monkeypatch, "--html", "--to", "x.html")
+    assert done.stdout == "x.html\n" and done.exit_code == 0
+    text = (tmp_path / "x.html").read_text()
+    assert f"{len(NAMES)} claims: {len(NAMES)} not recorded." in text
+    assert all(f'href="#{name}-cpu"' in text for name in NAMES)
+    failed = invoke(tmp_path, monkeypatch, "--html", "--to", "no/x.html")
+    assert failed.exit_code == 1 and "cannot write no/x.html" in failed.stderr
+
+
 def test_the_list_of_claims() -> None:
     done = CliRunner().invoke(main, ["claim", "--list", "--json"])
     assert done.exit_code == 0, done.output
@@ -88,6 +122,19 @@ def test_the_list_of_claims() -> None:
         ([], "name a claim (arc-unseen, "),
         (["cot-sparsty"], "did you mean 'cot-sparsity'?"),
         (["cot-sparsity", "--seeds", "1"], "--seeds"),
+        (["cot-sparsity", "--seeds", "51"], "'--seeds': 51 is not in the range 2<=x<=50"),
+        (["cot-sparsity", "--record", "no/r.json"], "--record no/r.json: No such file"),
+        (["cot-sparsity", "--figure", "no/f.png"], "--figure no/f.png: No such file"),
+        (["cot-sparsity", "--record", "."], "--record .: Is a directory"),
+        (["cot-sparsity", "--record", ""], "--record = '' cannot be used: it is empty"),
+        (["cot-sparsity", "--html"], "NAME = 'cot-sparsity' cannot be used with --html: it runs"),
+        (["--html", "--rates"], "--rates does not apply to --html"),
+        (["--html", "--record", "r.json"], "--record does not apply to --html"),
+        (["--html", "--json"], "--json does not apply to --html"),
+        (["--list", "--seeds", "3"], "--seeds does not apply to --list"),
+        (["cot-sparsity", "--to", "a.html"], "--to a.html: only --html writes a page"),
+        (["no.json"], "NAME = 'no.json': No such file"),
+        (["no.json", "--seeds", "6"], "--seeds does not apply to a record"),
         (["cot-sparsity", "--scale", "tpu"], "--scale"),
         (["cot-sparsity", "--minutes", "0"], "--minutes"),
         (["cot-sparsity", "--figure", "a.pdf"], "ends in .png or .svg"),

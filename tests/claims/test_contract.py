@@ -20,7 +20,8 @@ from lab.config.experiment import Scale, from_json
 from lab.data.batches import visible
 from lab.data.position_ids import check_rows, position_ids
 from lab.nn.model import Model
-from lab.verdicts.protocol import LEAST_SEEDS, SEED_OFFSET
+from lab.verdicts.protocol import LEAST_SEEDS, MOST_SEEDS, SEED_OFFSET
+from lab.verdicts.rates import TRIAL_SEED
 from lab.verdicts.verdict import evaluate_claim
 from tasks import Role
 from tests.claim_results import BOTH, BY_SCORES, check_figure, claim_of, from_arms
@@ -54,6 +55,7 @@ def test_the_control_replaces_arms_by_others(name: str, scale: Scale) -> None:
     # The arm without thought of arc-unseen is evaluated alone, not compared with another arm.
     assert own or name == "arc-unseen", "an arm is compared with itself"
     seeds = {e.train.seed for arm in claim.arms.values() for e in claim.seeded(arm)}
+    assert min(seeds) + MOST_SEEDS <= TRIAL_SEED < SEED_OFFSET, "most seeds reach those of trials"
     assert seeds == set(range(min(seeds), min(seeds) + claim.seeds))
     controlled = {e.train.seed for arm in claim.control.arms.values() for e in claim.seeded(arm)}
     assert controlled <= seeds | {SEED_OFFSET + seed for seed in seeds}

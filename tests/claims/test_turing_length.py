@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from lab.verdicts.records import picture
+from lab.figures.claim import claim_figure
 from lab.verdicts.verdict import evaluate_claim
 from tests.claim_results import (
     LENGTH_CASES,
@@ -61,6 +61,6 @@ def test_the_series_and_the_figure_say_where_thoughts_go_wrong_first() -> None:
     assert first["addition, base 16"][1] == [6, 1, 5, 17]
     assert last["addition, base 16"][1] == [6, 2, 5, 16]
     assert first["hard_alibi"] == first["multiplication, base 10"] == []
-    labels = [text.get_text() for text in picture(claim, record).axes[1].get_legend().get_texts()]
-    assert "addition, base 16: tape 1, token 5 of 17" in labels
+    labels = [text.get_text() for text in claim_figure(record, claim.draw).axes[1].texts]
+    assert "addition, base 16:\nfirst wrong: tape 1, token 5 of 17" in labels
     assert "multiplication, base 10" in labels, "no wrong token"

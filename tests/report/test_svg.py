@@ -22,7 +22,7 @@ def test_figures_take_the_pages_greys(seeds: list[Result], page: Page) -> None:
         ("stroke", 0),
         ("other", 10),
     ]
-    assert found.endswith("color: #d55e00")
+    assert found.endswith("color: color-mix(in srgb, #d55e00 var(--hue), currentColor)")
     (plot,) = page.find("svg", "plot")
     styles = " ".join(e.get("style") or "" for e in page.inside(plot))
     assert "color-mix" in styles and not re.search(r"#(..)\1\1\b", styles)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from lab.verdicts.protocol import SEED_OFFSET, Control, with_disjoint_seeds
+from lab.cli import claim as command
+from lab.verdicts.protocol import MOST_SEEDS, SEED_OFFSET, Control, with_disjoint_seeds
 from tests.claim_results import claim_of
 
 
@@ -35,3 +36,7 @@ def test_disjoint_seeds() -> None:
     other = with_disjoint_seeds(arm)
     assert arm.train.seed == 20 and other.train.seed == 20 + SEED_OFFSET
     assert replace(other, train=replace(other.train, seed=20)) == arm
+
+
+def test_the_command_allows_as_many_seeds_as_the_protocol() -> None:
+    assert command.MOST_SEEDS == MOST_SEEDS
