@@ -86,15 +86,12 @@ class PhoneBook(Task):
         self, prompt: Sequence[int], hidden: Sequence[int] = ()
     ) -> tuple[list[int], list[int]]:
         """`hidden` has the number of names in the book."""
-        letters, answer = self.letters, []
-        names = [list(prompt[:letters]), list(prompt[letters:])]
-        if names[0] == names[1]:
-            raise refuse("prompt", list(prompt), "two different names")
         book = self.book(hidden[0])
-        for name in names:
-            (place,) = np.flatnonzero((book[:, :letters] == name).all(1))
-            answer += book[place, letters:].tolist()
-        return [], answer
+        numbers = {tuple(row[: self.letters]): row[self.letters :] for row in book.tolist()}
+        first, second = tuple(prompt[: self.letters]), tuple(prompt[self.letters :])
+        if first == second or not {first, second} <= numbers.keys():
+            raise refuse("prompt", list(prompt), "two different names of the book")
+        return [], numbers[first] + numbers[second]
 
     def scored_part(self, batch: Batch) -> Batch:
         """The second number."""
