@@ -38,7 +38,7 @@ _PROMPTS = 16
 class Bigram(Task):
     """`length` is the number of tokens after the prompt."""
 
-    symbols: Annotated[int, "number of symbols, 2 to 1000"] = 32
+    symbols: Annotated[int, "number of symbols, 2 to 512"] = 32
     low: Annotated[float, "entropy of the rows of even symbols, in bits, from 0"] = 0.5
     high: Annotated[float, "entropy of the rows of odd symbols, in bits, low to log2(symbols)"] = (
         4.0
@@ -48,8 +48,8 @@ class Bigram(Task):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 2 <= self.symbols <= 1000:
-            raise refuse("symbols", self.symbols, "from 2 to 1000")
+        if not 2 <= self.symbols <= 512:
+            raise refuse("symbols", self.symbols, "from 2 to 512")
         most = log2(self.symbols)
         if not 0 <= self.low <= most:
             raise refuse("low", self.low, f"from 0 to log2(symbols) = {most:.4g} bits")

@@ -2,7 +2,7 @@
 
 The river valley: at a constant rate the loss falls along a river between walls, and a decay of the
 rate goes down to the river. The paper's toy setting was not found, so all of this is ours. cpu: 32
-symbols, rows of 64 tokens, one layer of width 64, a constant rate. gpu: 512 symbols, rows of 1,024
+symbols, rows of 64 tokens, one layer of width 64, a constant rate. gpu: 256 symbols, rows of 1,024
 tokens, two layers of width 256. `lab show bigram` has the least loss of the table; the probe's
 score is the share of last tokens that the model's first choice hits, and no model reaches 1.
 """
@@ -28,7 +28,7 @@ def experiment(
 
     scale: cpu, seconds on one core; or gpu, a larger table on longer rows
     length: tokens of a row after the first; none for 64 (cpu) or 1024 (gpu)
-    symbols: how many there are; none for 32 (cpu) or 512 (gpu)
+    symbols: how many there are; none for 32 (cpu) or 256 (gpu)
     low: entropy of the rows of even symbols, in bits
     high: entropy of the rows of odd symbols; none for one bit below that of a uniform row
     """
@@ -36,7 +36,7 @@ def experiment(
     if length is None:
         length = 1024 if paper else 64
     if symbols is None:
-        symbols = 512 if paper else 32
+        symbols = 256 if paper else 32
     if high is None:
         if symbols < 2:
             raise refuse("symbols", symbols, "at least 2")

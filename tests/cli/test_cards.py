@@ -28,7 +28,8 @@ def test_a_card_states_the_task_its_options_and_splits(name: str) -> None:
     task, (length, *_) = experiment.task, experiment.train.lengths
     first, *lines = card(task, length)
     module = __import__(f"tasks.{name}", fromlist=[name])
-    assert first.startswith(f"{name}: {(module.__doc__ or '').splitlines()[0]} Source: 2")
+    title = (module.__doc__ or "").splitlines()[0]
+    assert re.match(re.escape(f"{name}: {title} Source: ") + r"\d{4}\.\d{5}\.$", first)
     assert lines[0].startswith(f"  length = {length}  ") and "`" not in lines[0][:30]
     told = "\n".join(lines)
     for option, value in vars(task).items():

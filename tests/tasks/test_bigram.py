@@ -92,7 +92,7 @@ def test_options_combine(task: Bigram, length: int, seed: int) -> None:
     ("settings", "length", "named"),
     [
         ({"symbols": 1}, 5, "symbols = 1"),
-        ({"symbols": 1001}, 5, "symbols = 1001"),
+        ({"symbols": 513}, 5, "symbols = 513"),
         ({"low": -0.1}, 5, "low = -0.1"),
         ({"low": float("nan")}, 5, "low = nan"),
         ({"low": 4.5}, 5, "high = 4.0"),
