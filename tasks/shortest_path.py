@@ -42,8 +42,10 @@ _EDGE, _ASK, _COLON, _LAYER, _FOUND, _STOP, _ZERO = range(7)
 
 @dataclass(frozen=True)
 class ShortestPath(Task):
-    """`length` is the number of nodes, labelled from 0; 6 to `most`: smaller graphs are too few
-    to hold some out without a change in the answers."""
+    """`length` is the number of nodes, labelled from 0; 6 to `most`.
+
+    Smaller graphs are too few: holding some out would change the distribution of the answers.
+    """
 
     extra: Annotated[float, "edges beyond a tree, as a fraction of the nodes but two, 0 to 1"] = 0.5
     most: Annotated[int, "labels in the vocabulary, the most nodes of a graph, 6 to 128"] = 64

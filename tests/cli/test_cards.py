@@ -82,6 +82,15 @@ def test_in_context_rows_break_between_examples() -> None:
     assert sum(line.endswith(r"\n ") for line in text.splitlines()) == 3
 
 
+def test_a_line_holds_a_whole_name_or_text() -> None:
+    """Not one answer token: a name with its number, and a text that ends within the width."""
+    text, (row,) = shown("phone_book", "-n", "1")
+    lines = text.split("answer (A)")[1].splitlines()[1:]
+    assert " ".join(lines[::2]).split() == row["words"].split() and len(lines) == 4
+    text, (row,) = shown("backcopy", "-n", "1", "--length", "12")
+    assert row["words"].split() == text.split("answer (A)")[1].splitlines()[1].split()
+
+
 def test_secret_operations_give_the_results() -> None:
     text, (row,) = shown("compose_arithmetic", "-n", "1", "--set", "operations=4", "--no-cot")
     (told,) = re.findall("^    the secret operations: (.*)$", text, re.M)
