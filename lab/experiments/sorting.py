@@ -6,6 +6,9 @@ iterations; tokens, a transformer and the order of the output as an option are o
 optimizer, rate and batch. gpu: 15 numbers of 1,000 values, 10,000 batches of 512. cpu: 10 numbers
 of 64 values, two layers of width 64. Longer rows are our addition; a fixed random order belongs to
 one length, so there are none for `--output-order shuffled`.
+
+Measured, seed 90, one core: `lab run sorting` gets 0.82 of rows of 10 numbers after 1,050 of its
+1,500 steps, 0.01 of 15 and none of 20.
 """
 
 from __future__ import annotations

@@ -6,6 +6,9 @@ marginals that are not peaky: 10 to 50 variables of 10 symbols, 200 to 20,000 sa
 tables, the transformer, its training. gpu: 50 variables, 20,000 samples, four layers of width 256.
 cpu: 20 variables, 5,000 samples, two layers of width 64. The probe scores the last leaf; both
 orders have the same least loss, which `lab show star` has.
+
+Measured, seed 90, half a minute on one core: `lab run star` hits 0.513 of the last leaves, what its
+tables allow, and 0.453 with `--head-order last`.
 """
 
 from __future__ import annotations
