@@ -10,8 +10,7 @@ gives the row its entropy: `low` bits for even symbols, `high` bits for odd ones
 of any model is known exactly (`least_loss`). A draw cannot be known: a probe scores the last token
 alone, and no model is right more often than the likeliest successors are.
 
-Source: 2410.05192 (WSD and the river valley), where the loss is a valley whose walls and river
-belong to tokens that are more and less certain. Its setting was not found; all of this is ours.
+Source: 2410.05192 (WSD and the river valley). Its toy setting was not found; all of this is ours.
 
 Held out: 1/16 of the rows. The prompt is one of 16 tokens, it decides against a hash of all tokens
 that follow and tells nothing of them, so these have the same distribution in both splits.

@@ -1,13 +1,13 @@
 """Bigram text with sharp and flat rows, whose least loss is known exactly (2410.05192).
 
-The river valley: at a constant rate the loss falls along a river between walls, and a decay of the
-rate goes down to the river. The paper's toy setting was not found, so all of this is ours. cpu: 32
-symbols, rows of 64 tokens, one layer of width 64, a constant rate. gpu: 256 symbols, rows of 1,024
-tokens, two layers of width 256. `lab show bigram` has the least loss of the table; the probe's
-score is the share of last tokens that the model's first choice hits, and no model reaches 1.
+The river valley: the loss between two checkpoints is a valley at a constant rate, and smooth between
+decayed ones. The paper's toy setting was not found, so all of this is ours. cpu: 32 symbols, rows
+of 64 tokens, one layer of width 64, a constant rate. gpu: 256 symbols, rows of 1,024 tokens, two
+layers of width 256. `lab show bigram` has the least loss of the table; the score of a probe is the
+share of last tokens that the model's first choice hits, and no model reaches 1.
 
-Measured, seed 90, half a minute on one core: `lab run bigram` hits 0.54 of the last tokens, what the
-table allows.
+Measured, seed 90, half a minute on one core: `lab run bigram` hits 0.54 of the last tokens, what
+the table allows.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The shortest path in a graph, with a breadth-first search as the thought or without (2410.19034).
 
-Mixture of Parrots: more experts help to memorize (see phone_book) and hardly to find paths; without
-a thought its models are right on about 67 to 71% of the graphs.
+Mixture of Parrots: more experts help to memorize (see phone_book) and hardly to find paths, from
+about 67 to 71% of the graphs. Whether its rows have a thought is not known to us.
 
 gpu: 12 layers with top-2 experts whose hidden width is that of the model, a million training rows
 and 1,000 to test, as in the paper. Its graphs, widths, optimizer, rates and steps are not known to
