@@ -1,7 +1,7 @@
 """Bigram text with sharp and flat rows, whose least loss is known exactly (2410.05192).
 
-The river valley: the loss between two checkpoints is a valley at a constant rate, and smooth between
-decayed ones. The paper's toy setting was not found, so all of this is ours. cpu: 32 symbols, rows
+The river valley: between two checkpoints the loss is a valley at a constant rate, and smooth where
+both are decayed. The toy setting was not found, so all of this is ours. cpu: 32 symbols, rows
 of 64 tokens, one layer of width 64, a constant rate. gpu: 256 symbols, rows of 1,024 tokens, two
 layers of width 256. `lab show bigram` has the least loss of the table; the score of a probe is the
 share of last tokens that the model's first choice hits, and no model reaches 1.
