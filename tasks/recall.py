@@ -37,6 +37,7 @@ from typing import Annotated, Literal
 import numpy as np
 
 from tasks import Batch, Role, Task, refuse
+from tasks._shuffle import shuffled
 from tasks._split import draw_digit
 
 
@@ -172,7 +173,7 @@ class Recall(Task):
         """Which key each pair writes, int64 [n, pairs]: each key at least `repeats` times."""
         each = np.broadcast_to(np.arange(length), (n, length))
         any_key = rng.integers(0, length, (n, length))
-        return _shuffle(rng, np.concatenate([each] * self.repeats + [any_key], 1))
+        return shuffled(rng, np.concatenate([each] * self.repeats + [any_key], 1))
 
     def _keys(
         self,
@@ -219,11 +220,6 @@ class Recall(Task):
         return Batch(tokens, roles)
 
 
-def _shuffle(rng: np.random.Generator, columns: np.ndarray) -> np.ndarray:
-    """Each row of numbers below 2^16 in random order, by sorting on 47 random bits in front."""
-    return np.sort(rng.integers(0, 2**47, columns.shape) << 16 | columns, axis=1) & 0xFFFF
-
-
 def _distinct(rng: np.random.Generator, n: int, size: int, k: int) -> np.ndarray:
     """k distinct numbers below `size` in random order, int64 [n, k].
 
@@ -234,7 +230,7 @@ def _distinct(rng: np.random.Generator, n: int, size: int, k: int) -> np.ndarray
         last = size - k + i
         draw = rng.integers(0, last + 1, n)
         chosen[i] = np.where((chosen[:i] == draw).any(0), last, draw)
-    return _shuffle(rng, chosen.T)
+    return shuffled(rng, chosen.T)
 
 
 def _filler(rng: np.random.Generator, keys: np.ndarray, width: int, vocabulary: int) -> np.ndarray:

@@ -71,7 +71,7 @@ def rows(task: Task, batch: Batch, console: Console) -> Iterator[Text]:
 
 def _example_ends(task: Task, batch: Batch) -> set[int]:
     """The columns where an example of an in-context row begins, but the first: behind a word for a
-    new line, or behind an answer where only the last answer is scored."""
+    new line, or between an answer and a prompt where only the last answer is scored."""
     roles, tokens = batch.roles, batch.tokens
     if len(batch) == 0 or not (roles == roles[0]).all():
         return set()
@@ -79,7 +79,7 @@ def _example_ends(task: Task, batch: Batch) -> set[int]:
     if "\\n" in task.words:
         ends |= (tokens == task.words.index("\\n")).all(0)
     if type(task).scored_part is not Task.scored_part:
-        ends |= roles[0] == Role.ANSWER
+        ends[:-1] |= (roles[0, :-1] == Role.ANSWER) & (roles[0, 1:] == Role.PROMPT)
     return set((np.flatnonzero(ends[:-1]) + 1).tolist())
 
 

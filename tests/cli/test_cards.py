@@ -28,7 +28,8 @@ def test_a_card_states_the_task_its_options_and_splits(name: str) -> None:
     task, (length, *_) = experiment.task, experiment.train.lengths
     first, *lines = card(task, length)
     module = __import__(f"tasks.{name}", fromlist=[name])
-    assert first.startswith(f"{name}: {(module.__doc__ or '').splitlines()[0]} Source: 2")
+    title = (module.__doc__ or "").splitlines()[0]
+    assert re.match(re.escape(f"{name}: {title} Source: ") + r"\d{4}\.\d{5}\.$", first)
     assert lines[0].startswith(f"  length = {length}  ") and "`" not in lines[0][:30]
     told = "\n".join(lines)
     for option, value in vars(task).items():
@@ -79,6 +80,15 @@ def test_in_context_rows_break_between_examples() -> None:
         assert sum(bits[int(i)] for i in told.split()) % 2 == bits[-1]
     text = invoke("show", "compose_translation", "-n", "1").stdout.split("answer (A)")[1]
     assert sum(line.endswith(r"\n ") for line in text.splitlines()) == 3
+
+
+def test_a_line_holds_a_whole_name_or_text() -> None:
+    """Not one answer token: a name with its number, and a text that ends within the width."""
+    text, (row,) = shown("phone_book", "-n", "1")
+    lines = text.split("answer (A)")[1].splitlines()[1:]
+    assert " ".join(lines[::2]).split() == row["words"].split() and len(lines) == 4
+    text, (row,) = shown("backcopy", "-n", "1", "--length", "12")
+    assert row["words"].split() == text.split("answer (A)")[1].splitlines()[1].split()
 
 
 def test_secret_operations_give_the_results() -> None:

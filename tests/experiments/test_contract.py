@@ -31,6 +31,8 @@ SCALES = ("cpu", "gpu")
 NO_LONGER_PROBE: dict[str, str] = {
     "parity": "the secret set belongs to one length",
     "compose_parity": "the length is the layout of an example; compositions are what is unseen",
+    "phone_book": "a book belongs to one length",
+    "star": "the leaves of a longer star were never trained on",
 }
 
 

@@ -16,9 +16,11 @@ from tasks import Batch, Role, Task
 # Options that make the input space small, so that sampling finds a leak; shortest length tried.
 SMALL: dict[str, dict[str, Any]] = {
     "copy": {"symbols": 2},
+    "disjoint_sets": {"short": 1, "elements": 6},
     "planted": {"k": 2, "background": 1},
     "recall": {"vocabulary": 8, "tokens": 4},
     "sgd": {"dimension": 1, "inputs": 1, "limit": 4, "fraction": 1, "rate": 1, "noise": 0},
+    "shortest_path": {"extra": 0.0},
     "word_problem": {"group": "S3"},
 }
 
