@@ -25,6 +25,7 @@ SET = click.option(
     metavar="OPTION=VALUE",
     help="an option of the task, such as k=5; repeatable",
 )
+MOST = 100_000  # cases of a check: about an hour
 BYTES = 200  # of memory for a token of a row, as numbers and as a word
 SEED = "seed of the rows"
 COT = "with or without the thought"
@@ -87,7 +88,7 @@ def show(
 @click.argument("name", shell_complete=complete("tasks"))
 @click.option(
     "--examples",
-    type=click.IntRange(1),
+    type=click.IntRange(1, MOST),
     default=200,
     show_default=True,
     help="cases for each property",

@@ -207,16 +207,24 @@ class TrainConfig:
     def given(self, values: Mapping[str, Any]) -> TrainConfig:
         """A copy with these values. What the experiment chose gives way where they rule it out: its
         warm-up to fewer steps, its evaluations during training to an eval_every of 0."""
-        own: dict[str, Any] = {"warmup": min(self.warmup, values.get("steps", self.steps))}
+        own: dict[str, Any] = {"warmup": 0}
         if values.get("eval_every") == 0:
             own |= {name: default(self, name) for name in DURING}
-        return replace(self, **{**own, **values})
+        made = replace(self, **{**own, **values})
+        if "warmup" in values:
+            return made
+        return replace(made, warmup=min(self.warmup, made._first_decay()))
 
     def installed(self) -> None:
         """ValueError when the optimizer needs a package that is not installed."""
         if self.optimizer == "soap" and importlib.util.find_spec("pytorch_optimizer") is None:
             how = "it needs a package: pip install 'synthetic-reasoning-lab[soap]'"
             raise refuse("train.optimizer", "soap", how)
+
+    def _first_decay(self) -> int:
+        """The step at which wsd and wsd_s first decay; the last one of other schedules."""
+        decays = self.schedule in ("wsd", "wsd_s")
+        return self.decay_start(min((*self.budgets, self.steps))) if decays else self.steps
 
     def _combinations(self) -> None:
         """Refuse options that training would ignore."""
@@ -239,7 +247,7 @@ class TrainConfig:
         if self.schedule not in ("wsd", "wsd_s"):
             return
         ends = [*sorted(set(self.budgets)), self.steps]
-        first = self.decay_start(ends[0])
+        first = self._first_decay()
         if self.warmup > first:
             raise refuse("train.warmup", self.warmup, f"at most {first}, where the decay begins")
         for one, other in itertools.pairwise(ends if self.schedule == "wsd_s" else []):

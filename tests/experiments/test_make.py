@@ -45,6 +45,7 @@ def test_a_users_file(tmp_path: Path) -> None:
 def test_what_an_experiment_chose_gives_way_to_what_a_user_gives() -> None:
     """Its warm-up to fewer steps, its evaluations to none; what the user gives is never changed."""
     assert make("addition").train.warmup > 4 and make("addition", steps=4).train.warmup == 4
+    assert make("compose_parity", steps=1).train.warmup == 0, "its schedule decays"
     chosen = make("parity").train
     assert chosen.eval_rows == 512 and not chosen.eval_answers
     without = make("parity", eval_every=0).train
