@@ -153,11 +153,8 @@ def complete(
 
 def _names(kind: Names, ctx: click.Context) -> list[str]:
     """Every name of a kind. Runs are those under --out."""
-    import tasks
     from lab import registry
 
-    if kind == "tasks":
-        return tasks.names()
     if kind != "runs":
         return registry.names(kind)
     from lab.results.find import run_folders

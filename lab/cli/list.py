@@ -40,12 +40,10 @@ def list_(what: Any, name: str | None, out: Path, as_json: bool, **table: Any) -
         raise UsageError(f"only runs are filtered: lab list runs {name or ''}".rstrip())
     import typing
 
-    import tasks
     from lab import registry
     from lab.config import ModelConfig
 
-    names = tasks.names() if what == "tasks" else registry.names(what)
-    _print_kind(what, names, as_json)
+    _print_kind(what, registry.names(what), as_json)
     if what == "mixers" and not as_json:
         from lab.config.presets import PRESETS
 
