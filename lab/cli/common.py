@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import shlex
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -98,6 +100,21 @@ class Group(click.Group):
 def say(text: object, err: bool = False) -> None:
     """Print lines of text in which there may be some of a file: `shown` line by line."""
     click.echo(shown(str(text), keep="\n"), err=err)
+
+
+def wrapped(text: str, indent: str) -> str:
+    """A line as a terminal shows it without cutting words: wrapped at its width, with further lines
+    indented. Elsewhere a line stays whole, for grep."""
+    if not sys.stdout.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(
+        text,
+        width,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
 
 
 def out_option(out: Path) -> str:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.common import JSON, as_cli_errors, complete, say
+from lab.cli.common import JSON, as_cli_errors, complete, say, wrapped
 from lab.cli.resolve import experiment_function, load_task, with_options
+from lab.text import shown
 
 if TYPE_CHECKING:
     from lab.testing import Finding
@@ -113,9 +114,10 @@ def check(name: str, examples: int, sets: tuple[str, ...], as_json: bool) -> Non
                 rows[-1] |= {"broken": finding.broken, "note": finding.note}
                 continue
             mark = {True: ("ok  ", "green"), False: ("FAIL", "red"), None: ("skip", "yellow")}
-            click.echo(f"{click.style(mark[holds][0], fg=mark[holds][1])} {finding.name}")
+            told = wrapped(f"     {finding.name}", " " * 5).removeprefix("     ")
+            click.echo(f"{click.style(mark[holds][0], fg=mark[holds][1])} {told}")
             if finding.broken or finding.note:
-                say(f"     {finding.broken or finding.note}")
+                say(wrapped(f"     {shown(finding.broken or finding.note)}", " " * 5))
     except AssertionError as error:
         raise click.ClickException(str(error)) from None
     if as_json:
