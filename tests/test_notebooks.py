@@ -11,7 +11,7 @@ import importlib.util
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -78,11 +78,14 @@ def kernel(here: Path) -> Iterator[Any]:
     manager.cleanup_resources()
 
 
-def executed(kernel: Any, path: Path, first: str = "") -> list[dict[str, Any]]:
-    """The outputs of all cells of a notebook, after some first lines. Raises when a cell does."""
+def executed(
+    kernel: Any, path: Path, first: str = "", changed: Mapping[str, str] | None = None
+) -> list[dict[str, Any]]:
+    """The outputs of all cells of a notebook, after some first lines and with texts changed. Raises
+    when a cell does."""
     notebook = nbformat.read(path, as_version=4)
     small = {} if NIGHTLY else SMALL.get(path.stem, {})
-    for old, new in small.items():
+    for old, new in {**small, **(changed or {})}.items():
         cells = [cell for cell in notebook.cells if old in cell.source]
         assert cells, f"{path.name} has no {old!r} that could be made small"
         for cell in cells:
@@ -108,12 +111,17 @@ def test_a_notebook_runs_and_draws(path: Path, kernel: Any, here: Path) -> None:
     assert not [out for out in outputs if out.get("name") == "stderr"]
 
 
-def test_explore_has_menus_where_ipywidgets_is(kernel: Any, here: Path) -> None:
-    pytest.importorskip("ipywidgets")
+@pytest.mark.skipif(importlib.util.find_spec("ipywidgets") is None, reason="no ipywidgets")
+def test_explore_reads_a_folder_and_has_menus_where_ipywidgets_is(
+    kernel: Any, here: Path, trained: list[Path]
+) -> None:
     pytest.importorskip("pandas")
-    outputs = executed(kernel, here / "explore.ipynb", "sys.modules.pop('ipywidgets', None)")
-    views = [out for out in outputs if "application/vnd.jupyter.widget-view+json" in out["data"]]
-    assert len(views) == 1 and not [out for out in outputs if out.get("name") == "stderr"]
+    own = {'runs = ""': f"runs = {str(trained[0].parent)!r}"}
+    outputs = executed(kernel, here / "explore.ipynb", "sys.modules.pop('ipywidgets', None)", own)
+    told = [str(out.get("data", {}).get("text/plain", "")) for out in outputs]
+    assert sum(text.startswith("interactive(") for text in told) == 1
+    assert any(out.get("text", "").startswith("1 runs, 1 rows") for out in outputs)
+    assert not [out for out in outputs if out.get("name") == "stderr"]
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
