@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lab.results.result import Result
 
 RUNS = Path("runs")  # the folder of runs where no --out is given
+NAMED = 40  # names that an error lists
 Names = Literal["tasks", "mixers", "experiments", "claims", "runs"]
 
 
@@ -145,9 +146,12 @@ def cannot_write(path: Path, error: OSError) -> RunFailed:
 
 
 def unknown(kind: str, name: str, allowed: list[str]) -> UsageError:
-    """The error for a name that does not exist, with the nearest one or all that there are."""
+    """The error for a name that does not exist, with the nearest one or those that there are, at
+    most NAMED of them."""
     near = difflib.get_close_matches(name, allowed, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(set(allowed)))}"
+    names = sorted(set(allowed))
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names[:NAMED])}{more}"
     return UsageError(f"no {kind} is named {name!r}: {hint}")
 
 

@@ -12,7 +12,6 @@ import click
 
 from lab.cli.common import JSON, as_cli_errors, complete, say, wrapped
 from lab.cli.resolve import experiment_function, load_task, with_options
-from lab.text import shown
 
 if TYPE_CHECKING:
     from lab.testing import Finding
@@ -116,8 +115,8 @@ def check(name: str, examples: int, sets: tuple[str, ...], as_json: bool) -> Non
             mark = {True: ("ok  ", "green"), False: ("FAIL", "red"), None: ("skip", "yellow")}
             told = wrapped(f"     {finding.name}", " " * 5).removeprefix("     ")
             click.echo(f"{click.style(mark[holds][0], fg=mark[holds][1])} {told}")
-            if finding.broken or finding.note:
-                say(wrapped(f"     {shown(finding.broken or finding.note)}", " " * 5))
+            if note := finding.broken or finding.note:
+                say(wrapped(f"     {note}", " " * 5))
     except AssertionError as error:
         raise click.ClickException(str(error)) from None
     if as_json:
