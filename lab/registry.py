@@ -31,23 +31,26 @@ _PACKAGES = {
 _FUNCTIONS = {"experiments": "experiment", "claims": "claim", "engines": "execute"}
 
 
-def names(kind: Kind) -> list[str]:
-    """Every name of this kind that the lab has, in alphabetical order. Imports nothing."""
+def names(kind: Kind | Literal["tasks"]) -> list[str]:
+    """Every name of this kind that the lab has, in alphabetical order. Imports nothing: `tasks`
+    would bring numpy."""
     return list(_names(kind))
 
 
+def _folder(kind: Kind | Literal["tasks"]) -> Path:
+    return Path(__file__).parent.parent.joinpath(*_PACKAGES.get(kind, "tasks").split("."))
+
+
 @functools.cache  # every configuration that is made asks for the mixers
-def _names(kind: Kind) -> tuple[str, ...]:
-    folder = Path(__file__).parent.joinpath(*_PACKAGES[kind].split(".")[1:])
+def _names(kind: Kind | Literal["tasks"]) -> tuple[str, ...]:
+    folder = _folder(kind)
     files = (m.name for m in pkgutil.iter_modules([str(folder)]) if not m.name.startswith("_"))
     return tuple(sorted(name.replace("_", "-") if kind == "claims" else name for name in files))
 
 
 def docstring(kind: Kind | Literal["tasks"], name: str) -> str:
     """The docstring of the file that one of the lab's names comes from. Imports nothing."""
-    package = _PACKAGES.get(kind, "tasks")
-    folder = Path(__file__).parent.parent.joinpath(*package.split("."))
-    text = (folder / f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
+    text = (_folder(kind) / f"{name.replace('-', '_')}.py").read_text(encoding="utf-8")
     return ast.get_docstring(ast.parse(text)) or ""
 
 

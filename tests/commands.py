@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,22 @@ def process(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[st
         env={**os.environ, "COLUMNS": "80", **env},
         timeout=300,
     )
+
+
+def terminal(*args: str, cwd: Path, **env: str) -> list[str]:
+    """The lines of `lab` in a terminal of 80 columns, without colours."""
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "lab", *args]
+    env = {**os.environ, "COLUMNS": "80", "TERM": "xterm", **env}
+    with subprocess.Popen(command, cwd=cwd, env=env, stdin=theirs, stdout=theirs) as lab:
+        os.close(theirs)
+        told = b""
+        with contextlib.suppress(OSError):  # EIO: the other end is closed
+            while part := os.read(ours, 1 << 16):
+                told += part
+        os.close(ours)
+    assert lab.returncode == 0
+    return re.sub(r"\x1b\[[0-9;]*m", "", told.decode()).splitlines()
 
 
 def sentence(done: Result | subprocess.CompletedProcess[str], code: int) -> str:

@@ -1,4 +1,8 @@
-"""The commands of the README, one after another as a reader types them, made small."""
+"""The commands of the README, one after another as a reader types them, made small.
+
+They run in an empty folder. LAB_INSTALLED: the `lab` of another environment, where CI installs a
+wheel without extras; by default that of this one.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-README = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text()
 TINY = "--batch 4 --width 16 --eval-rows 16"
 # What makes a command small, by how it begins; the rest is as it is printed.
 SMALL = {
@@ -22,6 +29,8 @@ SMALL = {
     "lab claim": "--minutes 0.001",
     "lab check": "--examples 20",
 }
+INSTALLED = os.environ.get("LAB_INSTALLED")
+LAB = [INSTALLED] if INSTALLED else [sys.executable, "-m", "lab"]
 RUN = {"lab eval": "parity-*", "lab analyze": "recall-*"}  # a run that an earlier command made
 
 
@@ -37,6 +46,18 @@ def test_every_command_has_a_line() -> None:
     assert {shlex.split(line)[1] for line in commands()} == set(main.list_commands(None))  # type: ignore[arg-type]
 
 
+@pytest.mark.skipif(INSTALLED is None, reason="LAB_INSTALLED names no other environment")
+def test_what_is_installed_is_a_wheel(tmp_path: Path) -> None:
+    python = Path(str(INSTALLED)).parent / "python"
+    code = "import lab, tasks, kernels; print(lab.__file__, tasks.__file__, kernels.__file__)"
+    done = subprocess.run(
+        [python, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    files = [Path(file) for file in done.stdout.split()]
+    assert {file.parent.parent.name for file in files} == {"site-packages"}
+    assert not any(ROOT in file.parents for file in files)
+
+
 def test_the_commands_run_in_their_order(tmp_path: Path) -> None:
     for line in commands():
         begins = next((name for name in (*SMALL, *RUN) if line.startswith(name)), "")
@@ -46,7 +67,7 @@ def test_the_commands_run_in_their_order(tmp_path: Path) -> None:
             words[words.index("RUN")] = folder.name
         more = [] if "--help" in words else shlex.split(SMALL.get(begins, ""))
         done = subprocess.run(
-            [sys.executable, "-m", "lab", *words[1:], *more],
+            [*LAB, *words[1:], *more],
             cwd=tmp_path,
             capture_output=True,
             text=True,

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from lab.cli.common import wrapped
 from lab.text import shown
 
 if TYPE_CHECKING:
@@ -36,6 +37,12 @@ def source(docstring: str, first_line: bool = False) -> str:
     return number.group() if number else ""
 
 
+def without_source(text: str, number: str) -> str:
+    """A sentence without the paper in brackets at its end, where the number stands beside it."""
+    at_end = rf"\s*\([^()]*{re.escape(number)}[^()]*\)(?=[.:?]?$)" if number else "$^"
+    return re.sub(at_end, "", text)
+
+
 def card(task: Task, length: int) -> Iterator[str]:
     """Lines that state a task: what it is, its options, its splits and what no row shows."""
     from lab.config.fields import describe
@@ -58,4 +65,9 @@ def card(task: Task, length: int) -> Iterator[str]:
 
 
 def printed_card(task: Task, length: int) -> str:
-    return "\n".join(shown(line) for line in card(task, length))
+    """The card, each line wrapped below its own text."""
+    lines = []
+    for line in map(shown, card(task, length)):
+        options = re.match(r"  \S+ = .*?  +", line)
+        lines.append(wrapped(line, " " * len(options[0]) if options else "  "))
+    return "\n".join(lines)

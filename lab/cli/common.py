@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import difflib
 import shlex
+import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from lab.results.result import Result
 
 RUNS = Path("runs")  # the folder of runs where no --out is given
+NAMED = 40  # names that an error lists
 Names = Literal["tasks", "mixers", "experiments", "claims", "runs"]
 
 
@@ -100,6 +103,21 @@ def say(text: object, err: bool = False) -> None:
     click.echo(shown(str(text), keep="\n"), err=err)
 
 
+def wrapped(text: str, indent: str) -> str:
+    """A line as a terminal shows it without cutting words: wrapped at its width, with further lines
+    indented. Elsewhere a line stays whole, for grep."""
+    if not sys.stdout.isatty():
+        return text
+    width = shutil.get_terminal_size().columns
+    return textwrap.fill(
+        text,
+        width,
+        subsequent_indent=indent,
+        break_on_hyphens=False,
+        break_long_words=False,
+    )
+
+
 def out_option(out: Path) -> str:
     """What a suggested command needs to find the runs: " --out FOLDER", nothing for runs/."""
     return "" if out == RUNS else f" --out {shlex.quote(str(out))}"
@@ -140,9 +158,12 @@ def writable(ctx: click.Context, param: click.Parameter, path: Path | None) -> P
 
 
 def unknown(kind: str, name: str, allowed: list[str]) -> UsageError:
-    """The error for a name that does not exist, with the nearest one or all that there are."""
+    """The error for a name that does not exist, with the nearest one or those that there are, at
+    most NAMED of them."""
     near = difflib.get_close_matches(name, allowed, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(set(allowed)))}"
+    names = sorted(set(allowed))
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names[:NAMED])}{more}"
     return UsageError(f"no {kind} is named {name!r}: {hint}")
 
 
@@ -165,11 +186,8 @@ def complete(
 
 def _names(kind: Names, ctx: click.Context) -> list[str]:
     """Every name of a kind. Runs are those under --out."""
-    import tasks
     from lab import registry
 
-    if kind == "tasks":
-        return tasks.names()
     if kind != "runs":
         return registry.names(kind)
     from lab.results.find import run_folders

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from lab.cli.common import JSON
+from lab.cli.common import JSON, wrapped
 
 
 @click.command()
@@ -26,7 +26,7 @@ def doctor(as_json: bool) -> None:
         return
     width = max(map(len, facts))
     for name, value in facts.items():
-        click.echo(f"{name.ljust(width)}  {value}")
+        click.echo(wrapped(f"{name.ljust(width)}  {value}", " " * (width + 2)))
 
 
 def examine() -> dict[str, Any]:

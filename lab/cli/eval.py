@@ -32,12 +32,16 @@ INTERPOLATE = (
 )
 CHECKPOINT = "checkpoint to evaluate, step-500 or branch-500  [default: the last step]"
 THREADS = "threads of torch"
+MOST = 10_000  # samples of a prompt; Pass@k of more takes minutes to compute
+ANSWER = 200  # bytes of a sampled answer, beside 8 a token
 
 
 @click.command("eval")
 @click.argument("run", metavar="RUN", shell_complete=complete("runs"))
 @click.option("--probe", "probes", multiple=True, metavar="KEY=VALUE,...", help=PROBE)
-@click.option("--samples", type=click.IntRange(1), help="number of answers to draw for each prompt")
+@click.option(
+    "--samples", type=click.IntRange(1, MOST), help="number of answers to draw for each prompt"
+)
 @click.option("--temperature", type=float, help="temperature of the samples, above 0  [default: 1]")
 @click.option("--checkpoint", "at", help=CHECKPOINT)
 @click.option("--interpolate", metavar="STEP:SHARE", help=INTERPOLATE)
@@ -75,6 +79,7 @@ def eval_(
     import torch
 
     from lab.analysis.subject import load_model
+    from lab.data.size import refuse_above, row_tokens
     from lab.evaluation.sampling import sample
     from lab.evaluation.score import score
     from lab.results.environment import environment
@@ -96,6 +101,9 @@ def eval_(
             blend(model, other, share)
         experiment = _with_view(experiment, reveal, prompt_repeats)
         chosen = [parse_probe(text, experiment) for text in probes] or list(experiment.probes)
+        for probe in chosen if samples else ():
+            answer = ANSWER + 8 * row_tokens(probe.of(experiment.task), probe.length)
+            refuse_above("--samples", samples, probe.n * (samples or 0) * answer)
         torch.set_num_threads(threads)
         where = pick_device(device)
         model, began = model.to(where), time.monotonic()

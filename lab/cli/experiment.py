@@ -30,10 +30,9 @@ class ByExperiment(click.Group, ABC):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Every experiment and task of the lab; a user's FILE.py is a subcommand too."""
-        import tasks
         from lab import registry
 
-        return sorted({*registry.names("experiments"), *tasks.names()})
+        return sorted({*registry.names("experiments"), *registry.names("tasks")})
 
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         """The subcommand of a name or FILE.py; a file is executed once."""

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from lab.cli.common import JSON, OUT, complete
+from lab.cli.common import JSON, OUT, complete, wrapped
 from lab.cli.runs import list_runs, runs_options
 from lab.errors import UsageError
 
@@ -40,21 +40,17 @@ def list_(what: Any, name: str | None, out: Path, as_json: bool, **table: Any) -
         raise UsageError(f"only runs are filtered: lab list runs {name or ''}".rstrip())
     import typing
 
-    import tasks
     from lab import registry
     from lab.config import ModelConfig
 
-    names = tasks.names() if what == "tasks" else registry.names(what)
-    _print_kind(what, names, as_json)
+    _print_kind(what, registry.names(what), as_json)
     if what == "mixers" and not as_json:
         from lab.config.presets import PRESETS
 
-        click.echo(
-            "\nStack them with --layers NAME*TIMES,NAME, or your own FILE.py. Options of a model:"
-        )
+        click.echo("\nStack them with --layers NAME*TIMES,NAME, or your own FILE.py. Options:")
         for field in ("position", "gate", "gate_at", "norm", "mlp_act", "embed"):
             choices = typing.get_args(typing.get_type_hints(ModelConfig)[field])
-            click.echo(f"  --{field.replace('_', '-')} {' | '.join(choices)}")
+            click.echo(wrapped(f"  --{field.replace('_', '-')} {' | '.join(choices)}", " " * 6))
         switches = (
             "forget",
             "qk-norm",
@@ -64,8 +60,8 @@ def list_(what: Any, name: str | None, out: Path, as_json: bool, **table: Any) -
             "sigma",
             "tie-embeddings",
         )
-        click.echo("  " + " ".join(f"--{name}" for name in switches))
-        click.echo("  --preset " + " | ".join(PRESETS))
+        click.echo(wrapped("  " + " ".join(f"--{name}" for name in switches), "  "))
+        click.echo(wrapped("  --preset " + " | ".join(PRESETS), " " * 6))
 
 
 def _print_kind(what: Any, names: Sequence[str], as_json: bool) -> None:
@@ -73,7 +69,7 @@ def _print_kind(what: Any, names: Sequence[str], as_json: bool) -> None:
     from rich.console import Console
 
     from lab import registry
-    from lab.cli.cards import sentence, source
+    from lab.cli.cards import sentence, source, without_source
     from lab.cli.tables import plain
 
     rows = []
@@ -93,7 +89,10 @@ def _print_kind(what: Any, names: Sequence[str], as_json: bool) -> None:
     headings = ["name", "what it is", "source", *last]
     keys = ["name", "sentence", "source", *last]
     console = Console()
-    if not console.is_terminal:  # one line each, for grep
+    if console.is_terminal:
+        for row in rows:
+            row["sentence"] = without_source(row["sentence"], row["source"])
+    else:  # one line each, for grep
         console = Console(width=max(sum(map(len, row.values())) for row in rows) + 80)
     cells = [[row[key] or "-" for key in keys] for row in rows]
     console.print(plain(headings, cells, left=headings))

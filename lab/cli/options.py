@@ -7,6 +7,7 @@ too. `lab.config.fields` describes and parses all of them, so a flag and --set r
 from __future__ import annotations
 
 import dataclasses
+import shlex
 import typing
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from lab.config.experiment import change
 from lab.config.fields import FieldInfo, describe, parse, split_assignment
 from lab.errors import UsageError
 from lab.experiments._make import PARTS, make, option_types
+from tasks import Task
 
 SHORT = 28  # letters of choices that --help shows beside the name of an option
 
@@ -154,6 +156,27 @@ def _field(function: Callable[..., Experiment], path: str) -> str:
         part for part, cls in PARTS.items() if path in {f.name for f in dataclasses.fields(cls)}
     ]
     return f"{parts[0]}.{path}" if parts else path
+
+
+def typed(
+    function: Callable[..., Experiment], given: dict[str, Any], sets: Sequence[str]
+) -> list[str]:
+    """The options of a command that say what is run, as a shell takes them."""
+    options = []
+    for name in option_types(function):
+        value = given.get(name)
+        if isinstance(value, bool):
+            options.append(flag(name) if value else flag(f"no-{name}"))
+        elif value is not None:
+            options.append(f"{flag(name)} {shlex.quote(str(value))}")
+    return [*options, *(f"--set {shlex.quote(text)}" for text in sets)]
+
+
+def task_options(task: Task, plain: Task) -> list[str]:
+    """--set for every option in which a task differs from another one of its class."""
+    values = ((f.name, getattr(task, f.name)) for f in dataclasses.fields(task))  # type: ignore[arg-type]
+    changed = [(name, value) for name, value in values if value != getattr(plain, name)]
+    return [f"--set {shlex.quote(f'{name}={_shown(value, None)}')}" for name, value in changed]
 
 
 def set_paths(sets: Sequence[str]) -> list[tuple[str, str]]:

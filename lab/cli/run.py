@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import json
 import shlex
@@ -18,6 +19,9 @@ from lab.cli.experiment import MOST, ByExperiment, command
 if TYPE_CHECKING:
     from lab.config import Experiment
     from lab.results.result import Result
+
+
+WIDTH = 80  # letters of a line
 
 
 class _Runs(ByExperiment):
@@ -91,7 +95,7 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
         click.echo(json.dumps(_document(results)))
         return
     _print_results(results)
-    _print_next(name, "cot" in inspect.signature(function).parameters, base, out)
+    say(_next(name, function, given, base))
 
 
 def _say_if_nothing_is_held_out(experiment: Experiment) -> None:
@@ -127,26 +131,46 @@ def _print_results(results: list[Result]) -> None:
     for line in words.sentences(results):
         say(line)
     for line in why(results):
-        say(textwrap.fill(line, 80, subsequent_indent="  "))
+        say(textwrap.fill(line, WIDTH, subsequent_indent="  "))
     folders = Path(results[0].run).parent if len(results) > 1 else results[0].run
     say(f"{folders}  ({_time(results)})")
     _plot(results)
 
 
-def _print_next(name: str, both: bool, experiment: Experiment, out: Path) -> None:
-    """The commands that may follow. both: whether the experiment takes --cot and --no-cot; they are
-    not offered where its rows have no thought."""
+def _next(
+    name: str,
+    function: Callable[..., Experiment],
+    given: dict[str, Any],
+    experiment: Experiment,
+) -> str:
+    """The commands that may follow, with the options of this one: the other value of --cot, where
+    the experiment takes it, its rows have a thought and the other options allow it; rows of the
+    task; the runs."""
+    from lab.cli.options import build, task_options, typed
     from lab.data.rows import Rows
     from tasks import Role
 
-    row = Rows(experiment.task, experiment.train.lengths[0], 0)[0:1]
+    length = experiment.train.lengths[0]
+    row = Rows(experiment.task, length, 0)[0:1]
     this, other = ("--cot", "--no-cot") if experiment.cot else ("--no-cot", "--cot")
-    typed, where = shlex.quote(name), out_option(out)
-    commands = [f"lab show {typed}", f"lab list runs{where}"]
-    if both and (row.roles == Role.THOUGHT).any():
-        commands[0] = f"lab show {typed} {this}"
-        commands.insert(0, f"lab run {typed} {other}{where}")
-    say("Next: " + "   ".join(commands))
+    quoted, where = shlex.quote(name), out_option(given["out"])
+    shown = [f"lab show {quoted}"]
+    plain = function()
+    if "cot" in inspect.signature(function).parameters and (row.roles == Role.THOUGHT).any():
+        shown.append(this)
+    if length != plain.train.lengths[0]:
+        shown.append(f"--length {length}")
+    shown += task_options(experiment.task, plain.task)
+    commands = [" ".join(shown), f"lab list runs{where}"]
+    if this in shown:
+        options = typed(function, {**given, "cot": None}, given["sets"])
+        with contextlib.suppress(ValueError):  # other options need this one
+            build(function, {**given, "cot": not experiment.cot}, given["sets"])
+            seeds = [f"--seeds {given['seeds']}"] if given["seeds"] > 1 else []
+            again = " ".join([f"lab run {quoted} {other}", *options, *seeds])
+            commands.insert(0, again + where)
+    line = "Next: " + "   ".join(commands)
+    return line if len(line) <= WIDTH else "Next: " + "\n      ".join(commands)
 
 
 def _time(results: list[Result]) -> str:

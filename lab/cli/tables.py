@@ -156,9 +156,11 @@ def _value(value: Any) -> str:
 
 
 def show(headings: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[str]) -> None:
-    """Print a table. One of more than LONG rows is not wrapped: that would take seconds."""
-    if len(rows) <= LONG:
-        Console().print(plain(headings, rows, left))
+    """Print a table. It is wrapped where a terminal is narrow, but for one of more than LONG rows,
+    where that would take seconds; in a pipe a row is a line, for grep."""
+    console = Console()
+    if len(rows) <= LONG and console.is_terminal:
+        console.print(plain(headings, rows, left))
         return
     cells = [[shown(cell) for cell in row] for row in (headings, *rows)]
     widths = [max(map(cell_len, column)) for column in zip(*cells, strict=True)]

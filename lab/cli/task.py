@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from lab.cli.common import JSON, as_cli_errors, complete, say
+from lab.cli.common import JSON, as_cli_errors, complete, say, wrapped
 from lab.cli.resolve import experiment_function, load_task, with_options
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ SET = click.option(
     metavar="OPTION=VALUE",
     help="an option of the task, such as k=5; repeatable",
 )
+MOST = 100_000  # cases of a check: about an hour
 BYTES = 200  # of memory for a token of a row, as numbers and as a word
 SEED = "seed of the rows"
 COT = "with or without the thought"
@@ -87,7 +88,7 @@ def show(
 @click.argument("name", shell_complete=complete("tasks"))
 @click.option(
     "--examples",
-    type=click.IntRange(1),
+    type=click.IntRange(1, MOST),
     default=200,
     show_default=True,
     help="cases for each property",
@@ -112,9 +113,10 @@ def check(name: str, examples: int, sets: tuple[str, ...], as_json: bool) -> Non
                 rows[-1] |= {"broken": finding.broken, "note": finding.note}
                 continue
             mark = {True: ("ok  ", "green"), False: ("FAIL", "red"), None: ("skip", "yellow")}
-            click.echo(f"{click.style(mark[holds][0], fg=mark[holds][1])} {finding.name}")
-            if finding.broken or finding.note:
-                say(f"     {finding.broken or finding.note}")
+            told = wrapped(f"     {finding.name}", " " * 5).removeprefix("     ")
+            click.echo(f"{click.style(mark[holds][0], fg=mark[holds][1])} {told}")
+            if note := finding.broken or finding.note:
+                say(wrapped(f"     {note}", " " * 5))
     except AssertionError as error:
         raise click.ClickException(str(error)) from None
     if as_json:

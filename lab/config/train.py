@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from lab.config.fields import Field, check, default
@@ -20,6 +21,7 @@ BETAS = {
     "soap": (0.95, 0.95),
     "adalayer": (0.9, 0.999),
 }
+DURING = ("eval_rows", "eval_answers", "early_stop")  # of evaluations during training
 
 
 @dataclass(frozen=True)
@@ -202,11 +204,27 @@ class TrainConfig:
         budgets = sorted(set(self.budgets)) if self.schedule == "wsd" else []
         return [end for end in budgets if self.decay_start(end) == step]
 
+    def given(self, values: Mapping[str, Any]) -> TrainConfig:
+        """A copy with these values. What the experiment chose gives way where they rule it out: its
+        warm-up to fewer steps, its evaluations during training to an eval_every of 0."""
+        own: dict[str, Any] = {"warmup": 0}
+        if values.get("eval_every") == 0:
+            own |= {name: default(self, name) for name in DURING}
+        made = replace(self, **{**own, **values})
+        if "warmup" in values:
+            return made
+        return replace(made, warmup=min(self.warmup, made._first_decay()))
+
     def installed(self) -> None:
         """ValueError when the optimizer needs a package that is not installed."""
         if self.optimizer == "soap" and importlib.util.find_spec("pytorch_optimizer") is None:
             how = "it needs a package: pip install 'synthetic-reasoning-lab[soap]'"
             raise refuse("train.optimizer", "soap", how)
+
+    def _first_decay(self) -> int:
+        """The step at which wsd and wsd_s first decay; the last one of other schedules."""
+        decays = self.schedule in ("wsd", "wsd_s")
+        return self.decay_start(min((*self.budgets, self.steps))) if decays else self.steps
 
     def _combinations(self) -> None:
         """Refuse options that training would ignore."""
@@ -217,7 +235,7 @@ class TrainConfig:
             ("beta2", second, f"{self.optimizer} has no second decay rate"),
             ("curriculum", len(self.lengths) > 1, "train.lengths holds only one length"),
             ("cot_noise_rows cot_noise_rate", self.cot_noise != "none", "it needs cot_noise"),
-            ("eval_rows eval_answers early_stop", self.eval_every, "it needs eval_every"),
+            (" ".join(DURING), self.eval_every, "it needs eval_every"),
         )
         for names, met, why in needs:
             for name in names.split():
@@ -229,7 +247,7 @@ class TrainConfig:
         if self.schedule not in ("wsd", "wsd_s"):
             return
         ends = [*sorted(set(self.budgets)), self.steps]
-        first = self.decay_start(ends[0])
+        first = self._first_decay()
         if self.warmup > first:
             raise refuse("train.warmup", self.warmup, f"at most {first}, where the decay begins")
         for one, other in itertools.pairwise(ends if self.schedule == "wsd_s" else []):

@@ -50,11 +50,11 @@ def make(experiment: str | Function, **options: Any) -> Experiment:
         made = replace(made, model=PRESETS[options["preset"]])
     if "prompt_repeats" in options and "prompt_repeats" not in own:
         made = replace(made, prompt_repeats=options["prompt_repeats"])
-    changes = {
-        part: replace(getattr(made, part), **values)
-        for part, cls in PARTS.items()
-        if (values := _of_part(cls, options, own))
-    }
+    changes: dict[str, Any] = {}
+    if values := _of_part(ModelConfig, options, own):
+        changes["model"] = replace(made.model, **values)
+    if values := _of_part(TrainConfig, options, own):
+        changes["train"] = made.train.given(values)
     return replace(made, **changes) if changes else made
 
 

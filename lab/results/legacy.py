@@ -8,6 +8,7 @@ folder.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -37,9 +38,13 @@ def configuration(data: Any) -> Any:
     filled = {"prompt_repeats": 1, **renamed}
     for name, cls in (("model", ModelConfig), ("train", TrainConfig)):
         if isinstance(filled.get(name), dict):
-            defaults = json.loads(json.dumps(dataclasses.asdict(cls())))
-            filled[name] = {**defaults, **filled[name]}
+            filled[name] = {**json.loads(_defaults(cls)), **filled[name]}
     return filled
+
+
+@functools.cache
+def _defaults(cls: type[ModelConfig | TrainConfig]) -> str:
+    return json.dumps(dataclasses.asdict(cls()))
 
 
 def _experiment(data: Any) -> Any:

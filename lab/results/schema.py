@@ -7,6 +7,7 @@ a value of another type, a missing field, an unknown one.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import typing
 from pathlib import Path
@@ -185,7 +186,12 @@ def configuration(data: Any) -> dict[str, Any]:
 
     The task, and a mixer from the user's own file, are not loaded: their options stay unchecked.
     """
-    told = legacy.configuration(data)
+    return dict(json.loads(_checked(json.dumps(data))))
+
+
+@functools.lru_cache(maxsize=16)  # the two files of a run hold the same experiment
+def _checked(text: str) -> str:
+    told = legacy.configuration(json.loads(text))
     needed = ("name", "task", "cot", "model", "train", "prompt_repeats", "probes")
     strict.check_keys(told, (*needed, "source"), needed, "")
     kinds = {"name": str, "cot": bool, "prompt_repeats": int, "task": dict, "probes": list}
@@ -198,7 +204,8 @@ def configuration(data: Any) -> dict[str, Any]:
     for number, probe in enumerate(told["probes"]):
         strict.build(Probe, probe, f"probes[{number}]")
     strict.build(TrainConfig, told["train"], "train")
-    strict.typed(ModelConfig, told["model"], "model")
-    if not mixer_files(told["model"]["layers"]):
-        strict.build(ModelConfig, told["model"], "model")
-    return dict(json.loads(json.dumps(told)))
+    strict.check(told["model"], dict[str, Any], "model")
+    strict.check(told["model"]["layers"], str, "model.layers")
+    model: Any = strict.typed if mixer_files(told["model"]["layers"]) else strict.build
+    model(ModelConfig, told["model"], "model")
+    return json.dumps(told)

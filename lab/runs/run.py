@@ -54,6 +54,7 @@ def run(
     from filelock import FileLock, Timeout
 
     from lab.runs import trackers
+    from lab.runs.own_mixers import check_mixers
 
     trackers.check(track)
     folder = Folder(Path(out), experiment)
@@ -63,6 +64,7 @@ def run(
     experiment.train.installed()
     if not folder.path.exists():
         check_rows(experiment)  # what is refused leaves no folder
+        check_mixers(experiment.model)
     try:
         folder.open()
         # `lab list runs` takes the lock for a moment, to see whether it is held.

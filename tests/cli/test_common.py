@@ -56,3 +56,9 @@ def test_an_unknown_name_is_answered_by_the_nearest_or_by_all(names: list[str]) 
         assert message.endswith(tuple(f"did you mean {name!r}?" for name in names))
     far = str(unknown("task", "zzz", names))
     assert far.endswith(f"there are {', '.join(sorted(names))}")
+
+
+def test_an_error_does_not_list_thousands_of_names() -> None:
+    message = str(unknown("run", "x", [f"parity-{i:08d}" for i in range(3_000)]))
+    assert "parity-00000000, " in message and message.endswith(" and 2,960 more")
+    assert len(message) < 1_000

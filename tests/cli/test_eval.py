@@ -237,6 +237,11 @@ REFUSED: list[tuple[list[str], str]] = [
     (["--probe", "split=tset"], "split = 'tset'"),
     (["--probe", "k=9"], "at most the length, 8"),
     (["--temperature", "1"], "without --samples"),
+    (["--samples", "10001"], "1<=x<=10000"),
+    (
+        ["--samples", "10000", "--probe", "n=9999999"],
+        "--samples = 10000 cannot be used: it needs about",
+    ),
     (["--samples", "2", "--temperature", "0"], "a number above 0"),
     (["--samples", "2", "--temperature", "nan"], "a number above 0"),
     (["--samples", "0"], "--samples"),

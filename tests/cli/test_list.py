@@ -17,7 +17,7 @@ import tasks
 from lab import registry
 from lab.results.folder import Folder
 from lab.verdicts.records import records, records_folder
-from tests.commands import invoke, invoke_in, sentence
+from tests.commands import invoke, invoke_in, sentence, terminal
 from tests.figure_runs import base, finished
 
 
@@ -156,3 +156,26 @@ def test_a_run_that_is_made_now_is_running(tmp_path: Path) -> None:
         document = json.loads(invoke_in(tmp_path, "list", "runs", "--json").stdout)
         assert document["running"] == document["unfinished"] == [folder.path.name]
     assert "interrupted" in invoke_in(tmp_path, "list", "runs").stdout
+
+
+@pytest.mark.parametrize(
+    "words", [("list", "claims"), ("list", "mixers"), ("show", "compose_translation", "-n", "1")]
+)
+def test_a_terminal_wraps_between_words_and_a_pipe_does_not(
+    words: tuple[str, ...], tmp_path: Path
+) -> None:
+    """The words are the same in both; a listing leaves out the paper that has a column already."""
+    shown, whole = terminal(*words, cwd=tmp_path), invoke_in(tmp_path, *words).stdout.splitlines()
+    assert max(map(len, shown)) <= 80 < max(map(len, whole))
+    parts = [
+        {word.strip(".") for line in lines for word in line.split()} for lines in (shown, whole)
+    ]
+    assert parts[0] <= parts[1], "no word is cut"
+
+
+def test_a_row_of_runs_is_a_line_in_a_pipe(trained: list[Path], tmp_path: Path) -> None:
+    columns = "run,name,model.layers,model.position,train.optimizer,train.schedule,task.name,exact"
+    out = str(trained[0].parent)
+    told = invoke_in(tmp_path, "list", "runs", "--out", out, "--columns", columns).stdout
+    assert len(told.splitlines()) == 2 and str(trained[0]) in told
+    assert max(map(len, terminal("list", "runs", "--out", out, cwd=tmp_path))) <= 80

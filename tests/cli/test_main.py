@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -31,6 +32,27 @@ def test_help_imports_nothing_heavy() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert "run" in done.stdout and max(map(len, done.stdout.splitlines())) <= 100
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion_of_names_imports_nothing_heavy(shell: str) -> None:
+    """As each shell asks for it; every key press waits for the answer."""
+    code = (
+        "import sys; sys.argv = ['lab']\n"
+        "from lab.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as end: assert not end.code\n"
+        f"print(sorted({HEAVY!r} & set(sys.modules)), file=sys.stderr)"
+    )
+    told = {"COMP_WORDS": "lab run par", "COMP_CWORD": "par" if shell == "fish" else "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, **told, "_LAB_COMPLETE": f"{shell}_complete"},
+    )
+    assert "parity" in done.stdout and "planted" not in done.stdout
+    assert done.stderr == "[]\n"
 
 
 def commands(group: click.Group, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:

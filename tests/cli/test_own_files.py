@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
+import torch
 
 from lab.experiments._make import make
 from lab.runs.worker import attempt
-from tests.commands import OWN, QUICK, invoke_in, sentence
+from tests.commands import MIXER, OWN, QUICK, invoke_in, sentence
 
 RAISES = OWN.replace(
     "tokens = np.conc", "1 / (n < 2) if length < 40 else 0\n        tokens = np.conc"
@@ -91,4 +93,50 @@ def test_a_run_says_that_nothing_is_held_out(text: str, why: str, tmp_path: Path
     assert f"mine holds nothing out ({why}): its scores are on new rows" in done.stderr
     (following,) = (line for line in done.stdout.splitlines() if line.startswith("Next:"))
     # The task has no thought, so the same run without one would say nothing new.
-    assert following == "Next: lab show mine.py   lab list runs --out 'my runs'"
+    assert following == "Next: lab show mine.py --length 6   lab list runs --out 'my runs'"
+
+
+BROKEN = {  # a fault of a user's mixer, and what is said of it
+    "raises when built": (
+        MIXER.replace("self.linear = nn", "self.ratio = 1 // 0\n        self.linear = nn"),
+        r"ZeroDivisionError: .* \(mine.py, line 11, in __init__\)",
+    ),
+    "raises when it reads": (
+        MIXER.replace("return self.linear(x.cumsum(1) / count)", "return self.lienar(x)"),
+        r"AttributeError: .*'lienar' \(mine.py, line 15, in forward\)",
+    ),
+    "takes no configuration": (
+        MIXER.replace(", config: ModelConfig)", ")"),
+        r"TypeError: .*takes 1 positional argument but 2 were given",
+    ),
+    "lacks a method": (
+        MIXER.replace("def state_size", "def size"),
+        "AttributeError: 'Mean' object has no attribute 'state_size'",
+    ),
+    "returns another shape": (
+        MIXER.replace("return self.linear(x.cumsum(1) / count)", "return self.linear(x.mean(1))"),
+        r"its forward must give a tensor \[2, 5, 64\], as it reads, it gave \[2, 64\]",
+    ),
+    "returns no tensor": (
+        MIXER.replace("return self.linear(x.cumsum(1) / count)", "return x, None"),
+        r"its forward must give a tensor \[2, 5, 64\], as it reads, it gave tuple",
+    ),
+    "looks ahead": (
+        MIXER.replace("x.cumsum(1) / count", "x.flip(1).cumsum(1).flip(1) / count"),
+        "token by token it differs from forward by .*; no token may depend on a later one",
+    ),
+    "counts its state as a fraction": (
+        MIXER.replace("in_features + 1", "in_features / 2"),
+        "its state_size must give a whole number",
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", BROKEN)
+def test_a_mixer_that_cannot_work_leaves_no_run(fault: str, tmp_path: Path) -> None:
+    text, told = BROKEN[fault]
+    own(tmp_path, text)
+    before = torch.random.get_rng_state()
+    done = invoke_in(tmp_path, "run", "parity", *QUICK[:4], "--steps", "1", "--layers", "mine.py")
+    assert re.search(rf"the mixer \S*mine.py cannot be used: {told}", sentence(done, 2))
+    assert not (tmp_path / "runs").exists() and torch.equal(before, torch.random.get_rng_state())

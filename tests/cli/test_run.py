@@ -46,6 +46,37 @@ def test_run_prints_a_table_and_what_to_do_next(tmp_path: Path) -> None:
     assert folder[0].partition("/")[2] in invoke("list", "runs").stdout
 
 
+def next_commands(told: str) -> list[list[str]]:
+    """The words of every command after "Next:", on one line or on a line each."""
+    lines = re.findall(r"^(?:Next: |      )(lab .*)$", told, re.MULTILINE)
+    return [shlex.split(text)[1:] for line in lines for text in line.split("   ")]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("parity", ("--length", "6", "--k", "2", "--set", "task.secret=1", "--heads", "2")),
+        ("copy", ("--position", "alibi", "--length", "2", "--eval-every", "0")),
+        ("compose_parity", ("--no-cot", "--width", "32")),
+        ("word_problem", ("--no-cot", "--layout", "interleaved", "--length", "4")),
+    ],
+)
+def test_what_is_next_has_the_options_of_the_run(name: str, options: tuple[str, ...]) -> None:
+    """The suggested run is the same one but for its thought; `lab show` has its task and length.
+    Nothing is suggested where rows have no thought, or the options allow no other."""
+    more = ("--steps", "1", "--batch", "4", "--set", "train.lr=1e-3")
+    made = document("run", name, *options, *more)["experiment"]
+    commands = next_commands(invoke("run", name, *options, *more).stdout)
+    (shown,) = (words for words in commands if words[0] == "show")
+    row = json.loads(invoke(*shown, "-n", "1", "--json").stdout)
+    assert row["task"] == made["task"] and len(row["roles"]) > made["train"]["lengths"][0]
+    again = [words for words in commands if words[0] == "run"]
+    assert bool(again) == (name in ("parity", "compose_parity"))
+    for words in again:
+        other = document(*words)["experiment"]
+        assert other | {"cot": not other["cot"]} == made
+
+
 def test_what_is_next_works_with_other_folders_and_own_files(tmp_path: Path) -> None:
     """Every suggested command is run, as it is printed."""
     Path("my task.py").write_text(OWN)
@@ -53,8 +84,7 @@ def test_what_is_next_works_with_other_folders_and_own_files(tmp_path: Path) -> 
     told = invoke("run", "my task.py", *small, "--out", "my runs").stdout
     told += invoke("run", "parity", *QUICK, "--out", "my runs").stdout
     told += invoke("sweep", "my task.py", *small, "--grid", "lr=1e-3", "--out", "my runs").stdout
-    lines = [line.removeprefix("Next: ") for line in told.splitlines() if "Next: " in line]
-    commands = [shlex.split(text)[1:] for line in lines for text in line.split("   ")]
+    commands = next_commands(told)
     assert [words[0] for words in commands] == [
         "show",
         "list",
@@ -65,8 +95,7 @@ def test_what_is_next_works_with_other_folders_and_own_files(tmp_path: Path) -> 
         "run",
     ]
     for words in commands:
-        more = QUICK if words[:2] == ["run", "parity"] else ()
-        done = invoke(*words, *more)
+        done = invoke(*words)
         assert done.exit_code == 0, (words, done.stderr)
         if words[0] == "list":
             assert "my task" in done.stdout or "parity" in done.stdout
@@ -103,6 +132,8 @@ def test_seeds_are_separate_runs_with_an_interval() -> None:
     text = invoke("run", "parity", *QUICK, "--seeds", "3").stdout
     worth = "Interval over seeds: all 3 seeds; covers the median with 75%, not a 95% interval."
     assert worth in " ".join(text.split()) and text.count("95%") == 2, "but for Wilson's"
+    next_run = next_commands(text)[0]
+    assert next_run[:3] == ["run", "parity", "--no-cot"] and next_run[-2:] == ["--seeds", "3"]
 
 
 def test_a_machine_without_a_compiler_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

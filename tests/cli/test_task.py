@@ -112,3 +112,8 @@ def test_show_draws_graphs_and_tapes(tmp_path: Path) -> None:
     assert len(tapes) == 4 and "+" in tapes[0]
     first, second = ("".join(part.split()) for part in tapes[0].split("+"))
     assert int("".join(tapes[-1].split())) == int(first) + int(second)
+
+
+def test_cases_beyond_reason_are_refused(tmp_path: Path) -> None:
+    line = sentence(invoke_in(tmp_path, "check", "parity", "--examples", "1000000000"), 2)
+    assert "--examples" in line and "1<=x<=100000" in line

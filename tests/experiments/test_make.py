@@ -42,6 +42,22 @@ def test_a_users_file(tmp_path: Path) -> None:
     assert made.source == str(tmp_path / "last.py") and made.train.lengths == (3,)
 
 
+def test_what_an_experiment_chose_gives_way_to_what_a_user_gives() -> None:
+    """Its warm-up to fewer steps, its evaluations to none; what the user gives is never changed."""
+    assert make("addition").train.warmup > 4 and make("addition", steps=4).train.warmup == 4
+    assert make("compose_parity", steps=1).train.warmup == 0, "its schedule decays"
+    chosen = make("parity").train
+    assert chosen.eval_rows == 512 and not chosen.eval_answers
+    without = make("parity", eval_every=0).train
+    assert (without.eval_rows, without.eval_answers, without.early_stop) == (0, True, False)
+    with pytest.raises(
+        ValueError, match=r"train\.warmup = 9 cannot be used: at most train\.steps, 4"
+    ):
+        make("addition", steps=4, warmup=9)
+    with pytest.raises(ValueError, match=r"train\.eval_rows = 8 .* it needs eval_every"):
+        make("parity", eval_every=0, eval_rows=8)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.experiments.parity import experiment
 from lab.files import write_json
 from lab.results import schema
 from lab.results.folder import load, read_configuration
@@ -128,3 +129,13 @@ def test_a_record_is_read_whole_and_what_it_lacks_is_named(name: str, tmp_path: 
     write_json(tmp_path / "r.json", {key: RECORD[key] for key in RECORD if key != name})
     with pytest.raises(ValueError, match=f"{name} is missing"):
         schema.read_record(tmp_path / "r.json")
+
+
+def test_the_same_configuration_is_checked_once_and_every_reader_has_its_own() -> None:
+    data = experiment().to_json()
+    schema._checked.cache_clear()
+    first, second = schema.configuration(data), schema.configuration(data)
+    assert schema._checked.cache_info().misses == 1 and first == second == data
+    first["model"]["layers"] = "lstm"
+    first["probes"].clear()
+    assert second == schema.configuration(data) == data
