@@ -80,6 +80,12 @@ class Experiment:
     def __post_init__(self) -> None:
         if self.parent is not None:
             object.__setattr__(self, "parent", checked(self, self.parent))
+        elif self.train.optimizer_state == "kept":
+            allowed = "without a parent there is none to keep"
+            raise refuse("train.optimizer_state", "kept", allowed)
+        if self.train.ema and self.model.sigma:
+            allowed = "with model.sigma = true the weights have estimates that do not average"
+            raise refuse("train.ema", self.train.ema, allowed)
         at_least(self, "", "prompt_repeats", 1)
         if self.prompt_repeats > MOST:
             raise refuse("prompt_repeats", self.prompt_repeats, f"at most {MOST:,}")
@@ -126,12 +132,14 @@ class Experiment:
         return dict(json.loads(json.dumps(self._data())))
 
     def _data(self) -> dict[str, Any]:
+        from lab.config.strict import stored
+
         data = {
             "name": self.name,
             "task": {"name": self.task.name, **dataclasses.asdict(self.task)},  # type: ignore[call-overload]
             "cot": self.cot,
-            "model": vars(self.model),
-            "train": vars(self.train),
+            "model": stored(self.model),
+            "train": stored(self.train),
             "prompt_repeats": self.prompt_repeats,
             "probes": [{**vars(p), "change": dict(p.change)} for p in self.probes],
         }
