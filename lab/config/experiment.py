@@ -19,7 +19,7 @@ import numpy as np
 import tasks
 from lab.config.fields import at_least, set_field
 from lab.config.model import ModelConfig
-from lab.config.parent import Parent, checked
+from lab.config.parent import Parent, checked, with_model
 from lab.config.train import TrainConfig
 from lab.config.trust import NOTHING, Trusted, mixer_files
 from tasks import Role, Task, draw, refuse
@@ -254,8 +254,8 @@ def change(experiment: Experiment, path: str, text: str) -> Experiment:
         raise refuse(
             "--set", path, "a path such as task.k, model.width, train.lr, cot or prompt_repeats"
         )
-    part = getattr(experiment, head)
-    return replace(experiment, **{head: set_field(part, leaf, text, path)})
+    part = set_field(getattr(experiment, head), leaf, text, path)
+    return with_model(experiment, part) if head == "model" else replace(experiment, **{head: part})
 
 
 def over_lengths(

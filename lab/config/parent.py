@@ -94,6 +94,18 @@ def misfits(one: ModelConfig, other: ModelConfig) -> list[str]:
     return [name for name in names if getattr(one, name) != getattr(other, name)]
 
 
+def with_model(experiment: Experiment, model: ModelConfig) -> Experiment:
+    """The experiment with another model. A parent that is not fixed changes with it, so that it
+    still fits."""
+    parent = experiment.parent
+    if parent is None or parent.fixed:
+        return replace(experiment, model=model)
+    own = parent.experiment
+    changed = {name: getattr(model, name) for name in misfits(experiment.model, model)}
+    fitting = with_model(own, replace(own.model, **changed))
+    return replace(experiment, model=model, parent=replace(parent, experiment=fitting))
+
+
 def _check_words(parent: Parent, child: Experiment) -> None:
     """ValueError unless both tasks have the same words in the same order."""
     there, here = list(parent.experiment.task.words), list(child.task.words)

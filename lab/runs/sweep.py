@@ -22,7 +22,7 @@ from lab.results.folder import Folder, load
 from lab.results.reader import open_regular
 from lab.results.result import Result
 from lab.runs import engines, trackers
-from lab.runs.lineage import failure, missing, waves
+from lab.runs.lineage import failure, missing, waves, where
 from lab.runs.process import interrupts
 from tasks import refuse
 
@@ -174,11 +174,11 @@ def _execute(
 
 def _show_ancestors(runs: Sequence[Run], ancestors: Sequence[Run]) -> None:
     """Put into the row of each run that waits for one of these ancestors where that one stands."""
-    steps = {e.slug: f"step {s.row['step']} of {e.train.steps}" for e, s in ancestors}
+    steps = {e.slug: state.row["step"] for e, state in ancestors}
     for experiment, state in runs if steps else ():
         for parent in experiment.ancestors():
             if state.status == "waiting" and parent.slug in steps:
-                state.row["parent"] = f"parent {parent.slug}: {steps[parent.slug]}"
+                state.row["parent"] = where(parent, steps[parent.slug])
 
 
 def _check(options: SweepOptions) -> None:
