@@ -35,6 +35,8 @@ class Parent:
     fixed: bool = False
 
     def __post_init__(self) -> None:
+        if "/" in (name := self.experiment.name) or name.startswith("."):
+            raise refuse("parent.experiment.name", name, "its run has a folder of this name")
         train = self.experiment.train
         if self.at == f"{train.scored()}-{train.steps}":
             object.__setattr__(self, "at", None)
