@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from lab.cli.tables import plain
 from lab.text import shown
@@ -139,6 +140,6 @@ def _runs(labels: list[str], steps: list[int], states: list[State], height: int)
     parents = dict.fromkeys(state.row["parent"] for state in states if "parent" in state.row)
     return Group(
         "  ".join(counts),
-        *map(shown, parents),
+        *(Text(shown(text)) for text in parents),
         plain(["run", "step", "loss", "exact"], rows, left=["run"]),
     )
