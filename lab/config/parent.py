@@ -80,11 +80,10 @@ def checked(child: Experiment, parent: Parent) -> Parent:
 def _check_optimizer(parent: Parent, child: Experiment) -> None:
     """ValueError unless the child's optimizer can go on with the state of its parent's."""
     train = parent.experiment.train
-    for name in ("optimizer", "freeze"):
-        there, here = getattr(train, name), getattr(child.train, name)
-        if there != here:
-            allowed = f"train.{name} is {there!r} in the parent and {here!r} here"
-            raise refuse("train.optimizer_state", "kept", allowed)
+    there, here = train.optimizer, child.train.optimizer
+    if there != here:
+        allowed = f"train.optimizer is {there!r} in the parent and {here!r} here"
+        raise refuse("train.optimizer_state", "kept", allowed)
     if (parent.at or train.scored()).startswith("ema"):
         allowed = "the parent's checkpoint is an average of weights, which has no optimizer"
         raise refuse("train.optimizer_state", "kept", allowed)

@@ -149,8 +149,10 @@ def _execute(
     waiting = [run for run in runs if run[1].status not in ("done", "failed")]
     unfinished = dict(enumerate(waiting))
     jobs = _Jobs([experiment for experiment, _ in waiting], out, options)
-    poll()
-    if not jobs or stop_requested:
+    if stop_requested:
+        return
+    if not jobs:
+        poll()
         return
     running = engine(jobs, options.workers, options.retries, **options.own)
     with contextlib.closing(running) as events:

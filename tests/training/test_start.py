@@ -70,7 +70,6 @@ def final(folder: Folder, steps: int) -> bytes:
     ("of", "at", "changes", "told"),
     [
         ({}, None, {"optimizer": "sgd"}, "train.optimizer is 'adamw' in the parent and 'sgd' here"),
-        ({}, None, {"freeze": ("e*",)}, r"train.freeze is \(\) in the parent"),
         ({"ema": 0.9}, None, {}, "an average of weights, which has no optimizer"),
     ],
 )
