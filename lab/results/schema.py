@@ -47,6 +47,14 @@ class Evaluation(TypedDict):
     budget: NotRequired[int]
 
 
+class Parent(TypedDict):
+    """Where a run started."""
+
+    experiment: dict[str, Any]
+    at: str | None
+    fixed: bool
+
+
 class Learned(TypedDict):
     """A row of `Result.learned`."""
 
@@ -191,9 +199,12 @@ def configuration(data: Any) -> dict[str, Any]:
 
 @functools.lru_cache(maxsize=16)  # the two files of a run hold the same experiment
 def _checked(text: str) -> str:
-    told = legacy.configuration(json.loads(text))
+    return json.dumps(_configuration(legacy.configuration(json.loads(text))))
+
+
+def _configuration(told: Any) -> dict[str, Any]:
     needed = ("name", "task", "cot", "model", "train", "prompt_repeats", "probes")
-    strict.check_keys(told, (*needed, "source"), needed, "")
+    strict.check_keys(told, (*needed, "source", "parent"), needed, "")
     kinds = {"name": str, "cot": bool, "prompt_repeats": int, "task": dict, "probes": list}
     for name, kind in kinds.items():
         strict.check(told[name], kind, name)
@@ -201,6 +212,11 @@ def _checked(text: str) -> str:
     if not told["probes"]:
         raise ValueError("probes is empty")
     strict.check(told.get("source"), str | None, "source")
+    if "parent" in told:
+        fields = list(Parent.__annotations__)
+        strict.check_keys(told["parent"], fields, fields, "parent")
+        strict.check(told["parent"], Parent, "parent")
+        _configuration(told["parent"]["experiment"])
     for number, probe in enumerate(told["probes"]):
         strict.build(Probe, probe, f"probes[{number}]")
     strict.build(TrainConfig, told["train"], "train")
@@ -208,4 +224,4 @@ def _checked(text: str) -> str:
     strict.check(told["model"]["layers"], str, "model.layers")
     model: Any = strict.typed if mixer_files(told["model"]["layers"]) else strict.build
     model(ModelConfig, told["model"], "model")
-    return json.dumps(told)
+    return dict(told)
