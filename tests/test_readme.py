@@ -21,17 +21,24 @@ README = (ROOT / "README.md").read_text()
 TINY = "--batch 4 --width 16 --eval-rows 16"
 # What makes a command small, by how it begins; the rest is as it is printed.
 SMALL = {
+    "lab run addition --from": "--length 2 --steps 4 --warmup 0 --batch 4",
     "lab run addition": f"--length 2 --steps 4 --warmup 0 {TINY}",
     "lab run recall": f"--length 2 --steps 4 --warmup 0 --eval-every 2 {TINY}",
     "lab run parity": TINY,
     "lab sweep": f"--seeds 1 --steps 4 {TINY}",
     "lab eval": "--samples 2",
+    "lab claim --html": "",
     "lab claim": "--minutes 0.001",
     "lab check": "--examples 20",
 }
 INSTALLED = os.environ.get("LAB_INSTALLED")
 LAB = [INSTALLED] if INSTALLED else [sys.executable, "-m", "lab"]
-RUN = {"lab eval": "parity-*", "lab analyze": "recall-*"}  # a run that an earlier command made
+# A run that an earlier command made.
+RUN = {
+    "lab eval": "parity-*",
+    "lab analyze": "recall-*",
+    "lab run addition --from": "addition-*",
+}
 
 
 def commands() -> list[str]:
@@ -78,4 +85,5 @@ def test_the_commands_run_in_their_order(tmp_path: Path) -> None:
         if "--json" in words:
             assert json.loads(done.stdout)
     made = {path.name for path in tmp_path.iterdir()}
-    assert made == {"runs", "board.html", "fig.svg", "parity-report.html", "rows.jsonl"}
+    pages = {"board.html", "claims.html", "parity-report.html"}
+    assert made == pages | {"runs", "fig.svg", "rows.jsonl"}
