@@ -13,6 +13,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from kernels._inputs import check_offsets
+
 # exp(x) = exp2(x log2 e): logits are kept in units of log 2.
 LOG2E = tl.constexpr(1.4426950408889634)
 
@@ -108,6 +110,16 @@ def before_gate(
     if UPCAST:
         do = rounded(do)
     return do.to(dy.dtype), delta
+
+
+def check_packed(offsets: Tensor | None, T: int) -> None:
+    """ValueError unless the packed rows make up T tokens: others would be left unwritten.
+
+    Waits for the GPU, which a graph cannot while it is recorded: there the warm-up has checked.
+    """
+    if offsets is None or (offsets.is_cuda and torch.cuda.is_current_stream_capturing()):
+        return
+    check_offsets(offsets, T)
 
 
 def tiles(offsets: Tensor | None, T: int, block: int, chunk: int) -> tuple[Tensor | None, int]:

@@ -17,6 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from kernels._launch import row_major
 from kernels._tiles import (
     LOG2E,
     before_gate,
@@ -366,11 +367,12 @@ def run_backward(
     offsets: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
     """dq, dk, dv, dlog_forget (float32) and dgate; the last two are empty where there is none."""
-    q, k, v, dy = q.contiguous(), k.contiguous(), v.contiguous(), dy.contiguous()
+    dy, q, k, v, y, lse, slopes, window, log_forget, gate = row_major(
+        dy, q, k, v, y, lse, slopes, window, log_forget, gate
+    )
     B, T, H, d = q.shape
     G, e = v.shape[2:]
     given = arguments(q, v, G, slopes, window, log_forget, gate, offsets)
-    gate = None if gate is None else gate.contiguous()
     dq, dk, dv = torch.empty_like(q), torch.empty_like(k), torch.empty_like(v)
     dgate = None if gate is None else torch.empty_like(gate)
     given |= {"Q": q, "K": k, "V": v, "GATE": gate, "Y": y, "LSE": lse, "DY": dy}

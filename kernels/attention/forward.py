@@ -17,8 +17,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from kernels._launch import launch, power_of_two
-from kernels._tiles import LOG2E, load_rows, log2_sums, place, store_rows, tiles
+from kernels._launch import launch, power_of_two, row_major
+from kernels._tiles import LOG2E, check_packed, load_rows, log2_sums, place, store_rows, tiles
 from kernels.attention import plans
 from kernels.attention.plans import COUNTS
 
@@ -160,9 +160,9 @@ def arguments(
     H, d, e = q.shape[2], q.shape[3], v.shape[3]
     sums = None if log_forget is None else log_forget.cumsum(1, dtype=torch.float64)
     tensors: dict[str, Any] = {
-        "SLOPES": None if slopes is None else slopes.contiguous(),
-        "WINDOW": None if window is None else window.to(torch.int32).contiguous(),
-        "SUMS": None if sums is None else sums.contiguous(),
+        "SLOPES": slopes,
+        "WINDOW": None if window is None else window.to(torch.int32),
+        "SUMS": sums,
     }
     constants: dict[str, Any] = {
         "slopes_stride": H if slopes is not None and slopes.ndim == 2 else 0,
@@ -202,15 +202,15 @@ def run_forward(
     offsets: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """y [B,T,H,e] and the logarithm (base 2) of the softmax's denominator [B,T,H]."""
-    q, k, v = q.contiguous(), k.contiguous(), v.contiguous()
+    q, k, v, slopes, window, log_forget, gate = row_major(q, k, v, slopes, window, log_forget, gate)
     B, T, H, d = q.shape
     e = v.shape[3]
+    check_packed(offsets, T)
     y = torch.empty(B, T, H, e, dtype=v.dtype, device=q.device)
     lse = torch.empty(B, T, H, dtype=torch.float32, device=q.device)
     given = arguments(q, v, k.shape[2], slopes, window, log_forget, gate, offsets)
     plan = plans.plan("forward", max(d, e), q.dtype.itemsize, T)
     table, n = tiles(offsets, T, plan.BM, plan.BM)
-    gate = None if gate is None else gate.contiguous()
     own: dict[str, Any] = {"Q": q, "K": k, "V": v, "GATE": gate, "TILES": table, "Y": y, "LSE": lse}
     own |= {"scale": scale, "T": T, "n_tiles": n}
     run(forward, n * B * H, plan, given | own)

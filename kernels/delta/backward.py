@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels import COUNTS
-from kernels._launch import blocks, launch
+from kernels._launch import blocks, launch, row_major
 from kernels.delta import plans
 from kernels.delta.chunks import (
     decay_since,
@@ -234,9 +234,9 @@ def run_backward(
     (B, T, H, d), e = k.shape, v.shape[3]
     plan = plans.plan(d, e, v.dtype)
     C, N = plan.C, blocks(T, plan.C)
-    q_, k_, v, beta = q.to(v).contiguous(), k.to(v).contiguous(), v.contiguous(), beta.contiguous()
-    g = beta if log_decay is None else log_decay.contiguous()
-    do, dlast = do.contiguous(), dlast.contiguous()
+    q_, k_, v, beta, log_decay = row_major(q.to(v), k.to(v), v, beta, log_decay)
+    kept, M, R, do, dlast = row_major(kept, M, R, do, dlast)
+    g = beta if log_decay is None else log_decay
     dS, dR, dS0 = torch.empty_like(kept), torch.empty_like(R), dlast.new_empty(B, H, d, e)
     dq, dk, dv, dbeta = (torch.empty_like(x) for x in (q_, k_, v, beta))
     dg = beta.new_empty(B, 0) if log_decay is None else torch.empty_like(g)

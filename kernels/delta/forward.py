@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels import COUNTS
-from kernels._launch import blocks, launch
+from kernels._launch import blocks, launch, row_major
 from kernels.delta import plans
 from kernels.delta.chunks import (
     decay_since,
@@ -147,14 +147,14 @@ def run_forward(
     (B, T, H, d), e = k.shape, v.shape[3]
     plan = plans.plan(d, e, v.dtype)
     C, N = plan.C, blocks(T, plan.C)
-    q, k, v, beta = q.to(v).contiguous(), k.to(v).contiguous(), v.contiguous(), beta.contiguous()
-    g = beta if log_decay is None else log_decay.contiguous()
+    q, k, v, beta, log_decay, S0 = row_major(q.to(v), k.to(v), v, beta, log_decay, S0)
+    g = beta if log_decay is None else log_decay
     o, last = torch.empty_like(v), v.new_empty(B, H, d, e, dtype=torch.float32)
     M = v.new_empty(B, H, N, C, C) if plan.prepared or save else v.new_empty(B, 0)
     kept = v.new_empty(B, H, N, d, e) if save else v.new_empty(B, 0)
     R = torch.empty_like(v) if save else v.new_empty(B, 0)
     decay, initial = log_decay is not None, S0 is not None
-    start = last if S0 is None else S0.contiguous()
+    start = last if S0 is None else S0
     given = {
         "Q": q,
         "K": k,

@@ -17,7 +17,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels import COUNTS
-from kernels._launch import launch
+from kernels._launch import launch, row_major
 from kernels._tiles import (
     LOG2E,
     before_gate,
@@ -403,6 +403,7 @@ def run_backward(
     offsets: Tensor | None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """dq, dk, dv, dw, dbeta, dlog_forget (the last two float32) and dgate; empty where absent."""
+    dy, y, lse = row_major(dy, y, lse)
     given = arguments(q, k, v, w, beta, scale, log_forget, gate, offsets)
     B, T, H, d = q.shape
     G, e = v.shape[2:]
@@ -410,7 +411,7 @@ def run_backward(
     made: dict[str, Any] = {n: like(given[n[1:]]) for n in ("DQ", "DK", "DV", "DW", "DBETA")}
     made["DGATE"] = None if gate is None else like(given["GATE"])
     made["DLOG"] = None if log_forget is None else q.new_empty(B, T, H, dtype=torch.float32)
-    given |= made | {"DY": dy.contiguous(), "Y": y, "LSE": lse}
+    given |= made | {"DY": dy, "Y": y, "LSE": lse}
     plan = plans.plan(True, d, e, q.dtype.itemsize, T)
     C, BT, D = plan.C, plan.BT, given["D"]
     given |= {"C": C, "BT": BT, "n_rows": B}

@@ -23,8 +23,8 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels import COUNTS
-from kernels._launch import launch, power_of_two
-from kernels._tiles import LOG2E, load_rows, log2_sums, place, store_rows, tiles
+from kernels._launch import launch, power_of_two, row_major
+from kernels._tiles import LOG2E, check_packed, load_rows, log2_sums, place, store_rows, tiles
 from kernels.path import plans
 from kernels.path.chunks import prepared, solve_chunk
 
@@ -156,15 +156,16 @@ def arguments(
     offsets: Tensor | None,
 ) -> dict[str, Any]:
     """What every launch needs, by argument name."""
+    q, k, v, w, beta, log_forget, gate = row_major(q, k, v, w, beta, log_forget, gate)
     d, e = q.shape[3], v.shape[3]
-    sums = None if log_forget is None else log_forget.cumsum(1, dtype=torch.float64).contiguous()
+    sums = None if log_forget is None else log_forget.cumsum(1, dtype=torch.float64)
     return {
-        "Q": q.contiguous(),
-        "K": k.contiguous(),
-        "V": v.contiguous(),
-        "W": w.to(q.dtype).contiguous(),
-        "BETA": beta.to(torch.float32).contiguous(),
-        "GATE": None if gate is None else gate.contiguous(),
+        "Q": q,
+        "K": k,
+        "V": v,
+        "W": w.to(q.dtype),
+        "BETA": beta.to(torch.float32),
+        "GATE": gate,
         "SUMS": sums,
         "scale": scale,
         "T": q.shape[1],
@@ -197,6 +198,7 @@ def run_forward(
     given = arguments(q, k, v, w, beta, scale, log_forget, gate, offsets)
     B, T, H, d = q.shape
     e = v.shape[3]
+    check_packed(offsets, T)
     plan = plans.plan(False, d, e, q.dtype.itemsize, T)
     if plan.fused:
         given |= dict.fromkeys(("XS", "US", "KH", "ZS")) | {"n_chunks": 0}

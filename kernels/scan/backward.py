@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels import COUNTS
-from kernels._launch import blocks, launch
+from kernels._launch import blocks, launch, row_major
 from kernels.scan.plans import BACKWARD, LAUNCH
 
 
@@ -59,14 +59,14 @@ def run_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """da, dx and dh0 (empty where there is no h0)."""
     B, T, D = h.shape
-    a = a.contiguous()
+    a, h, h0, dh = row_major(a, h, h0, dh)
     da, dx = torch.empty_like(a), torch.empty_like(h)
     dh0 = a.new_empty(len(a), 0) if h0 is None else h0.new_empty(h0.shape)
     given = {
         "A": a,
         "H": h,
-        "H0": h if h0 is None else h0.contiguous(),
-        "DH": dh.contiguous(),
+        "H0": h if h0 is None else h0,
+        "DH": dh,
         "DA": da,
         "DX": dx,
         "DH0": dh0,

@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels import COUNTS
-from kernels._launch import blocks, launch
+from kernels._launch import blocks, launch, row_major
 from kernels.scan.plans import FORWARD, LAUNCH
 
 
@@ -37,12 +37,12 @@ def forward_kernel(
 def run_forward(a: Tensor, x: Tensor, h0: Tensor | None) -> Tensor:
     """h [B,T,D] in the type of x."""
     B, T, D = x.shape
-    a, x = a.contiguous(), x.contiguous()
+    a, x, h0 = row_major(a, x, h0)
     h = torch.empty_like(x)
     given = {
         "A": a,
         "X": x,
-        "H0": h if h0 is None else h0.contiguous(),
+        "H0": h if h0 is None else h0,
         "H": h,
         "T": T,
         "D": D,

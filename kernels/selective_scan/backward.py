@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels import COUNTS
-from kernels._launch import blocks, launch
+from kernels._launch import blocks, launch, row_major
 from kernels.selective_scan.forward import advance, fetch
 from kernels.selective_scan.plans import CHANNELS, options, tile
 
@@ -195,7 +195,9 @@ def run_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradient of each input of the forward pass (empty where there is no input)."""
     (B, T, D), (P, _, N) = u.shape, A.shape
-    u, delta, A, Bm, Cm, dy, dlast = (v.contiguous() for v in (u, delta, A, Bm, Cm, dy, dlast))
+    u, delta, A, Bm, Cm, Dskip, kept, dy, dlast = row_major(
+        u, delta, A, Bm, Cm, Dskip, kept, dy, dlast
+    )
     du, ddelta = torch.empty_like(u), torch.empty_like(delta)
     parts = blocks(D, CHANNELS)
     dA, dh0 = (kept.new_empty(B, D, N) for _ in range(2))
@@ -207,7 +209,7 @@ def run_backward(
         "A": A,
         "B": Bm,
         "C": Cm,
-        "SKIP": A if Dskip is None else Dskip.contiguous(),
+        "SKIP": A if Dskip is None else Dskip,
         "KEPT": kept,
         "DY": dy,
         "DLAST": dlast,

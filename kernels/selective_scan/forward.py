@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels import COUNTS
-from kernels._launch import blocks, launch
+from kernels._launch import blocks, launch, row_major
 from kernels.selective_scan.plans import CHANNELS, CHUNK, options, tile
 
 
@@ -104,7 +104,7 @@ def run_forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y, the last state, and the state before every chunk [B, chunks, N, D]."""
     (B, T, D), (P, _, N) = u.shape, A.shape
-    u, delta, A, Bm, Cm = (v.contiguous() for v in (u, delta, A, Bm, Cm))
+    u, delta, A, Bm, Cm, Dskip, h0 = row_major(u, delta, A, Bm, Cm, Dskip, h0)
     y = torch.empty_like(u)
     last = u.new_empty(B, D, N, dtype=torch.float32)
     kept = u.new_empty(B, blocks(T, CHUNK), N, D, dtype=torch.float32)
@@ -114,8 +114,8 @@ def run_forward(
         "A": A,
         "B": Bm,
         "C": Cm,
-        "SKIP": A if Dskip is None else Dskip.contiguous(),
-        "H0": last if h0 is None else h0.contiguous(),
+        "SKIP": A if Dskip is None else Dskip,
+        "H0": last if h0 is None else h0,
         "Y": y,
         "LAST": last,
         "KEPT": kept,
