@@ -52,10 +52,17 @@ def store_rows(
 
 
 @triton.jit
-def log2_sums(SUMS, rows, stride, T, reference):
-    """Sums of log f relative to one of them, in units of log 2: exact where weights are large."""
-    sums = tl.load(SUMS + rows * stride, mask=rows < T, other=reference)
-    return ((sums - reference) * LOG2E).to(tl.float32)
+def log2_sums(SUMS, rows, T, reference):
+    """Sums of log f relative to one of them, in units of log 2: rounded, and what rounding lost.
+
+    Where the reference lies between keys and queries, the sums of the two have different signs and
+    their rounded difference is as good as float32 gets. Elsewhere strong gates cancel: a query and
+    a key behind them need what rounding lost as well.
+    """
+    sums = tl.load(SUMS + rows, mask=rows < T, other=reference)
+    exact = (sums - reference) * LOG2E
+    near = exact.to(tl.float32)
+    return near, (exact - near.to(tl.float64)).to(tl.float32)
 
 
 @triton.jit
@@ -148,12 +155,17 @@ def tiles(offsets: Tensor | None, T: int, block: int, chunk: int) -> tuple[Tenso
     return torch.stack(columns, 1).to(torch.int32).contiguous(), n
 
 
+def sums_of_logs(log_forget: Tensor | None) -> Tensor | None:
+    """sum over i <= t of log f_i: [B,T,H] -> [B,H,T] in float64."""
+    return None if log_forget is None else log_forget.mT.contiguous().cumsum(2, dtype=torch.float64)
+
+
 def sum_to_the_end(x: Tensor, offsets: Tensor | None) -> Tensor:
-    """sum over i >= t of x_i [B,T,H], inside each packed row."""
-    sums = x.cumsum(1, dtype=torch.float64)
-    last = sums[:, -1:]
+    """sum over i >= t of x_i inside each packed row: [B,H,T] -> [B,T,H]."""
+    sums = x.cumsum(2, dtype=torch.float64)
+    last = sums[..., -1:]
     if offsets is not None:
-        token = torch.arange(x.shape[1], device=x.device)
+        token = torch.arange(x.shape[2], device=x.device)
         row = torch.searchsorted(offsets[1:], token, right=True)
-        last = sums[:, offsets[1:].long()[row] - 1]
-    return (last - sums + x).to(x.dtype)
+        last = sums[..., offsets[1:].long()[row] - 1]
+    return (last - sums + x).to(x.dtype).mT.contiguous()

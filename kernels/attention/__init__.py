@@ -16,7 +16,8 @@
 
 Shapes: q [B,T,H,d], k [B,T,G,d], v [B,T,G,e] -> y [B,T,H,e]; head h reads keys and values h G // H.
 Softmax, biases, the gate's sigmoid and all sums are float32 whatever the inputs; the sums of log f
-are float64 and rounded after a difference is taken, so far tokens do not blur near ones.
+are float64 and rounded after a difference is taken. Inside a tile what rounding lost is kept too,
+so that gates near 0 (log f = -50 and less) do not blur the tokens behind them.
 """
 
 from __future__ import annotations

@@ -76,7 +76,7 @@ def backward_rows(
     if r0 >= length:
         return
     g = h // (H // G)
-    token = b * T + start
+    token, head = b * T + start, (b * H + h) * T + start
     r = r0 + tl.arange(0, BM)
     cd, ce = tl.arange(0, D), tl.arange(0, E)
     K += (token * G + g) * d
@@ -89,10 +89,10 @@ def backward_rows(
     )
     if GATE_KIND > 0:
         store_rows(DO + row_e, do, r[:, None], ce[None, :], H * e, length, e, E, UPCAST)
-    lse = tl.load(LSE + (token + r) * H + h, mask=r < length, other=0.0)
+    lse = tl.load(LSE + head + r, mask=r < length, other=float("inf"))
     scale2 = scale * LOG2E
-    slope, window, near_r, origin = 0.0, 0, 0.0, 0.0
-    low = 0
+    slope, window, low = 0.0, 0, 0
+    near_r, lost_r, origin = 0.0, 0.0, 0.0
     if HAS_SLOPES:
         slope = tl.load(SLOPES + b * slopes_stride + h).to(tl.float32) * LOG2E
     if HAS_WINDOW:
@@ -100,9 +100,9 @@ def backward_rows(
         window = tl.where(window > 0, window, length)
         low = tl.maximum(r0 - window + 1, 0) // BN * BN
     if HAS_FORGET:
-        SUMS += token * H + h
-        origin = tl.load(SUMS + r0 * H)
-        near_r = log2_sums(SUMS, r, H, length, origin)[:, None]
+        SUMS += head
+        origin = tl.load(SUMS + r0)
+        near_r, lost_r = log2_sums(SUMS, r[:, None], length, origin)
     dq = tl.zeros([BM, D], tl.float32)
     drows = tl.zeros([BM], tl.float32)
     for part in tl.static_range(2):
@@ -113,11 +113,11 @@ def backward_rows(
             k = load_rows(K, s[:, None], cd[None, :], G * d, length, d, D, UPCAST)
             v = load_rows(V, s[:, None], ce[None, :], G * e, length, e, E, UPCAST)
             S = tl.dot(q, tl.trans(k), input_precision=PREC) * scale2
-            near_s = 0.0
+            near_s, lost_s = 0.0, 0.0
             if HAS_FORGET:
-                near_s = log2_sums(SUMS, s, H, length, origin)[None, :]
+                near_s, lost_s = log2_sums(SUMS, s[None, :], length, origin)
             S = biased(
-                S, r[:, None], s[None, :], near_r, near_s, slope, window, length,
+                S, r[:, None], s[None, :], near_r, near_s, lost_r, lost_s, slope, window, length,
                 HAS_SLOPES, HAS_WINDOW, HAS_FORGET, part == 1,
             )  # fmt: skip
             p = tl.exp2(S - lse[:, None])
@@ -130,7 +130,7 @@ def backward_rows(
     )
     # Rows of dS add up to 0 exactly. The sum found here is the rounding error of y in delta; it is
     # moved into delta, because the forget gate's gradient sums dS over tokens.
-    tl.store(DELTA + (token + r) * H + h, delta + drows, mask=r < length)
+    tl.store(DELTA + head + r, delta + drows, mask=r < length)
 
 
 @triton.jit(do_not_specialize=COUNTS)
@@ -183,8 +183,9 @@ def backward_keys(
     for h in range(g * (H // G), (g + 1) * (H // G)):
         q_h = Q + (token * H + h) * d
         do_h = DO + (token * H + h) * e
-        slope, window, near_s, origin = 0.0, 0, 0.0, 0.0
-        high = length
+        head = (b * H + h) * T + start
+        slope, window, high = 0.0, 0, length
+        near_s, lost_s, origin = 0.0, 0.0, 0.0
         if HAS_SLOPES:
             slope = tl.load(SLOPES + b * slopes_stride + h).to(tl.float32) * LOG2E
         if HAS_WINDOW:
@@ -192,9 +193,9 @@ def backward_keys(
             window = tl.where(window > 0, window, length)
             high = tl.minimum(length, s0 + BN - 1 + window)
         if HAS_FORGET:
-            sums_h = SUMS + token * H + h
-            origin = tl.load(sums_h + s0 * H)
-            near_s = log2_sums(sums_h, s, H, length, origin)[:, None]
+            # Between the tile's keys and the queries after it.
+            origin = tl.load(SUMS + head + tl.minimum(s0 + BN, length) - 1)
+            near_s, lost_s = log2_sums(SUMS + head, s[:, None], length, origin)
         dcols = tl.zeros([BN], tl.float32)
         # Queries after the tile's last key need no mask; the others need one.
         middle = tl.minimum((s0 + BN + BM - 1) // BM * BM, high)
@@ -206,15 +207,15 @@ def backward_keys(
                 q = load_rows(q_h, r[:, None], cd[None, :], H * d, length, d, D, UPCAST)
                 do = load_rows(do_h, r[:, None], ce[None, :], H * e, length, e, E, UPCAST)
                 # Queries after the end get the weight exp2(-inf) = 0.
-                lse = tl.load(LSE + (token + r) * H + h, mask=r < length, other=float("inf"))
-                delta = tl.load(DELTA + (token + r) * H + h, mask=r < length, other=0.0)
+                lse = tl.load(LSE + head + r, mask=r < length, other=float("inf"))
+                delta = tl.load(DELTA + head + r, mask=r < length, other=0.0)
                 S = tl.dot(k, tl.trans(q), input_precision=PREC) * scale2
-                near_r = 0.0
+                near_r, lost_r = 0.0, 0.0
                 if HAS_FORGET:
-                    near_r = log2_sums(sums_h, r, H, length, origin)[None, :]
+                    near_r, lost_r = log2_sums(SUMS + head, r[None, :], length, origin)
                 S = biased(
-                    S, r[None, :], s[:, None], near_r, near_s, slope, window, length,
-                    HAS_SLOPES, HAS_WINDOW, HAS_FORGET, part == 0,
+                    S, r[None, :], s[:, None], near_r, near_s, lost_r, lost_s, slope, window,
+                    length, HAS_SLOPES, HAS_WINDOW, HAS_FORGET, part == 0,
                 )  # fmt: skip
                 p = tl.exp2(S - lse[None, :])
                 dv += tl.dot(p.to(do.dtype), do, input_precision=PREC)
@@ -223,7 +224,7 @@ def backward_keys(
                 if HAS_FORGET:
                     dcols += tl.sum(ds, 1)
         if HAS_FORGET:
-            tl.store(DCOLS + (token + s) * H + h, dcols, mask=s < length)
+            tl.store(DCOLS + head + s, dcols, mask=s < length)
     store_rows(DK + row_d, dk * scale, s[:, None], cd[None, :], G * d, length, d, D, UPCAST)
     store_rows(DV + row_e, dv, s[:, None], ce[None, :], G * e, length, e, E, UPCAST)
 
@@ -270,7 +271,7 @@ def backward_short(
     """
     pid = tl.program_id(0)
     b, h = (pid // H).to(tl.int64), pid % H
-    token = b * T
+    token, head = b * T, (b * H + h) * T
     r = tl.arange(0, BM)
     cd, ce = tl.arange(0, D), tl.arange(0, E)
     row_d, row_e = (token * H + h) * d, (token * H + h) * e
@@ -279,30 +280,31 @@ def backward_short(
     do, delta = before_gate(
         dy, GATE, Y, DGATE, token, h, row_e, r, ce, T, H, e, E, GATE_KIND, UPCAST
     )
-    lse = tl.load(LSE + (token + r) * H + h, mask=r < T, other=float("inf"))
+    lse = tl.load(LSE + head + r, mask=r < T, other=float("inf"))
     scale2 = scale * LOG2E
-    slope, window, near_r, origin = 0.0, 0, 0.0, 0.0
+    slope, window = 0.0, 0
+    near_r, lost_r, origin = 0.0, 0.0, 0.0
     if HAS_SLOPES:
         slope = tl.load(SLOPES + b * slopes_stride + h).to(tl.float32) * LOG2E
     if HAS_WINDOW:
         window = tl.load(WINDOW + b * window_stride + h)
         window = tl.where(window > 0, window, T)
     if HAS_FORGET:
-        SUMS += token * H + h
+        SUMS += head
         origin = tl.load(SUMS)
-        near_r = log2_sums(SUMS, r, H, T, origin)[:, None]
+        near_r, lost_r = log2_sums(SUMS, r[:, None], T, origin)
     dq = tl.zeros([BM, D], tl.float32)
     drows = tl.zeros([BM], tl.float32)
     for s0 in range(0, T, BN):
         s = s0 + tl.arange(0, BN)
         k = load_rows(K + row_d, s[:, None], cd[None, :], H * d, T, d, D, UPCAST)
         v = load_rows(V + row_e, s[:, None], ce[None, :], H * e, T, e, E, UPCAST)
-        near_s = 0.0
+        near_s, lost_s = 0.0, 0.0
         if HAS_FORGET:
-            near_s = log2_sums(SUMS, s, H, T, origin)[None, :]
+            near_s, lost_s = log2_sums(SUMS, s[None, :], T, origin)
         S = tl.dot(q, tl.trans(k), input_precision=PREC) * scale2
         S = biased(
-            S, r[:, None], s[None, :], near_r, near_s, slope, window, T,
+            S, r[:, None], s[None, :], near_r, near_s, lost_r, lost_s, slope, window, T,
             HAS_SLOPES, HAS_WINDOW, HAS_FORGET, True,
         )  # fmt: skip
         p = tl.exp2(S - lse[:, None])
@@ -323,17 +325,17 @@ def backward_short(
     if UPCAST:
         do_t = rounded(do_t)
     if HAS_FORGET:
-        near_r = log2_sums(SUMS, r, H, T, origin)[None, :]
+        near_r, lost_r = log2_sums(SUMS, r[None, :], T, origin)
     for s0 in range(0, T, BN):
         s = s0 + tl.arange(0, BN)
         k = load_rows(K + row_d, s[:, None], cd[None, :], H * d, T, d, D, UPCAST)
         v = load_rows(V + row_e, s[:, None], ce[None, :], H * e, T, e, E, UPCAST)
-        near_s = 0.0
+        near_s, lost_s = 0.0, 0.0
         if HAS_FORGET:
-            near_s = log2_sums(SUMS, s, H, T, origin)[:, None]
+            near_s, lost_s = log2_sums(SUMS, s[:, None], T, origin)
         S = tl.dot(k, tl.trans(q), input_precision=PREC) * scale2
         S = biased(
-            S, r[None, :], s[:, None], near_r, near_s, slope, window, T,
+            S, r[None, :], s[:, None], near_r, near_s, lost_r, lost_s, slope, window, T,
             HAS_SLOPES, HAS_WINDOW, HAS_FORGET, True,
         )  # fmt: skip
         p = tl.exp2(S - lse[None, :])
@@ -388,7 +390,7 @@ def run_backward(
         do = dy if gate is None else torch.empty_like(dy)
         cols = None
         if log_forget is not None:
-            cols = torch.empty(B, T, H, dtype=torch.float32, device=q.device)
+            cols = torch.empty(B, H, T, dtype=torch.float32, device=q.device)
         given |= {"DO": do, "DELTA": delta, "DCOLS": cols}
         plan = plans.plan("rows", max(d, e), q.dtype.itemsize, T)
         table, n = tiles(offsets, T, plan.BM, plan.BM)

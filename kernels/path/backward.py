@@ -101,7 +101,7 @@ def backward_sweep(
                 length = tl.load(TILES + 4 * tile + 1)
                 r0 = tl.load(TILES + 4 * tile + 2) * BT
                 slot = tl.load(TILES + 4 * tile + 3)
-            token = b * T + start
+            token, head = b * T + start, (b * H + h) * T + start
             r = r0 + tl.arange(0, BT)
             row_d, row_e = (token * G + g_head) * d, (token * G + g_head) * e
             own_d = ((own_rows + start) * G + g_head) * d
@@ -115,12 +115,7 @@ def backward_sweep(
             if GATE_KIND > 0:
                 store_rows(DO + at_e, do, r[:, None], ce[None, :], H * e, length, e, E, UPCAST)
                 tl.debug_barrier()
-            lse = tl.load(LSE + (token + r) * H + h, mask=r < length, other=float("inf"))
-            near_r, sums, origin = 0.0, SUMS, 0.0
-            if HAS_FORGET:
-                sums = SUMS + token * H + h
-                origin = tl.load(sums + r0 * H, mask=r0 < length, other=0.0)
-                near_r = log2_sums(sums, r, H, length, origin)
+            lse = tl.load(LSE + head + r, mask=r < length, other=float("inf"))
             q = loaded.to(tl.float32)
             exact = tl.zeros([BT], tl.float32)
             first, last = r0 // C, tl.cdiv(tl.minimum(r0 + BT, length), C) - 1
@@ -162,8 +157,12 @@ def backward_sweep(
                                 length, C, C, UPCAST,
                             )  # fmt: skip
                             S -= tl.dot(qw, X, input_precision=PREC)
-                        near_s = log2_sums(sums, s, H, length, origin)
-                        S = S * (scale * LOG2E) + near_r[:, None] - near_s[None, :]
+                        end = tl.load(SUMS + head + tl.minimum(n * C + C, length) - 1)
+                        near_s, lost_s = log2_sums(SUMS + head, s[None, :], length, end)
+                        near_r, lost_r = log2_sums(SUMS + head, r[:, None], length, end)
+                        S = S * (scale * LOG2E) + (near_r - near_s)
+                        if part == 0:
+                            S += lost_r - lost_s
                         p = tl.exp2(tl.where(ok, S, float("-inf")) - lse[:, None])
                         v = load_rows(
                             V + row_e, s[:, None], ce[None, :], G * e, length, e, E, UPCAST
@@ -171,7 +170,7 @@ def backward_sweep(
                         exact += tl.sum(p * tl.dot(do, tl.trans(v), input_precision=PREC), 1)
             if HAS_FORGET:
                 delta = exact
-            tl.store(DELTA + (token + r) * H + h, delta, mask=r < length)
+            tl.store(DELTA + head + r, delta, mask=r < length)
             tl.debug_barrier()
             do = load_rows(DO + at_e, r[:, None], ce[None, :], H * e, length, e, E, UPCAST)
             g = tl.zeros([BT, D], tl.float32)
@@ -187,7 +186,10 @@ def backward_sweep(
                 )  # fmt: skip
                 S = tl.dot(q_n, tl.trans(k), input_precision=PREC) * (scale * LOG2E)
                 if HAS_FORGET:
-                    near_s = log2_sums(sums, s, H, length, origin)
+                    # Between the chunk's keys and the queries after it.
+                    end = tl.load(SUMS + head + n * C + C - 1)
+                    near_s, _ = log2_sums(SUMS + head, s, length, end)
+                    near_r, _ = log2_sums(SUMS + head, r, length, end)
                     S += near_r[:, None] - near_s[None, :]
                 S = tl.where(r[:, None] // C > n, S, float("-inf"))
                 p = tl.exp2(S - lse[:, None])
@@ -205,7 +207,7 @@ def backward_sweep(
                 dv = tl.dot(p.to(do.dtype), do, input_precision=PREC)
                 ds = p * (tl.dot(v, tl.trans(do), input_precision=PREC) - delta[None, :])
                 if HAS_FORGET:
-                    at = DCOLS + (own_rows + start + s) * H + h
+                    at = DCOLS + ((share * n_rows + b) * H + h) * T + start + s
                     tl.store(at, tl.load(at) + tl.sum(ds, 1))
                 dk = tl.dot((ds * scale).to(q_n.dtype), q_n, input_precision=PREC)
                 dk += load_rows(DKH + own_d, s[:, None], cd[None, :], G * d, length, d, D, False)
@@ -241,7 +243,7 @@ def backward_inside(
     DWI,
     DX,
     DU,
-    DLOG,
+    COLUMNS,
     scale,
     T,
     n_tiles,
@@ -283,19 +285,19 @@ def backward_inside(
     dU = tl.zeros([C, D], tl.float32)
     for h in range(g_head * (H // G), (g_head + 1) * (H // G)):
         at_d, at_e = (token * H + h) * d, (token * H + h) * e
+        head = (b * H + h) * T + start
         q = load_rows(Q + at_d, s[:, None], cd[None, :], H * d, length, d, D, UPCAST)
         do = load_rows(DO + at_e, s[:, None], ce[None, :], H * e, length, e, E, UPCAST)
         g = load_rows(DQH + at_d, s[:, None], cd[None, :], H * d, length, d, D, False)
         g_t = load_rows(DQH + at_d, s[None, :], cd[:, None], H * d, length, d, D, False)
-        lse = tl.load(LSE + (token + s) * H + h, mask=s < length, other=float("inf"))
-        delta = tl.load(DELTA + (token + s) * H + h, mask=s < length, other=0.0)
-        near = 0.0
+        lse = tl.load(LSE + head + s, mask=s < length, other=float("inf"))
+        delta = tl.load(DELTA + head + s, mask=s < length, other=0.0)
+        near, lost = 0.0, 0.0
         if HAS_FORGET:
-            sums = SUMS + token * H + h
-            near = log2_sums(sums, s, H, length, tl.load(sums + s0 * H))
+            near, lost = log2_sums(SUMS + head, s, length, tl.load(SUMS + head + s0))
         g, dk1, dv1, dw1, dX1, dU1, columns = gradient_inside(
             q, tl.trans(q), k, v, w, X, X_t, U, do, tl.trans(do), g, g_t.to(q.dtype), lse, delta,
-            near, near, ok, ok_t, scale, HAS_FORGET, PREC,
+            near, near, lost, lost, ok, ok_t, scale, HAS_FORGET, PREC,
         )  # fmt: skip
         dk += dk1
         dv += dv1
@@ -305,9 +307,9 @@ def backward_inside(
         store_rows(DQ + at_d, g, s[:, None], cd[None, :], H * d, length, d, D, UPCAST)
         if HAS_FORGET:
             for share in range(0, SHARES):
-                rows = (share * n_rows + b) * T + start
-                columns += tl.load(DCOLS + (rows + s) * H + h, mask=s < length, other=0.0)
-            tl.store(DLOG + (token + s) * H + h, columns, mask=s < length)
+                at = DCOLS + ((share * n_rows + b) * H + h) * T + start
+                columns += tl.load(at + s, mask=s < length, other=0.0)
+            tl.store(COLUMNS + head + s, columns, mask=s < length)
     store_rows(DKI + row_d, dk, s[:, None], cd[None, :], G * d, length, d, D, False)
     store_rows(DWI + row_d, dw, s[:, None], cd[None, :], G * d, length, d, D, False)
     store_rows(DU + row_d, dU, s[:, None], cd[None, :], G * d, length, d, D, False)
@@ -410,13 +412,14 @@ def run_backward(
     like = torch.empty_like
     made: dict[str, Any] = {n: like(given[n[1:]]) for n in ("DQ", "DK", "DV", "DW", "DBETA")}
     made["DGATE"] = None if gate is None else like(given["GATE"])
-    made["DLOG"] = None if log_forget is None else q.new_empty(B, T, H, dtype=torch.float32)
     given |= made | {"DY": dy, "Y": y, "LSE": lse}
     plan = plans.plan(True, d, e, q.dtype.itemsize, T)
     C, BT, D = plan.C, plan.BT, given["D"]
     given |= {"C": C, "BT": BT, "n_rows": B}
-    dlog = made["DLOG"]
+    dlog = None
     if plan.fused and G == H and offsets is None:
+        if log_forget is not None:
+            dlog = q.new_empty(B, T, H, dtype=torch.float32)
         N = BT // C
         programs = min(B * H, 2 * plans.processors(q.device))
         given |= {
@@ -426,6 +429,7 @@ def run_backward(
             "US": q.new_empty(programs, N, C, D),
             "AS": q.new_empty(programs, N, C, C, dtype=torch.float32),
             "n_heads": B * H,
+            "DLOG": dlog,
         }
         launch(backward_short, (programs,), given, plan.num_warps, 1)
     else:
@@ -444,7 +448,7 @@ def run_backward(
             "DKH": zeros(T, G, d),
             "DVH": zeros(T, G, e),
             "DZ": zeros(chunks, G, D, D),
-            "DCOLS": None if log_forget is None else zeros(T, H),
+            "DCOLS": None if log_forget is None else zeros(H, T),
             "QS": q.new_empty(B * G * shares, chunks, BT, D),
             "SHARES": shares,
         }
@@ -452,7 +456,8 @@ def run_backward(
         launch(backward_sweep, (B * G * shares,), own, plan.num_warps, 1)
         made32 = ("DKI", "DWI", "DU", "DX")
         widths = (d, d, d, C)
-        own = given | {"TILES": chunk_table, "n_tiles": chunks}
+        columns = None if log_forget is None else q.new_empty(B, H, T, dtype=torch.float32)
+        own = given | {"TILES": chunk_table, "n_tiles": chunks, "COLUMNS": columns}
         own |= {
             n: q.new_empty(B, T, G, width, dtype=torch.float32)
             for n, width in zip(made32, widths, strict=True)
@@ -463,8 +468,8 @@ def run_backward(
         ):
             warps = plans.chunk_warps(name, q.dtype.itemsize, C, max(D, given["E"]))
             launch(kernel, (chunks * B * G,), own, warps, 1)
-        if dlog is not None:
-            dlog = sum_to_the_end(dlog, offsets).neg_()
+        if columns is not None:
+            dlog = sum_to_the_end(columns, offsets).neg_()
     return (
         made["DQ"],
         made["DK"],

@@ -68,19 +68,18 @@ def backward_short(
     long_T = tl.full([], T, tl.int64)
     for bh in range(pid, n_heads, tl.num_programs(0)):
         b, h = bh // H, bh % H
-        token = b * long_T
+        token, head = b * long_T, bh * long_T
         row_d, row_e = (token * H + h) * d, (token * H + h) * e
         loaded = load_rows(Q + row_d, r[:, None], cd[None, :], H * d, T, d, D, UPCAST)
         dy = load_rows(DY + row_e, r[:, None], ce[None, :], H * e, T, e, E, UPCAST)
         do, delta = before_gate(
             dy, GATE, Y, DGATE, token, h, row_e, r, ce, T, H, e, E, GATE_KIND, UPCAST
         )
-        lse = tl.load(LSE + (token + r) * H + h, mask=r < T, other=float("inf"))
-        near_r, sums, origin = 0.0, SUMS, 0.0
+        lse = tl.load(LSE + head + r, mask=r < T, other=float("inf"))
+        near_r, lost_r, origin = 0.0, 0.0, 0.0
         if HAS_FORGET:
-            sums = SUMS + token * H + h
-            origin = tl.load(sums)
-            near_r = log2_sums(sums, r, H, T, origin)
+            origin = tl.load(SUMS + head)
+            near_r, lost_r = log2_sums(SUMS + head, r, T, origin)
         count = tl.cdiv(T, C)
         exact = tl.zeros([BT], tl.float32)
         q = loaded.to(tl.float32)
@@ -104,8 +103,9 @@ def backward_short(
                 # the same products.
                 S = tl.dot(asked, tl.trans(k), input_precision=PREC)
                 S -= tl.dot(qw, X.to(loaded.dtype), input_precision=PREC)
-                near_s = log2_sums(sums, s, H, T, origin)
-                S = S * (scale * LOG2E) + near_r[:, None] - near_s[None, :]
+                near_s, lost_s = log2_sums(SUMS + head, s, T, origin)
+                S = S * (scale * LOG2E) + (near_r[:, None] - near_s[None, :])
+                S += lost_r[:, None] - lost_s[None, :]
                 p = tl.exp2(tl.where(ok, S, float("-inf")) - lse[:, None])
                 v = load_rows(V + row_e, s[:, None], ce[None, :], H * e, T, e, E, UPCAST)
                 exact += tl.sum(p * tl.dot(do, tl.trans(v), input_precision=PREC), 1)
@@ -136,14 +136,14 @@ def backward_short(
             X = recall(XS + n * C * C, c[:, None], c[None, :], C, UPCAST)
             X_t = recall(XS + n * C * C, c[None, :], c[:, None], C, UPCAST)
             U = recall(US + n * C * D, c[:, None], cd[None, :], D, UPCAST)
-            near_s = 0.0
+            near_s, lost_s = 0.0, 0.0
             if HAS_FORGET:
-                near_s = log2_sums(sums, s, H, T, origin)
+                near_s, lost_s = log2_sums(SUMS + head, s, T, origin)
             ok = (r[:, None] >= s[None, :]) & (s[None, :] < T)
             ok_t = (r[None, :] >= s[:, None]) & (s[:, None] < T)
             g, dk, dv, dw, dX, dU, columns = gradient_inside(
                 q_n, tl.trans(q_n), k, v, w, X, X_t, U, do, do_t, g, g_t, lse, delta,
-                near_r, near_s, ok, ok_t, scale, HAS_FORGET, PREC,
+                near_r, near_s, lost_r, lost_s, ok, ok_t, scale, HAS_FORGET, PREC,
             )  # fmt: skip
             store_rows(DV + row_e, dv, s[:, None], ce[None, :], H * e, T, e, E, UPCAST)
             if HAS_FORGET:

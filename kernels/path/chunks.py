@@ -145,6 +145,8 @@ def gradient_inside(
     delta,
     near_r,
     near_s,
+    lost_r,
+    lost_s,
     ok,
     ok_t,
     scale,
@@ -164,6 +166,7 @@ def gradient_inside(
     S *= scale2
     if HAS_FORGET:
         S += near_r[:, None] - near_s[None, :]
+        S += lost_r[:, None] - lost_s[None, :]
     p = tl.exp2(tl.where(ok, S, float("-inf")) - lse[:, None])
     ds = p * (tl.dot(do, tl.trans(v), input_precision=PREC) - delta[:, None])
     ds = (ds * scale).to(dtype)
@@ -179,6 +182,7 @@ def gradient_inside(
     S *= scale2
     if HAS_FORGET:
         S += near_r[None, :] - near_s[:, None]
+        S += lost_r[None, :] - lost_s[:, None]
     p = tl.exp2(tl.where(ok_t, S, float("-inf")) - lse[None, :])
     dv = tl.dot(p.to(do.dtype), do, input_precision=PREC)
     ds = p * (tl.dot(v, do_t, input_precision=PREC) - delta[None, :])

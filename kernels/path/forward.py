@@ -24,7 +24,16 @@ from torch import Tensor
 
 from kernels import COUNTS
 from kernels._launch import launch, power_of_two, row_major
-from kernels._tiles import LOG2E, check_packed, load_rows, log2_sums, place, store_rows, tiles
+from kernels._tiles import (
+    LOG2E,
+    check_packed,
+    load_rows,
+    log2_sums,
+    place,
+    store_rows,
+    sums_of_logs,
+    tiles,
+)
 from kernels.path import plans
 from kernels.path.chunks import prepared, solve_chunk
 
@@ -68,7 +77,7 @@ def forward(
     if r0 >= length:
         return
     g = h // (H // G)
-    token = b * T + start
+    token, head = b * T + start, (b * H + h) * T + start
     slot = b * n_chunks
     if PACKED:
         slot += tl.load(TILES + 4 * (tl.program_id(0) % n_tiles) + 3)
@@ -79,11 +88,11 @@ def forward(
         Q + (token * H + h) * d, r[:, None], cd[None, :], H * d, length, d, D, UPCAST
     )
     q = loaded.to(tl.float32)
-    near_r, origin = 0.0, 0.0
+    near_r, lost_r, origin = 0.0, 0.0, 0.0
     if HAS_FORGET:
-        SUMS += token * H + h
-        origin = tl.load(SUMS + r0 * H)
-        near_r = log2_sums(SUMS, r, H, length, origin)[:, None]
+        SUMS += head
+        origin = tl.load(SUMS + r0)
+        near_r, lost_r = log2_sums(SUMS, r[:, None], length, origin)
     scale2 = scale * LOG2E
     acc = tl.zeros([BT, E], tl.float32)
     m = tl.full([BT], -1e30, tl.float32)
@@ -121,7 +130,10 @@ def forward(
                 q += tl.dot(asked, z, input_precision=PREC)
             S *= scale2
             if HAS_FORGET:
-                S += near_r - log2_sums(SUMS, s, H, length, origin)[None, :]
+                near_s, lost_s = log2_sums(SUMS, s[None, :], length, origin)
+                S += near_r - near_s
+                if part == 0:
+                    S += lost_r - lost_s
             if part == 0:
                 S = tl.where((r[:, None] >= s[None, :]) & (s[None, :] < length), S, float("-inf"))
             top = tl.maximum(m, tl.max(S, 1))
@@ -141,7 +153,7 @@ def forward(
         logit = load_rows(GATE + gate_at, r[:, None], ce[None, :], H * e, length, e, E, False)
         acc = acc * tl.sigmoid(logit.to(tl.float32))
     store_rows(Y + gate_at, acc, r[:, None], ce[None, :], H * e, length, e, E, UPCAST)
-    tl.store(LSE + (token + r) * H + h, m + tl.log2(total), mask=r < length)
+    tl.store(LSE + head + r, m + tl.log2(total), mask=r < length)
 
 
 def arguments(
@@ -158,7 +170,6 @@ def arguments(
     """What every launch needs, by argument name."""
     q, k, v, w, beta, log_forget, gate = row_major(q, k, v, w, beta, log_forget, gate)
     d, e = q.shape[3], v.shape[3]
-    sums = None if log_forget is None else log_forget.cumsum(1, dtype=torch.float64)
     return {
         "Q": q,
         "K": k,
@@ -166,7 +177,7 @@ def arguments(
         "W": w.to(q.dtype),
         "BETA": beta.to(torch.float32),
         "GATE": gate,
-        "SUMS": sums,
+        "SUMS": sums_of_logs(log_forget),
         "scale": scale,
         "T": q.shape[1],
         "H": q.shape[2],
@@ -194,7 +205,7 @@ def run_forward(
     gate: Tensor | None,
     offsets: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """y [B,T,H,e] and the logarithm (base 2) of the softmax's denominator [B,T,H]."""
+    """y [B,T,H,e] and the logarithm (base 2) of the softmax's denominator [B,H,T]."""
     given = arguments(q, k, v, w, beta, scale, log_forget, gate, offsets)
     B, T, H, d = q.shape
     e = v.shape[3]
@@ -206,7 +217,7 @@ def run_forward(
         given |= prepared(given, plan.C, offsets, False)
     table, n = tiles(offsets, T, plan.BT, plan.C)
     y = torch.empty(B, T, H, e, dtype=v.dtype, device=q.device)
-    lse = torch.empty(B, T, H, dtype=torch.float32, device=q.device)
+    lse = torch.empty(B, H, T, dtype=torch.float32, device=q.device)
     given |= {"Y": y, "LSE": lse, "TILES": table, "n_tiles": n}
     given |= {"BT": plan.BT, "C": plan.C, "FUSED": plan.fused}
     launch(forward, (n * B * H,), given, plan.num_warps, plan.num_stages)

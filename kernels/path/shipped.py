@@ -98,10 +98,23 @@ def _configuration(
     if kernel is prepare and not forget:
         constants["AS"] = None
     if not forget:
-        constants |= dict.fromkeys(("SUMS", "DCOLS", "DLOG"))
+        constants |= dict.fromkeys(("SUMS", "DCOLS", "COLUMNS", "DLOG"))
     if plan.fused and kernel is forward:
         constants |= dict.fromkeys(("XS", "US", "KH", "ZS"))
-    single = ("BETA", "LSE", "DELTA", "DBETA", "AS", "DQH", "DKH", "DVH", "DZ", "DCOLS", "DLOG")
+    single = (
+        "BETA",
+        "LSE",
+        "DELTA",
+        "DBETA",
+        "AS",
+        "DQH",
+        "DKH",
+        "DVH",
+        "DZ",
+        "DCOLS",
+        "COLUMNS",
+        "DLOG",
+    )
     types = dict.fromkeys(kernel.arg_names, f"*{dtype}")
     types |= dict.fromkeys((*single, "DKI", "DWI", "DX", "DU"), "*fp32") | {"SUMS": "*fp64"}
     types |= dict.fromkeys(("T", "n_tiles", "n_chunks", "n_rows", "n_heads"), "i32")

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -32,17 +33,49 @@ if NIGHTLY:
     LENGTHS = sorted({*LENGTHS, 2, 15, 17, 32, 62, 100, 128, 257})
 
 
+BAND = 64  # numbers before and after every tensor that belong to nobody
+
+
+def banded(x: torch.Tensor) -> torch.Tensor:
+    """A copy of x inside memory that holds NaN before and after it."""
+    return _between_bands(x)[0].copy_(x) if x.is_floating_point() else x
+
+
+def _between_bands(like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """NaN in the shape and the strides of a dense tensor, and the memory that it lies in."""
+    memory = torch.full((like.numel() + 2 * BAND,), float("nan"), dtype=like.dtype)
+    y = torch.tensor([], dtype=like.dtype)
+    return y.set_(memory.untyped_storage(), BAND, like.size(), like.stride()), memory
+
+
+@contextmanager
+def guard_bands() -> Iterator[None]:
+    """Fresh memory holds NaN, and nothing may be written before or after it."""
+    made: list[torch.Tensor] = []
+
+    with pytest.MonkeyPatch.context() as patch:
+        for owner, name in ((torch, "empty"), (torch, "empty_like"), (torch.Tensor, "new_empty")):
+            make = getattr(owner, name)
+
+            def filled(*args: Any, make: Callable[..., Any] = make, **options: Any) -> Any:
+                x = make(*args, **options)
+                if type(x) is not torch.Tensor or not x.is_floating_point():
+                    return x  # a stand-in without memory
+                y, memory = _between_bands(x)
+                made.append(memory)
+                return y
+
+            patch.setattr(owner, name, filled)
+        yield
+    for memory in made:
+        assert torch.isnan(memory[:BAND]).all() and torch.isnan(memory[-BAND:]).all(), "stray write"
+
+
 @pytest.fixture(autouse=True)
-def poison(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Fresh memory holds NaN: an output that is not written fails."""
-    for owner, name in ((torch, "empty"), (torch, "empty_like"), (torch.Tensor, "new_empty")):
-        make = getattr(owner, name)
-
-        def filled(*args: Any, make: Callable[..., Any] = make, **options: Any) -> Any:
-            x = make(*args, **options)
-            return x.fill_(float("nan")) if x.is_floating_point() else x
-
-        monkeypatch.setattr(owner, name, filled)
+def poison() -> Iterator[None]:
+    """`guard_bands` for a whole test."""
+    with guard_bands():
+        yield
 
 
 def without(inputs: dict[str, Any], *names: str) -> dict[str, Any]:

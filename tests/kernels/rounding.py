@@ -85,16 +85,22 @@ def cotangent(y: Tensor) -> Tensor:
     return torch.sin(torch.arange(y.numel(), device=y.device)).view_as(y).to(y.dtype)
 
 
-def with_gradients(operator: Callable[..., Any], inputs: Inputs, **options: Any) -> Results:
+def with_gradients(
+    operator: Callable[..., Any],
+    inputs: Inputs,
+    copy: Callable[[Tensor], Tensor] = torch.clone,
+    **options: Any,
+) -> Results:
     """Every output, and the gradient of every input for the outputs' fixed directions, by name."""
-    leaves = {
-        n: x.detach().clone().requires_grad_() if torch.is_tensor(x) and n not in CONSTANT else x
-        for n, x in inputs.items()
-    }
+    leaves = {n: copy(x.detach()) if torch.is_tensor(x) else x for n, x in inputs.items()}
+    for n, x in leaves.items():
+        if torch.is_tensor(x) and x.is_floating_point() and n not in CONSTANT:
+            x.requires_grad_()
     found = operator(**leaves, **options)
     outputs = found if isinstance(found, tuple) else (found,)
-    wanted = {n: x for n, x in leaves.items() if torch.is_tensor(x) and n not in CONSTANT}
-    grads = torch.autograd.grad(outputs, list(wanted.values()), [cotangent(y) for y in outputs])
+    wanted = {n: x for n, x in leaves.items() if torch.is_tensor(x) and x.requires_grad}
+    directions = [copy(cotangent(y)) for y in outputs]
+    grads = torch.autograd.grad(outputs, list(wanted.values()), directions)
     named = {f"output {i}": y.detach() for i, y in enumerate(outputs)}
     return named | dict(zip(wanted, grads, strict=True))
 

@@ -87,6 +87,14 @@ def test_many_rows_share_programs_without_mixing(d, large):
     check(made(40, {"d": d, "forget": True, "gate": "elementwise"}, B=3))
 
 
+@pytest.mark.parametrize(("T", "d"), [(60, 16), (70, 16), (70, 40)])
+def test_forgetting_inside_a_tile_does_not_blur_the_tokens_after_it(T, d, large):
+    """Twenty gates of -50 in the middle of a tile, in one kernel for a short row and in several."""
+    inputs = made(T, {"forget": True, "d": d})
+    inputs["log_forget"][:, 5:25] = -50.0
+    check(inputs)
+
+
 @pytest.mark.parametrize("d", [16, 40])
 def test_gradients_repeat_bit_for_bit(d, large):
     leaves = {n: x.requires_grad_() for n, x in made(65, {"d": d, "forget": True}).items()}
@@ -133,8 +141,7 @@ def test_vmap_folds_into_the_rows(packed, large):
     assert all(gap(got[n], torch.stack([w[n] for w in want])) < SAME for n in got)
 
 
-def test_the_operator_is_registered_whole(monkeypatch):
-    monkeypatch.undo()
+def test_the_operator_is_registered_whole():
     x = {n: t.requires_grad_() for n, t in made(17, OPTIONS[3]).items()}
     first = (x[n] for n in ("q", "k", "v", "w", "beta"))
     arguments = (*first, 0.25, x["log_forget"], x["gate"], None)
