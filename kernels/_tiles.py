@@ -20,35 +20,46 @@ LOG2E = tl.constexpr(1.4426950408889634)
 
 
 @triton.jit
-def load_rows(P, rows, cols, stride, T, W: tl.constexpr, WP: tl.constexpr, UPCAST: tl.constexpr):
+def load_rows(P, rows, cols, stride, T, W: tl.constexpr, WP: tl.constexpr):
     """Rows below T of a matrix of width W, zeros elsewhere; rows, cols broadcast to the tile."""
     mask = rows < T
     if W != WP:
         mask = mask & (cols < W)
-    x = tl.load(P + rows * stride + cols, mask=mask, other=0.0)
-    if UPCAST:
-        x = x.to(tl.float32)
-    return x
+    return tl.load(P + rows * stride + cols, mask=mask, other=0.0)
 
 
 @triton.jit
-def rounded(x):
-    """To the nearest bfloat16: the interpreter truncates where a GPU rounds."""
-    bits = x.to(tl.float32).to(tl.uint32, bitcast=True)
-    bits = (bits + 0x7FFF + ((bits >> 16) & 1)) & 0xFFFF0000
-    return bits.to(tl.float32, bitcast=True)
-
-
-@triton.jit
-def store_rows(
-    P, x, rows, cols, stride, T, W: tl.constexpr, WP: tl.constexpr, UPCAST: tl.constexpr
-):
+def store_rows(P, x, rows, cols, stride, T, W: tl.constexpr, WP: tl.constexpr):
     mask = rows < T
     if W != WP:
         mask = mask & (cols < W)
-    if UPCAST:
-        x = rounded(x)
     tl.store(P + rows * stride + cols, x.to(P.dtype.element_ty), mask=mask)
+
+
+@triton.jit
+def join(A, L, size: tl.constexpr, C: tl.constexpr, PREC: tl.constexpr):
+    """From inverses of the diagonal blocks of `size` rows to those of twice the size."""
+    c = tl.arange(0, C)
+    i, j = c[:, None] // size, c[None, :] // size
+    pair = (i // 2 == j // 2) & (i > j)
+    half = tl.dot(A, tl.where(pair, L, 0.0), input_precision=PREC)
+    return A - tl.dot(half, A, input_precision=PREC)
+
+
+@triton.jit
+def inverse(L, C: tl.constexpr, PREC: tl.constexpr):
+    """(I + L)^-1 of strictly lower L [C,C], float32: blocks of 1, 2, 4, ... rows are joined.
+
+    Two products a level, as stable as substitution, where powers of L explode on tokens that
+    repeat.
+    """
+    c = tl.arange(0, C)
+    i, j = c[:, None], c[None, :]
+    A = tl.where(i == j, 1.0, 0.0) - tl.where((i == j + 1) & (i % 2 == 1), L, 0.0)
+    for level in tl.static_range(1, 7):
+        if (1 << level) < C:
+            A = join(A, L, 1 << level, C, PREC)
+    return A
 
 
 @triton.jit
@@ -80,24 +91,11 @@ def place(TILES, T, n_tiles, N: tl.constexpr, BLOCK: tl.constexpr, PACKED: tl.co
 
 @triton.jit
 def before_gate(
-    dy,
-    GATE,
-    Y,
-    DGATE,
-    token,
-    h,
-    row_e,
-    r,
-    ce,
-    T,
-    H: tl.constexpr,
-    e: tl.constexpr,
-    E: tl.constexpr,
-    GATE_KIND: tl.constexpr,
-    UPCAST: tl.constexpr,
-):
+    dy, GATE, Y, DGATE, token, h, row_e, r, ce, T,
+    H: tl.constexpr, e: tl.constexpr, E: tl.constexpr, GATE_KIND: tl.constexpr,
+):  # fmt: skip
     """dO before the gate, delta = dy . y; writes dgate."""
-    y = load_rows(Y + row_e, r[:, None], ce[None, :], H * e, T, e, E, False).to(tl.float32)
+    y = load_rows(Y + row_e, r[:, None], ce[None, :], H * e, T, e, E).to(tl.float32)
     gain = dy.to(tl.float32) * y
     delta = tl.sum(gain, 1)
     do = dy
@@ -108,14 +106,10 @@ def before_gate(
         tl.store(DGATE + (token + r) * H + h, dgate, mask=r < T)
         do = dy.to(tl.float32) * share[:, None]
     if GATE_KIND == 2:
-        logit = load_rows(GATE + row_e, r[:, None], ce[None, :], H * e, T, e, E, False)
+        logit = load_rows(GATE + row_e, r[:, None], ce[None, :], H * e, T, e, E)
         share = tl.sigmoid(logit.to(tl.float32))
-        store_rows(
-            DGATE + row_e, gain * (1 - share), r[:, None], ce[None, :], H * e, T, e, E, UPCAST
-        )
+        store_rows(DGATE + row_e, gain * (1 - share), r[:, None], ce[None, :], H * e, T, e, E)
         do = dy.to(tl.float32) * share
-    if UPCAST:
-        do = rounded(do)
     return do.to(dy.dtype), delta
 
 

@@ -22,8 +22,6 @@ so that gates near 0 (log f = -50 and less) do not blur the tokens behind them.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -40,7 +38,7 @@ from kernels.attention.definition import definition, example_inputs
 from kernels.attention.operator import eager, operator
 from kernels.attention.reference import reference
 
-__all__ = ["attention", "configurations", "definition", "example_inputs", "reference"]
+__all__ = ["attention", "definition", "example_inputs", "reference"]
 
 
 def attention(
@@ -105,10 +103,3 @@ def attention(
         gate=gate,
         offsets=offsets,
     )
-
-
-def configurations() -> list[dict[str, Any]]:
-    """Every kernel as it is shipped, for compilation ahead of time; needs triton."""
-    from kernels.attention import shipped
-
-    return shipped.configurations()

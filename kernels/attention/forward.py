@@ -35,21 +35,10 @@ from kernels.attention.plans import COUNTS
 
 @triton.jit
 def biased(
-    S,
-    r,
-    s,
-    near_r,
-    near_s,
-    lost_r,
-    lost_s,
-    slope,
-    window,
-    T,
-    HAS_SLOPES: tl.constexpr,
-    HAS_WINDOW: tl.constexpr,
-    HAS_FORGET: tl.constexpr,
+    S, r, s, near_r, near_s, lost_r, lost_s, slope, window, T,
+    HAS_SLOPES: tl.constexpr, HAS_WINDOW: tl.constexpr, HAS_FORGET: tl.constexpr,
     MASKED: tl.constexpr,
-):
+):  # fmt: skip
     """Logits with their biases; r, s broadcast to the tile or its transpose."""
     if HAS_SLOPES:
         S -= slope * (r - s).to(tl.float32)
@@ -66,37 +55,22 @@ def biased(
 
 @triton.jit(do_not_specialize=COUNTS)
 def forward(
-    Q,
-    K,
-    V,
-    GATE,
-    SLOPES,
-    WINDOW,
-    SUMS,
-    TILES,
-    Y,
-    LSE,
-    scale,
-    T,
-    n_tiles,
-    slopes_stride,
+    Q, K, V, GATE, SLOPES, WINDOW, SUMS, TILES, Y, LSE, scale, T, n_tiles, slopes_stride,
     window_stride,
-    H: tl.constexpr,
-    G: tl.constexpr,
-    d: tl.constexpr,
-    e: tl.constexpr,
-    D: tl.constexpr,
-    E: tl.constexpr,
-    BM: tl.constexpr,
-    BN: tl.constexpr,
-    GATE_KIND: tl.constexpr,
-    HAS_SLOPES: tl.constexpr,
-    HAS_WINDOW: tl.constexpr,
-    HAS_FORGET: tl.constexpr,
-    PACKED: tl.constexpr,
-    UPCAST: tl.constexpr,
-    PREC: tl.constexpr,
-):
+    H: tl.constexpr, G: tl.constexpr, d: tl.constexpr, e: tl.constexpr, D: tl.constexpr,
+    E: tl.constexpr, BM: tl.constexpr, BN: tl.constexpr, GATE_KIND: tl.constexpr,
+    HAS_SLOPES: tl.constexpr, HAS_WINDOW: tl.constexpr, HAS_FORGET: tl.constexpr,
+    PACKED: tl.constexpr, PREC: tl.constexpr,
+):  # fmt: skip
+    """One tile of queries against every key before it.
+
+        keys     0 ........ r0 .. r0 + BM
+        queries  [ whole    | masked ]      BN keys at a time, from left to right
+
+    owns    BM queries of one row and head; their output and softmax sums stay in registers
+    reads   q, gate and sums of log f of the tile; k, v and sums of log f of keys 0 .. r0 + BM
+    writes  y and lse of the tile
+    """
     b, h, start, length, r0 = place(TILES, T, n_tiles, H, BM, PACKED)
     if r0 >= length:
         return
@@ -106,7 +80,7 @@ def forward(
     cd, ce = tl.arange(0, D), tl.arange(0, E)
     K += (token * G + g) * d
     V += (token * G + g) * e
-    q = load_rows(Q + (token * H + h) * d, r[:, None], cd[None, :], H * d, length, d, D, UPCAST)
+    q = load_rows(Q + (token * H + h) * d, r[:, None], cd[None, :], H * d, length, d, D)
     scale2 = scale * LOG2E
     slope, window, low = 0.0, 0, 0
     near_r, lost_r, origin = 0.0, 0.0, 0.0
@@ -129,7 +103,7 @@ def forward(
         last = r0 // BN * BN if part == 0 else tl.minimum(r0 + BM, length)
         for s0 in range(first, last, BN):
             s = s0 + tl.arange(0, BN)
-            k = load_rows(K, s[:, None], cd[None, :], G * d, length, d, D, UPCAST)
+            k = load_rows(K, s[:, None], cd[None, :], G * d, length, d, D)
             S = tl.dot(q, tl.trans(k), input_precision=PREC) * scale2
             near_s, lost_s = 0.0, 0.0
             if HAS_FORGET:
@@ -142,7 +116,7 @@ def forward(
             p = tl.exp2(S - top[:, None])
             shrink = tl.exp2(m - top)
             total = total * shrink + tl.sum(p, 1)
-            v = load_rows(V, s[:, None], ce[None, :], G * e, length, e, E, UPCAST)
+            v = load_rows(V, s[:, None], ce[None, :], G * e, length, e, E)
             acc = acc * shrink[:, None]
             acc += tl.dot(p.to(v.dtype), v, input_precision=PREC)
             m = top
@@ -152,11 +126,9 @@ def forward(
         logit = tl.load(GATE + (token + r) * H + h, mask=r < length, other=0.0)
         acc = acc * tl.sigmoid(logit.to(tl.float32))[:, None]
     if GATE_KIND == 2:
-        logit = load_rows(
-            GATE + (token * H + h) * e, r[:, None], ce[None, :], H * e, length, e, E, False
-        )
+        logit = load_rows(GATE + (token * H + h) * e, r[:, None], ce[None, :], H * e, length, e, E)
         acc = acc * tl.sigmoid(logit.to(tl.float32))
-    store_rows(Y + (token * H + h) * e, acc, r[:, None], ce[None, :], H * e, length, e, E, UPCAST)
+    store_rows(Y + (token * H + h) * e, acc, r[:, None], ce[None, :], H * e, length, e, E)
     tl.store(LSE + head + r, m + tl.log2(tl.maximum(total, 1e-30)), mask=r < length)
 
 
@@ -173,27 +145,17 @@ def arguments(
     """What every launch needs, by argument name."""
     H, d, e = q.shape[2], q.shape[3], v.shape[3]
     tensors: dict[str, Any] = {
-        "SLOPES": slopes,
-        "WINDOW": None if window is None else window.to(torch.int32),
+        "SLOPES": slopes, "WINDOW": None if window is None else window.to(torch.int32),
         "SUMS": sums_of_logs(log_forget),
-    }
+    }  # fmt: skip
     constants: dict[str, Any] = {
         "slopes_stride": H if slopes is not None and slopes.ndim == 2 else 0,
-        "window_stride": H if window is not None and window.ndim == 2 else 0,
-        "H": H,
-        "G": G,
-        "d": d,
-        "e": e,
-        "D": power_of_two(d, 16),
-        "E": power_of_two(e, 16),
-        "GATE_KIND": 0 if gate is None else gate.ndim - 2,
-        "HAS_SLOPES": slopes is not None,
-        "HAS_WINDOW": window is not None,
-        "HAS_FORGET": log_forget is not None,
-        "PACKED": offsets is not None,
-        "UPCAST": q.dtype == torch.bfloat16 and triton.knobs.runtime.interpret,
-        "PREC": plans.PRECISION,
-    }
+        "window_stride": H if window is not None and window.ndim == 2 else 0, "H": H, "G": G,
+        "d": d, "e": e, "D": power_of_two(d, 16), "E": power_of_two(e, 16),
+        "GATE_KIND": 0 if gate is None else gate.ndim - 2, "HAS_SLOPES": slopes is not None,
+        "HAS_WINDOW": window is not None, "HAS_FORGET": log_forget is not None,
+        "PACKED": offsets is not None, "PREC": plans.PRECISION,
+    }  # fmt: skip
     return tensors | constants
 
 

@@ -40,39 +40,21 @@ from kernels.path.chunks import prepared, solve_chunk
 
 @triton.jit(do_not_specialize=COUNTS)
 def forward(
-    Q,
-    K,
-    V,
-    W,
-    BETA,
-    GATE,
-    SUMS,
-    TILES,
-    XS,
-    US,
-    KH,
-    ZS,
-    Y,
-    LSE,
-    scale,
-    T,
-    n_tiles,
-    n_chunks,
-    H: tl.constexpr,
-    G: tl.constexpr,
-    d: tl.constexpr,
-    e: tl.constexpr,
-    D: tl.constexpr,
-    E: tl.constexpr,
-    BT: tl.constexpr,
-    C: tl.constexpr,
-    GATE_KIND: tl.constexpr,
-    HAS_FORGET: tl.constexpr,
-    PACKED: tl.constexpr,
-    FUSED: tl.constexpr,
-    UPCAST: tl.constexpr,
-    PREC: tl.constexpr,
-):
+    Q, K, V, W, BETA, GATE, SUMS, TILES, XS, US, KH, ZS, Y, LSE, scale, T, n_tiles, n_chunks,
+    H: tl.constexpr, G: tl.constexpr, d: tl.constexpr, e: tl.constexpr, D: tl.constexpr,
+    E: tl.constexpr, BT: tl.constexpr, C: tl.constexpr, GATE_KIND: tl.constexpr,
+    HAS_FORGET: tl.constexpr, PACKED: tl.constexpr, FUSED: tl.constexpr, PREC: tl.constexpr,
+):  # fmt: skip
+    """One tile of queries; the chunks of keys from the tile's end to the first.
+
+        keys     0 ........ r0 .. r0 + BT
+        queries  [ K^, Z    | masked ]         C keys at a time, from right to left
+
+    owns    BT queries of one row and head, which turn on their way; output and softmax sums
+    reads   q, gate and sums of log f of the tile; k, w, X, U of its own chunks, K^ and Z of those
+            further left, v of all (FUSED: k, w, beta and v of all)
+    writes  y and lse of the tile
+    """
     b, h, start, length, r0 = place(TILES, T, n_tiles, H, BT, PACKED)
     if r0 >= length:
         return
@@ -84,9 +66,7 @@ def forward(
     r, c = r0 + tl.arange(0, BT), tl.arange(0, C)
     cd, ce = tl.arange(0, D), tl.arange(0, E)
     row_d, row_e = (token * G + g) * d, (token * G + g) * e
-    loaded = load_rows(
-        Q + (token * H + h) * d, r[:, None], cd[None, :], H * d, length, d, D, UPCAST
-    )
+    loaded = load_rows(Q + (token * H + h) * d, r[:, None], cd[None, :], H * d, length, d, D)
     q = loaded.to(tl.float32)
     near_r, lost_r, origin = 0.0, 0.0, 0.0
     if HAS_FORGET:
@@ -105,16 +85,16 @@ def forward(
             s = n * C + c
             asked = q.to(loaded.dtype)
             if part == 0 or FUSED:
-                k = load_rows(K + row_d, s[:, None], cd[None, :], G * d, length, d, D, UPCAST)
-                w = load_rows(W + row_d, s[:, None], cd[None, :], G * d, length, d, D, UPCAST)
+                k = load_rows(K + row_d, s[:, None], cd[None, :], G * d, length, d, D)
+                w = load_rows(W + row_d, s[:, None], cd[None, :], G * d, length, d, D)
                 if FUSED:
                     beta = tl.load(BETA + (token + s) * G + g, mask=s < length, other=0.0)
                     _, X, U = solve_chunk(k, w, beta.to(tl.float32), C, PREC)
                     X, U = X.to(loaded.dtype), U.to(loaded.dtype)
                 else:
                     square = (token * G + g) * C
-                    X = load_rows(XS + square, s[:, None], c[None, :], G * C, length, C, C, UPCAST)
-                    U = load_rows(US + row_d, s[:, None], cd[None, :], G * d, length, d, D, UPCAST)
+                    X = load_rows(XS + square, s[:, None], c[None, :], G * C, length, C, C)
+                    U = load_rows(US + row_d, s[:, None], cd[None, :], G * d, length, d, D)
                 qw = tl.dot(asked, tl.trans(w), input_precision=PREC)
                 if part == 0:
                     qw = tl.where(r[:, None] >= s[None, :], qw, 0.0)
@@ -123,9 +103,9 @@ def forward(
                 S -= tl.dot(qw, X, input_precision=PREC)
                 q -= tl.dot(qw, U, input_precision=PREC)
             else:
-                kh = load_rows(KH + row_d, s[:, None], cd[None, :], G * d, length, d, D, UPCAST)
+                kh = load_rows(KH + row_d, s[:, None], cd[None, :], G * d, length, d, D)
                 z_at = ZS + ((slot + n) * G + g) * D * D
-                z = load_rows(z_at, cd[:, None], cd[None, :], D, D, D, D, UPCAST)
+                z = load_rows(z_at, cd[:, None], cd[None, :], D, D, D, D)
                 S = tl.dot(asked, tl.trans(kh), input_precision=PREC)
                 q += tl.dot(asked, z, input_precision=PREC)
             S *= scale2
@@ -140,7 +120,7 @@ def forward(
             p = tl.exp2(S - top[:, None])
             shrink = tl.exp2(m - top)
             total = total * shrink + tl.sum(p, 1)
-            v = load_rows(V + row_e, s[:, None], ce[None, :], G * e, length, e, E, UPCAST)
+            v = load_rows(V + row_e, s[:, None], ce[None, :], G * e, length, e, E)
             acc = acc * shrink[:, None]
             acc += tl.dot(p.to(v.dtype), v, input_precision=PREC)
             m = top
@@ -150,9 +130,9 @@ def forward(
         acc = acc * tl.sigmoid(logit.to(tl.float32))[:, None]
     gate_at = (token * H + h) * e
     if GATE_KIND == 2:
-        logit = load_rows(GATE + gate_at, r[:, None], ce[None, :], H * e, length, e, E, False)
+        logit = load_rows(GATE + gate_at, r[:, None], ce[None, :], H * e, length, e, E)
         acc = acc * tl.sigmoid(logit.to(tl.float32))
-    store_rows(Y + gate_at, acc, r[:, None], ce[None, :], H * e, length, e, E, UPCAST)
+    store_rows(Y + gate_at, acc, r[:, None], ce[None, :], H * e, length, e, E)
     tl.store(LSE + head + r, m + tl.log2(total), mask=r < length)
 
 
@@ -171,27 +151,12 @@ def arguments(
     q, k, v, w, beta, log_forget, gate = row_major(q, k, v, w, beta, log_forget, gate)
     d, e = q.shape[3], v.shape[3]
     return {
-        "Q": q,
-        "K": k,
-        "V": v,
-        "W": w.to(q.dtype),
-        "BETA": beta.to(torch.float32),
-        "GATE": gate,
-        "SUMS": sums_of_logs(log_forget),
-        "scale": scale,
-        "T": q.shape[1],
-        "H": q.shape[2],
-        "G": k.shape[2],
-        "d": d,
-        "e": e,
-        "D": power_of_two(d, 16),
-        "E": power_of_two(e, 16),
-        "GATE_KIND": 0 if gate is None else gate.ndim - 2,
-        "HAS_FORGET": log_forget is not None,
-        "PACKED": offsets is not None,
-        "UPCAST": q.dtype == torch.bfloat16 and triton.knobs.runtime.interpret,
-        "PREC": plans.precision(q.dtype),
-    }
+        "Q": q, "K": k, "V": v, "W": w.to(q.dtype), "BETA": beta.to(torch.float32), "GATE": gate,
+        "SUMS": sums_of_logs(log_forget), "scale": scale, "T": q.shape[1], "H": q.shape[2],
+        "G": k.shape[2], "d": d, "e": e, "D": power_of_two(d, 16), "E": power_of_two(e, 16),
+        "GATE_KIND": 0 if gate is None else gate.ndim - 2, "HAS_FORGET": log_forget is not None,
+        "PACKED": offsets is not None, "PREC": plans.precision(q.dtype),
+    }  # fmt: skip
 
 
 def run_forward(

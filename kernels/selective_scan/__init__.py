@@ -16,8 +16,6 @@ dDskip are summed outside, in a fixed order.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -28,7 +26,7 @@ from kernels.selective_scan.operator import run
 from kernels.selective_scan.plans import CHUNK
 from kernels.selective_scan.reference import reference
 
-__all__ = ["configurations", "definition", "example_inputs", "reference", "selective_scan", "step"]
+__all__ = ["definition", "example_inputs", "reference", "selective_scan", "step"]
 
 
 def selective_scan(
@@ -72,10 +70,3 @@ def selective_scan(
 
         return native(*tensors)
     return run(*tensors, chosen == "triton")
-
-
-def configurations() -> list[dict[str, Any]]:
-    """Every kernel as it is shipped, for compilation ahead of time; needs triton."""
-    from kernels.selective_scan import shipped
-
-    return shipped.configurations()

@@ -42,35 +42,14 @@ def retreat(g, dA, before, h, A2, skip, U, DELTA, B, C, DY, DU, DDT, DB, DC, t, 
 
 @triton.jit(do_not_specialize=COUNTS)
 def backward_kernel(
-    U,
-    DELTA,
-    A,
-    B,
-    C,
-    SKIP,
-    KEPT,
-    DY,
-    DLAST,
-    DU,
-    DDT,
-    DA,
-    DB,
-    DC,
-    DSKIP,
-    DH0,
-    T,
-    D,
-    N,
-    shared_rows,
-    HAS_SKIP: tl.constexpr,
-    CHUNK: tl.constexpr,
-    BD: tl.constexpr,
-    BN: tl.constexpr,
-):
-    """The same from the last token to the first, 4 tokens at a time.
+    U, DELTA, A, B, C, SKIP, KEPT, DY, DLAST, DU, DDT, DA, DB, DC, DSKIP, DH0, T, D, N, shared_rows,
+    HAS_SKIP: tl.constexpr, CHUNK: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr,
+):  # fmt: skip
+    """Token by token from the last, 4 at a time; states are run again from the chunk's kept one.
 
-    Their states are run again from the chunk's kept one. DA, DB, DC, DSKIP receive this
-    program's share, summed outside in a fixed order.
+    owns    BD channels of one row; the state's gradient and dA [BN,BD] stay in registers
+    reads   u, delta, dy of its channels; B, C of the row; A, skip, the kept states, dlast
+    writes  du, ddelta and dh0; its share of dA, dB, dC and dskip, summed outside in a fixed order
     """
     row, d = tl.program_id(0).to(tl.int64), tl.program_id(1) * BD + tl.arange(0, BD)
     n = tl.arange(0, BN)
@@ -103,73 +82,13 @@ def backward_kernel(
         h3 = recompute(h2, A2, U, DELTA, B, C, t + 2, T, d, D, n, N)
         h4 = recompute(h3, A2, U, DELTA, B, C, t + 3, T, d, D, n, N)
         g, dA, e3 = retreat(
-            g,
-            dA,
-            h3,
-            h4,
-            A2,
-            skip,
-            U,
-            DELTA,
-            B,
-            C,
-            DY,
-            DU,
-            DDT,
-            DB,
-            DC,
-            t + 3,
-            T,
-            d,
-            D,
-            n,
-            N,
+            g, dA, h3, h4, A2, skip, U, DELTA, B, C, DY, DU, DDT, DB, DC, t + 3, T, d, D, n, N
         )
         g, dA, e2 = retreat(
-            g,
-            dA,
-            h2,
-            h3,
-            A2,
-            skip,
-            U,
-            DELTA,
-            B,
-            C,
-            DY,
-            DU,
-            DDT,
-            DB,
-            DC,
-            t + 2,
-            T,
-            d,
-            D,
-            n,
-            N,
+            g, dA, h2, h3, A2, skip, U, DELTA, B, C, DY, DU, DDT, DB, DC, t + 2, T, d, D, n, N
         )
         g, dA, e1 = retreat(
-            g,
-            dA,
-            h1,
-            h2,
-            A2,
-            skip,
-            U,
-            DELTA,
-            B,
-            C,
-            DY,
-            DU,
-            DDT,
-            DB,
-            DC,
-            t + 1,
-            T,
-            d,
-            D,
-            n,
-            N,
+            g, dA, h1, h2, A2, skip, U, DELTA, B, C, DY, DU, DDT, DB, DC, t + 1, T, d, D, n, N
         )
         g, dA, e0 = retreat(
             g, dA, h0, h1, A2, skip, U, DELTA, B, C, DY, DU, DDT, DB, DC, t, T, d, D, n, N
@@ -204,28 +123,11 @@ def run_backward(
     dB, dC = (kept.new_empty(parts, B, T, N) for _ in range(2))
     dskip = kept.new_empty(B, 0 if Dskip is None else D)
     given = {
-        "U": u,
-        "DELTA": delta,
-        "A": A,
-        "B": Bm,
-        "C": Cm,
-        "SKIP": A if Dskip is None else Dskip,
-        "KEPT": kept,
-        "DY": dy,
-        "DLAST": dlast,
-        "DU": du,
-        "DDT": ddelta,
-        "DA": dA,
-        "DB": dB,
-        "DC": dC,
-        "DSKIP": dskip,
-        "DH0": dh0,
-        "T": T,
-        "D": D,
-        "N": N,
-        "shared_rows": B // P,
+        "U": u, "DELTA": delta, "A": A, "B": Bm, "C": Cm, "SKIP": A if Dskip is None else Dskip,
+        "KEPT": kept, "DY": dy, "DLAST": dlast, "DU": du, "DDT": ddelta, "DA": dA, "DB": dB,
+        "DC": dC, "DSKIP": dskip, "DH0": dh0, "T": T, "D": D, "N": N, "shared_rows": B // P,
         "HAS_SKIP": Dskip is not None,
-    }
+    }  # fmt: skip
     launch(backward_kernel, (B, parts), given | tile(N), **options(N, True))
     return (
         du,

@@ -115,21 +115,24 @@ def doubled(inputs: Inputs) -> Inputs:
 
 def gap(got: Tensor, want: Tensor) -> float:
     """Relative RMS difference; absolute where `want` is zero up to rounding."""
-    want = want.double()
-    size = want.norm().item()
-    return (got.double() - want).norm().item() / (size if size > 1e-6 else 1.0)
+    return (got.double() - want.double()).norm().item() / _size(want)
+
+
+def _size(want: Tensor) -> float:
+    size = want.double().norm().item()
+    return size if size > 1e-6 else 1.0
 
 
 def cancelled(inputs: Inputs, want: Results, name: str) -> float:
-    """Size of the terms that cancel in the gradient of `name`, over the size of the gradient."""
-    size = want[name].norm().item()
+    """Size of the terms that cancel in the gradient of `name`, over its size as `gap` has it."""
+    size = _size(want[name])
     if "W" in inputs and name in ("x", "W", "b"):  # of step_size: sums over channels, or tokens
         x, W, b = (inputs[n].double() for n in "xWb")
         x = x.flatten(0, -2)
         g = (cotangent(want["output 0"]).flatten(0, -2) * (x @ W.T + b).sigmoid()).abs()
         terms = {"x": g @ W.abs(), "W": g.T @ x.abs(), "b": g.sum(0)}[name]
         return max(1.0, terms.norm().item() / size)
-    if "q" not in inputs or name not in ("q", "k", "w", "beta", "log_forget") or size < 1e-6:
+    if "q" not in inputs or name not in ("q", "k", "w", "beta", "log_forget"):
         return 1.0
     y = want["output 0"]
     per_query = cotangent(y).double().norm(dim=-1)  # [B,T,H]

@@ -28,9 +28,9 @@ def check(inputs: dict, offsets: torch.Tensor | None = None) -> None:
 
 
 @pytest.mark.parametrize("T", LENGTHS)
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("which", range(1 + NIGHTLY))
 def test_float32_at_every_length(T, which):
-    options = OPTIONS[(2 * LENGTHS.index(T) + which) % len(OPTIONS)]
+    options = OPTIONS[(LENGTHS.index(T) + 3 * which) % len(OPTIONS)]
     check(example_inputs(1, T, 2, 32, **options, seed=T))
 
 

@@ -68,3 +68,14 @@ def test_packed_rows_that_leave_tokens_out_are_refused(
     inputs = {n: x for n, x in inputs.items() if n not in CONSTANT}
     with pytest.raises(ValueError, match="offsets must rise from 0 to T = 5"):
         run(**inputs, offsets=torch.tensor(offsets, dtype=torch.int32), impl=impl)
+
+
+def test_a_kernel_is_not_launched_beside_its_memory() -> None:
+    from kernels._launch import launch
+    from kernels.scan.forward import forward_kernel
+
+    x = torch.zeros(2, 4, 3).mT
+    given = {"A": x, "X": x.contiguous(), "H0": x, "H": x.contiguous(), "T": 3, "D": 4}
+    given |= {"INITIAL": False, "BD": 16, "U": 1, "S": 1}
+    with pytest.raises(ValueError, match="forward_kernel: A, H0 must be row-major"):
+        launch(forward_kernel, (2, 1), given, 1, 1)

@@ -39,9 +39,9 @@ def check(inputs: dict, offsets: torch.Tensor | None = None) -> None:
 
 
 @pytest.mark.parametrize("T", LENGTHS)
-@pytest.mark.parametrize("which", [0, 1])
+@pytest.mark.parametrize("which", range(1 + NIGHTLY))
 def test_float32_at_every_length(T, which, large):
-    options = OPTIONS[(2 * LENGTHS.index(T) + which) % len(OPTIONS)]
+    options = OPTIONS[(LENGTHS.index(T) + 2 * which) % len(OPTIONS)]
     check(made(T, options))
 
 
@@ -60,7 +60,7 @@ def test_float32_in_its_own_tiles(T, which):
     check(made(T, OPTIONS[which]))
 
 
-@pytest.mark.parametrize("T", [1, 17, 33, 64])
+@pytest.mark.parametrize("T", [1, 17, 33, 64] if NIGHTLY else [17, 64])
 @pytest.mark.parametrize("options", [{}, {"d": 24, "repeat": 3, "gate": "elementwise"}, OPTIONS[3]])
 def test_short_float32_rows_in_one_kernel(T, options):
     """Fused forward and `backward_short`: only these rows, with keys for every head, use them."""
