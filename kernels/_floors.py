@@ -122,6 +122,9 @@ TRIPS: dict[str, Trips] = {
     "scan.forward.forward_kernel": _unrolled,
     "scan.backward.backward_kernel": _unrolled,
     "selective_scan.forward.forward_kernel": lambda x: [blocks(x.arguments["T"], 4)],
-    # The states from a chunk's start to the token: 0, 4, 8, 12.
-    "selective_scan.backward.backward_kernel": lambda x: [blocks(x.arguments["T"], 4), 6.0],
+    # Before every 4 tokens the states since their chunk's start: 0, 4, ... CHUNK - 4.
+    "selective_scan.backward.backward_kernel": lambda x: [
+        blocks(x.arguments["T"], 4),
+        x.arguments["CHUNK"] / 2 - 2,
+    ],
 }

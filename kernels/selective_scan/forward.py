@@ -10,7 +10,7 @@ from torch import Tensor
 
 from kernels import COUNTS
 from kernels._launch import blocks, launch, row_major
-from kernels.selective_scan.plans import CHANNELS, CHUNK, options, tile
+from kernels.selective_scan.plans import CHANNELS, KERNEL_CHUNK, options, tile
 
 
 @triton.jit
@@ -96,7 +96,7 @@ def run_forward(
     u, delta, A, Bm, Cm, Dskip, h0 = row_major(u, delta, A, Bm, Cm, Dskip, h0)
     y = torch.empty_like(u)
     last = u.new_empty(B, D, N, dtype=torch.float32)
-    kept = u.new_empty(B, blocks(T, CHUNK), N, D, dtype=torch.float32)
+    kept = u.new_empty(B, blocks(T, KERNEL_CHUNK), N, D, dtype=torch.float32)
     given = {
         "U": u, "DELTA": delta, "A": A, "B": Bm, "C": Cm, "SKIP": A if Dskip is None else Dskip,
         "H0": last if h0 is None else h0, "Y": y, "LAST": last, "KEPT": kept, "T": T, "D": D,

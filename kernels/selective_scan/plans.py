@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from kernels._launch import power_of_two
 
-# One state in CHUNK tokens is kept for the backward pass, by the reference and by the kernels.
+# One state in CHUNK tokens is kept for the backward pass by the reference, one in KERNEL_CHUNK by
+# the kernels, whose backward pass runs (KERNEL_CHUNK - 4) / 2 states again before every 4 tokens:
+# its instructions are what it waits for, not the memory of the states.
 CHUNK = 16
+KERNEL_CHUNK = 8
 CHANNELS = 32  # of one program
 
 
 def tile(N: int) -> dict[str, int]:
     """The kernels' constants for N numbers of state per channel."""
-    return {"CHUNK": CHUNK, "BD": CHANNELS, "BN": power_of_two(N)}
+    return {"CHUNK": KERNEL_CHUNK, "BD": CHANNELS, "BN": power_of_two(N)}
 
 
 def options(N: int, back: bool) -> dict[str, int]:
