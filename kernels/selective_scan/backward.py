@@ -128,7 +128,7 @@ def run_backward(
         "DC": dC, "DSKIP": dskip, "DH0": dh0, "T": T, "D": D, "N": N, "shared_rows": B // P,
         "HAS_SKIP": Dskip is not None,
     }  # fmt: skip
-    launch(backward_kernel, (B, parts), given | tile(N), **options(N, True))
+    launch(backward_kernel, (B, parts), given | tile(N), **options(N))
     return (
         du,
         ddelta,

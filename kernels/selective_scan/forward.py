@@ -103,5 +103,5 @@ def run_forward(
         "N": N, "shared_rows": B // P, "HAS_SKIP": Dskip is not None, "INITIAL": h0 is not None,
     }  # fmt: skip
     grid = B, blocks(D, CHANNELS)
-    launch(forward_kernel, grid, given | tile(N), **options(N, False))
+    launch(forward_kernel, grid, given | tile(N), **options(N))
     return y, last, kept
