@@ -16,7 +16,6 @@ Every folder has the same files; what an operator lacks is absent, and its `__in
     chunks        what both kernels do with one chunk of tokens (delta, path)
     plans         tile sizes and launch options; needs no triton
     operator      registration with torch.library: shapes, gradient, vmap
-    shipped       the configurations that are compiled ahead of time
     decode        one token at a time (path)
 
 The public operator calls `choose`, which picks one implementation:
@@ -99,7 +98,10 @@ def native_serves(operator: str, x: torch.Tensor) -> bool:
 
 
 def _check_triton(operator: str, device: torch.device, unsupported: str | None) -> None:
-    if device.type != "cuda" and os.environ.get("TRITON_INTERPRET") != "1":
+    from kernels._launch import recording  # torch is imported late
+
+    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+    if device.type != "cuda" and not interpreted and not recording():
         raise ValueError("impl = 'triton' needs CUDA tensors, or TRITON_INTERPRET=1 on the CPU")
     if not has_triton():
         raise ValueError(f"{operator}: triton is not installed; impl = 'reference' runs without it")

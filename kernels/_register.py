@@ -1,7 +1,7 @@
 """Gradient, vmap and eager call of operators that are registered with torch.library.
 
-`differentiable_attention` serves attention and PaTH, whose forward operators give y and the
-softmax's denominators lse; their backward operators take dy, y and lse before the inputs.
+`differentiable_attention` serves attention and PaTH, whose forward operators give y [B,T,H,e] and
+the softmax's denominators lse [B,H,T].
 `differentiable_recurrence` serves scan, selective_scan and delta.
 """
 
@@ -29,12 +29,14 @@ def differentiable_attention(
     gradients: Callable[[Any, Any, Tensor], tuple[Tensor | None, ...]],
     *,
     offsets: int,
+    lse: int,
     per_head: tuple[int, ...] = (),
 ) -> Callable[..., Any]:
     """Register gradient and vmap of two custom operators; return the call for eager mode.
 
     runs imports what launches the kernels, forward and backward. setup(ctx, inputs, output) saves;
-    gradients(backward, ctx, dy) gives one for every input. offsets, per_head: see `fold_heads`.
+    gradients(backward, ctx, dy) gives one for every input. offsets and per_head are places of the
+    forward operator's inputs, lse of one of the backward operator's: see `fold_heads`.
     """
 
     def folded(call: Any, ahead: int = 0) -> Callable[..., Any]:
@@ -43,7 +45,8 @@ def differentiable_attention(
 
         def rule(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
             n, last = info.batch_size, offsets + ahead
-            return fold_heads(call, n, in_dims, inputs, per_head=heads, offsets=last)
+            at = lse if ahead else None
+            return fold_heads(call, n, in_dims, inputs, per_head=heads, offsets=last, lse=at)
 
         return rule
 
@@ -101,11 +104,13 @@ def fold_heads(
     *,
     per_head: tuple[int, ...] = (),
     offsets: int,
+    lse: int | None,
 ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
     """Run `operator` with the n entries of a vmapped dimension as further rows.
 
     Tensors [B,...] become [n B,...]; with offsets (B = 1) the entries are packed along T instead.
-    Tensors per_head [H] become [n B,H] where the entries differ.
+    Tensors per_head [H] become [n B,H] where the entries differ. The tokens of lse [B,H,T] come
+    last; where it is no input, it is the second output.
     """
     inputs = tuple(
         x if dim is None or not isinstance(x, Tensor) else x.movedim(dim, 0)
@@ -127,11 +132,16 @@ def fold_heads(
             folded.append(x if dim is None else x.repeat_interleave(B, 0))
         else:
             x = x.expand(n, *x.shape) if dim is None else x
-            folded.append(x.flatten(0, 2)[None] if packed else x.flatten(0, 1))
+            if packed and i == lse:
+                folded.append(x.movedim(0, 2).flatten(2))
+            else:
+                folded.append(x.flatten(0, 2)[None] if packed else x.flatten(0, 1))
     outputs = []
-    for y in operator(*folded):
+    for i, y in enumerate(operator(*folded)):
         if y.ndim == 1:
             outputs.append(y.expand(n, 0))
+        elif packed and lse is None and i == 1:
+            outputs.append(y.unflatten(2, (n, T)).movedim(2, 0))
         else:
             outputs.append(y[0].unflatten(0, (n, 1, T)) if packed else y.unflatten(0, (n, B)))
     return tuple(outputs), (0,) * len(outputs)

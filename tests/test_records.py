@@ -24,7 +24,7 @@ RECORDS = records_folder()
 
 
 @pytest.mark.parametrize(
-    "path", sorted([*BENCHES.glob("*.json"), *RECORDS.glob("*.json")]), ids=lambda p: p.name
+    "path", sorted([*BENCHES.glob("bench-*.json"), *RECORDS.glob("*.json")]), ids=lambda p: p.name
 )
 def test_records_name_their_command_and_environment(path: Path) -> None:
     record = read_json(path)

@@ -16,12 +16,11 @@
 
 Shapes: q [B,T,H,d], k [B,T,G,d], v [B,T,G,e] -> y [B,T,H,e]; head h reads keys and values h G // H.
 Softmax, biases, the gate's sigmoid and all sums are float32 whatever the inputs; the sums of log f
-are float64 and rounded after a difference is taken, so far tokens do not blur near ones.
+are float64 and rounded after a difference is taken. Inside a tile what rounding lost is kept too,
+so that gates near 0 (log f = -50 and less) do not blur the tokens behind them.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,7 +38,7 @@ from kernels.attention.definition import definition, example_inputs
 from kernels.attention.operator import eager, operator
 from kernels.attention.reference import reference
 
-__all__ = ["attention", "configurations", "definition", "example_inputs", "reference"]
+__all__ = ["attention", "definition", "example_inputs", "reference"]
 
 
 def attention(
@@ -104,10 +103,3 @@ def attention(
         gate=gate,
         offsets=offsets,
     )
-
-
-def configurations() -> list[dict[str, Any]]:
-    """Every kernel as it is shipped, for compilation ahead of time; needs triton."""
-    from kernels.attention import shipped
-
-    return shipped.configurations()

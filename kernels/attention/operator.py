@@ -49,7 +49,7 @@ def operator_backward(
 def _(q: Tensor, k: Tensor, v: Tensor, *rest: Any) -> tuple[Tensor, Tensor]:
     B, T, H, _ = q.shape
     y = torch.empty(B, T, H, v.shape[3], dtype=v.dtype, device=q.device)
-    return y, q.new_empty(B, T, H, dtype=torch.float32)
+    return y, q.new_empty(B, H, T, dtype=torch.float32)
 
 
 @operator_backward.register_fake
@@ -93,4 +93,5 @@ eager = differentiable_attention(
     _gradients,
     per_head=(4, 5),
     offsets=8,
+    lse=5,
 )

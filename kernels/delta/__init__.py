@@ -23,8 +23,6 @@ atomics: the same bits in every run.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -34,7 +32,7 @@ from kernels.delta.definition import definition, delta_step, example_inputs
 from kernels.delta.operator import eager, operator
 from kernels.delta.reference import reference
 
-__all__ = ["configurations", "definition", "delta", "delta_step", "example_inputs", "reference"]
+__all__ = ["definition", "delta", "delta_step", "example_inputs", "reference"]
 
 
 def delta(
@@ -77,10 +75,3 @@ def delta(
     call = operator if torch.compiler.is_compiling() else eager
     o, last, *_ = call(q, k, v, beta, log_decay, S0, scale, torch.is_grad_enabled())
     return o, last
-
-
-def configurations() -> list[dict[str, Any]]:
-    """Every kernel as it is shipped, for compilation ahead of time; needs triton."""
-    from kernels.delta import shipped
-
-    return shipped.configurations()

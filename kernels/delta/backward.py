@@ -9,13 +9,12 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels import COUNTS
-from kernels._launch import blocks, launch
+from kernels._launch import blocks, launch, row_major
 from kernels.delta import plans
 from kernels.delta.chunks import (
     decay_since,
     decay_since_flipped,
     last_row,
-    load_square,
     load_tile,
     log2_decay,
 )
@@ -23,31 +22,16 @@ from kernels.delta.chunks import (
 
 @triton.jit(do_not_specialize=COUNTS)
 def carry_kernel(
-    Q,
-    K,
-    BETA,
-    G,
-    M,
-    DO,
-    DLAST,
-    DS,
-    DR,
-    DS0,
-    scale,
-    T,
-    H,
-    d,
-    e,
-    DECAY: tl.constexpr,
-    C: tl.constexpr,
-    BK: tl.constexpr,
-    BV: tl.constexpr,
-    UPCAST: tl.constexpr,
-    PREC: tl.constexpr,
-):
-    """The gradient of the state, chunk by chunk from the last one.
+    Q, K, BETA, G, M, DO, DLAST, DS, DR, DS0, scale, T, H, d, e,
+    DECAY: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, PREC: tl.constexpr,
+):  # fmt: skip
+    """The gradient of the state, chunk by chunk from the last.
 
-    DS receives that of the state behind each chunk, DR that of beta X, where R = M (beta X).
+    owns    BV columns of one row's and head's dS [BK,BV], in registers
+    reads   q, k, beta, log decay and M of the row; its columns of do and of the last state's
+            gradient
+    writes  its columns of DS (the gradient of the state behind each chunk), of DR (that of beta X,
+            where R = M (beta X)) and of dS0
     """
     bh, block = tl.program_id(0).to(tl.int64), tl.program_id(1)
     x, y, c = tl.arange(0, BK), block * BV + tl.arange(0, BV), tl.arange(0, C)
@@ -62,8 +46,8 @@ def carry_kernel(
     for back in range(0, chunks):
         n = chunks - 1 - back
         t = n * C + c
-        q, k = load_tile(Q, t, T, H * d, x, d, UPCAST), load_tile(K, t, T, H * d, x, d, UPCAST)
-        do = load_tile(DO, t, T, H * e, y, e, UPCAST)
+        q, k = load_tile(Q, t, T, H * d, x, d), load_tile(K, t, T, H * d, x, d)
+        do = load_tile(DO, t, T, H * e, y, e)
         beta = tl.load(BETA + t * H, mask=t < T, other=0.0).to(tl.float32)
         g = log2_decay(G, t, T, H, DECAY, C)
         flipped = decay_since_flipped(g, C)
@@ -75,7 +59,7 @@ def carry_kernel(
         scores = tl.where(c[:, None] <= c[None, :], scores, 0.0).to(k.dtype)
         dr = tl.dot(scores, do, input_precision=PREC)
         dr += rest[:, None] * tl.dot(k, ds, input_precision=PREC)
-        m = load_square(M + n * C * C, c[None, :] * C, c[:, None], UPCAST)
+        m = tl.load(M + n * C * C + c[None, :] * C + c[:, None])
         dr = tl.dot(m, dr.to(k.dtype), input_precision=PREC)
         out, inside = t[:, None] * (H * e) + y[None, :], (t < T)[:, None] & (y < e)[None, :]
         tl.store(DR + out, dr.to(DR.dtype.element_ty), mask=inside)
@@ -89,37 +73,17 @@ def carry_kernel(
 
 @triton.jit(do_not_specialize=COUNTS)
 def gradient_kernel(
-    Q,
-    K,
-    V,
-    BETA,
-    G,
-    KEPT,
-    R,
-    DO,
-    DS,
-    DR,
-    DQ,
-    DK,
-    DV,
-    DBETA,
-    DG,
-    scale,
-    T,
-    H,
-    d,
-    e,
-    DECAY: tl.constexpr,
-    C: tl.constexpr,
-    BK: tl.constexpr,
-    BV: tl.constexpr,
-    UPCAST: tl.constexpr,
-    PREC: tl.constexpr,
-):
+    Q, K, V, BETA, G, KEPT, R, DO, DS, DR, DQ, DK, DV, DBETA, DG, scale, T, H, d, e,
+    DECAY: tl.constexpr, C: tl.constexpr, BK: tl.constexpr, BV: tl.constexpr, PREC: tl.constexpr,
+):  # fmt: skip
     """Gradients of one chunk's inputs, every chunk at once.
 
     First what passes between tokens, [i, j] or [j, i]; then BK channels of keys at a time what
     passes through the states. BV columns of values are summed at a time.
+
+    owns    C tokens of one row and head
+    reads   q, k, v, beta, log decay, R, do, DR of the chunk; the state before it and DS behind it
+    writes  dq, dk, dv, dbeta and dg of the chunk
     """
     bh, n = tl.program_id(0).to(tl.int64), tl.program_id(1)
     c = tl.arange(0, C)
@@ -143,8 +107,8 @@ def gradient_kernel(
     dbeta = tl.zeros([C], tl.float32)
     for y0 in range(0, e, BV):
         y = y0 + tl.arange(0, BV)
-        do, r = load_tile(DO, t, T, H * e, y, e, UPCAST), load_tile(R, t, T, H * e, y, e, UPCAST)
-        dr, v = load_tile(DR, t, T, H * e, y, e, UPCAST), load_tile(V, t, T, H * e, y, e, UPCAST)
+        do, r = load_tile(DO, t, T, H * e, y, e), load_tile(R, t, T, H * e, y, e)
+        dr, v = load_tile(DR, t, T, H * e, y, e), load_tile(V, t, T, H * e, y, e)
         dbeta += tl.sum(dr.to(tl.float32) * v.to(tl.float32), 1)
         dv = beta[:, None] * dr.to(tl.float32)
         out, inside = t[:, None] * (H * e) + y[None, :], (t < T)[:, None] & (y < e)[None, :]
@@ -157,7 +121,7 @@ def gradient_kernel(
     kq = tl.zeros([C, C], tl.float32)
     for x0 in range(0, d, BK):
         x = x0 + tl.arange(0, BK)
-        q, k = load_tile(Q, t, T, H * d, x, d, UPCAST), load_tile(K, t, T, H * d, x, d, UPCAST)
+        q, k = load_tile(Q, t, T, H * d, x, d), load_tile(K, t, T, H * d, x, d)
         kk += tl.dot(k, tl.trans(k), input_precision=PREC)
         kq += tl.dot(k, tl.trans(q), input_precision=PREC)
     fade, flipped = tl.exp2(since), tl.exp2(decay_since_flipped(g, C))
@@ -183,16 +147,16 @@ def gradient_kernel(
         for y0 in range(0, e, BV):
             y = y0 + tl.arange(0, BV)
             do, r = (
-                load_tile(DO, t, T, H * e, y, e, UPCAST),
-                load_tile(R, t, T, H * e, y, e, UPCAST),
+                load_tile(DO, t, T, H * e, y, e),
+                load_tile(R, t, T, H * e, y, e),
             )
-            dr = load_tile(DR, t, T, H * e, y, e, UPCAST)
-            s, ds = load_tile(KEPT, x, d, e, y, e, UPCAST), load_tile(DS, x, d, e, y, e, UPCAST)
+            dr = load_tile(DR, t, T, H * e, y, e)
+            s, ds = load_tile(KEPT, x, d, e, y, e), load_tile(DS, x, d, e, y, e)
             total += tl.sum(s.to(tl.float32) * ds.to(tl.float32), 1)
             held += tl.dot(dr, tl.trans(s), input_precision=PREC)
             dk += tl.dot(r, tl.trans(ds), input_precision=PREC)
             dq += tl.dot(do, tl.trans(s), input_precision=PREC)
-        q, k = load_tile(Q, t, T, H * d, x, d, UPCAST), load_tile(K, t, T, H * d, x, d, UPCAST)
+        q, k = load_tile(Q, t, T, H * d, x, d), load_tile(K, t, T, H * d, x, d)
         held *= begun[:, None]
         dk *= rest[:, None]
         dq *= (begun * scale)[:, None]
@@ -234,40 +198,18 @@ def run_backward(
     (B, T, H, d), e = k.shape, v.shape[3]
     plan = plans.plan(d, e, v.dtype)
     C, N = plan.C, blocks(T, plan.C)
-    q_, k_, v, beta = q.to(v).contiguous(), k.to(v).contiguous(), v.contiguous(), beta.contiguous()
-    g = beta if log_decay is None else log_decay.contiguous()
-    do, dlast = do.contiguous(), dlast.contiguous()
+    q_, k_, v, beta, log_decay = row_major(q.to(v), k.to(v), v, beta, log_decay)
+    kept, M, R, do, dlast = row_major(kept, M, R, do, dlast)
+    g = beta if log_decay is None else log_decay
     dS, dR, dS0 = torch.empty_like(kept), torch.empty_like(R), dlast.new_empty(B, H, d, e)
     dq, dk, dv, dbeta = (torch.empty_like(x) for x in (q_, k_, v, beta))
     dg = beta.new_empty(B, 0) if log_decay is None else torch.empty_like(g)
     given = {
-        "Q": q_,
-        "K": k_,
-        "V": v,
-        "BETA": beta,
-        "G": g,
-        "M": M,
-        "KEPT": kept,
-        "R": R,
-        "DO": do,
-        "DLAST": dlast,
-        "DS": dS,
-        "DR": dR,
-        "DS0": dS0,
-        "DQ": dq,
-        "DK": dk,
-        "DV": dv,
-        "DBETA": dbeta,
-        "DG": dg,
-        "scale": scale,
-        "T": T,
-        "H": H,
-        "d": d,
-        "e": e,
-        "DECAY": log_decay is not None,
-        "C": C,
-        **plans.constants(v.dtype),
-    }
+        "Q": q_, "K": k_, "V": v, "BETA": beta, "G": g, "M": M, "KEPT": kept, "R": R, "DO": do,
+        "DLAST": dlast, "DS": dS, "DR": dR, "DS0": dS0, "DQ": dq, "DK": dk, "DV": dv,
+        "DBETA": dbeta, "DG": dg, "scale": scale, "T": T, "H": H, "d": d, "e": e,
+        "DECAY": log_decay is not None, "C": C, "PREC": plans.precision(v.dtype),
+    }  # fmt: skip
     own = given | {"BK": plans.width(d), "BV": plan.columns}
     launch(carry_kernel, (B * H, blocks(e, plan.columns)), own, plan.warps, 1)
     own = given | {"BK": plan.tile, "BV": plan.tile}

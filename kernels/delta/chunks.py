@@ -8,18 +8,10 @@ import triton.language as tl
 
 
 @triton.jit
-def load_tile(X, t, T, stride, x, width, UPCAST: tl.constexpr):
+def load_tile(X, t, T, stride, x, width):
     """Rows t of a [T, width] matrix whose rows are `stride` apart, zeros around it."""
     inside = (t < T)[:, None] & (x < width)[None, :]
-    tile = tl.load(X + t[:, None] * stride + x[None, :], mask=inside, other=0.0)
-    # The interpreter multiplies the bit patterns of bfloat16.
-    return tile.to(tl.float32) if UPCAST else tile
-
-
-@triton.jit
-def load_square(X, r, c, UPCAST: tl.constexpr):
-    tile = tl.load(X + r + c)
-    return tile.to(tl.float32) if UPCAST else tile
+    return tl.load(X + t[:, None] * stride + x[None, :], mask=inside, other=0.0)
 
 
 @triton.jit
@@ -48,27 +40,6 @@ def decay_since_flipped(g, C: tl.constexpr):
 def last_row(x, C: tl.constexpr):
     """The last row of [C, C]."""
     return tl.sum(tl.where(tl.arange(0, C)[:, None] == C - 1, x, 0.0), 0)
-
-
-@triton.jit
-def inverse_step(X, L, s: tl.constexpr, C: tl.constexpr):
-    i, j = tl.arange(0, C)[:, None], tl.arange(0, C)[None, :]
-    corner = (i // (2 * s) == j // (2 * s)) & ((i // s) % 2 == 1) & ((j // s) % 2 == 0)
-    half = tl.dot(X, tl.where(corner, L, 0.0), input_precision="tf32x3")
-    return X - tl.dot(half, X, input_precision="tf32x3")
-
-
-@triton.jit
-def inverse(L, C: tl.constexpr):
-    """(I + L)^-1 for strictly lower L [16, 16]: blocks on the diagonal double in size.
-
-    As stable as substitution, where powers of L explode on repeated keys.
-    """
-    i, j = tl.arange(0, C)[:, None], tl.arange(0, C)[None, :]
-    X = tl.where(i == j, 1.0, 0.0) - tl.where((i == j + 1) & (i % 2 == 1), L, 0.0)
-    X = inverse_step(X, L, 2, C)
-    X = inverse_step(X, L, 4, C)
-    return inverse_step(X, L, 8, C)
 
 
 @triton.jit

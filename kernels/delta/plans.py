@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 
@@ -37,10 +36,6 @@ def width(n: int) -> int:
     return power_of_two(n, 16)
 
 
-def constants(dtype: torch.dtype) -> dict[str, Any]:
-    """The kernels' constants that depend on the type alone."""
-    interpreted = os.environ.get("TRITON_INTERPRET") == "1"
-    return {
-        "UPCAST": interpreted and dtype == torch.bfloat16,
-        "PREC": "tf32x3" if dtype == torch.float32 else "tf32",
-    }
+def precision(dtype: torch.dtype) -> str:
+    """Precision of products of float32 operands: as exact as the inputs."""
+    return "tf32x3" if dtype == torch.float32 else "tf32"

@@ -26,8 +26,6 @@ that repeat make L large. Powers of L are never formed: they overflow where w re
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -50,7 +48,6 @@ from kernels.path.reference import reference
 __all__ = [
     "FOLD",
     "PathCache",
-    "configurations",
     "definition",
     "example_inputs",
     "path",
@@ -154,10 +151,3 @@ def _narrowed(w: Tensor, beta: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tens
         lost, kept = w.float().square().sum(-1), narrow.float().square().sum(-1)
         ratio = torch.where(kept > 0, lost / kept, 1.0)
     return narrow, beta * ratio.to(torch.promote_types(beta.dtype, torch.float32))
-
-
-def configurations() -> list[dict[str, Any]]:
-    """Every kernel as it is shipped, for compilation ahead of time; needs triton."""
-    from kernels.path import shipped
-
-    return shipped.configurations()

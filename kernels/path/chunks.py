@@ -1,6 +1,5 @@
 """What PaTH's kernels do with one chunk of C tokens: inverse, X and U, and their gradients.
 
-The inverse A joins blocks of 1, 2, 4, ... rows: two products a level, as stable as substitution.
 Letters are those of kernels/path/__init__.py.
 """
 # mypy: disable-error-code="no-untyped-def,index"
@@ -16,30 +15,8 @@ from torch import Tensor
 
 from kernels import COUNTS
 from kernels._launch import launch
-from kernels._tiles import LOG2E, load_rows, place, rounded, store_rows, tiles
+from kernels._tiles import LOG2E, inverse, load_rows, place, store_rows, tiles
 from kernels.path import plans
-
-
-@triton.jit
-def join(A, L, size: tl.constexpr, C: tl.constexpr, PREC: tl.constexpr):
-    """From inverses of the diagonal blocks of `size` rows to those of twice the size."""
-    c = tl.arange(0, C)
-    i, j = c[:, None] // size, c[None, :] // size
-    pair = (i // 2 == j // 2) & (i > j)
-    half = tl.dot(A, tl.where(pair, L, 0.0), input_precision=PREC)
-    return A - tl.dot(half, A, input_precision=PREC)
-
-
-@triton.jit
-def _inverse(L, C: tl.constexpr, PREC: tl.constexpr):
-    """(I + L)^-1 of strictly lower L [C,C], float32."""
-    c = tl.arange(0, C)
-    i, j = c[:, None], c[None, :]
-    A = tl.where(i == j, 1.0, 0.0) - tl.where((i == j + 1) & (i % 2 == 1), L, 0.0)
-    for level in tl.static_range(1, 7):
-        if (1 << level) < C:
-            A = join(A, L, 1 << level, C, PREC)
-    return A
 
 
 @triton.jit
@@ -54,7 +31,7 @@ def solve_chunk(k, w, beta, C: tl.constexpr, PREC: tl.constexpr):
     c = tl.arange(0, C)
     low = c[:, None] > c[None, :]
     overlap = tl.dot(w, tl.trans(w), input_precision=PREC)
-    A = _inverse(tl.where(low, overlap * beta[:, None], 0.0), C, EXACT)
+    A = inverse(tl.where(low, overlap * beta[:, None], 0.0), C, EXACT)
     scaled = A * beta[None, :]
     U = tl.dot(scaled, w.to(tl.float32), input_precision=EXACT)
     overlap = tl.dot(w, tl.trans(k), input_precision=PREC)
@@ -64,26 +41,16 @@ def solve_chunk(k, w, beta, C: tl.constexpr, PREC: tl.constexpr):
 
 @triton.jit(do_not_specialize=COUNTS)
 def prepare(
-    K,
-    W,
-    BETA,
-    TILES,
-    XS,
-    US,
-    KH,
-    ZS,
-    AS,
-    T,
-    n_tiles,
-    G: tl.constexpr,
-    d: tl.constexpr,
-    D: tl.constexpr,
-    C: tl.constexpr,
-    PACKED: tl.constexpr,
-    UPCAST: tl.constexpr,
+    K, W, BETA, TILES, XS, US, KH, ZS, AS, T, n_tiles,
+    G: tl.constexpr, d: tl.constexpr, D: tl.constexpr, C: tl.constexpr, PACKED: tl.constexpr,
     PREC: tl.constexpr,
-):
-    """X [B,T,G,C], U, K^ [B,T,G,d], Z [B,chunks,G,D,D], and A [B,T,G,C] unless AS is None."""
+):  # fmt: skip
+    """What one chunk of keys is to every query that meets it.
+
+    owns    C keys of one row and head of keys
+    reads   k, w and beta of the chunk
+    writes  X [B,T,G,C], U, K^ [B,T,G,d], Z [B,chunks,G,D,D], and A [B,T,G,C] unless AS is None
+    """
     slot = tl.program_id(0) % n_tiles
     b, g, start, length, s0 = place(TILES, T, n_tiles, G, C, PACKED)
     if s0 >= length:
@@ -92,65 +59,42 @@ def prepare(
     c, cd = tl.arange(0, C), tl.arange(0, D)
     s = s0 + c
     row = (token * G + g) * d
-    k = load_rows(K + row, s[:, None], cd[None, :], G * d, length, d, D, UPCAST)
-    w = load_rows(W + row, s[:, None], cd[None, :], G * d, length, d, D, UPCAST)
+    k = load_rows(K + row, s[:, None], cd[None, :], G * d, length, d, D)
+    w = load_rows(W + row, s[:, None], cd[None, :], G * d, length, d, D)
     beta = tl.load(BETA + (token + s) * G + g, mask=s < length, other=0.0).to(tl.float32)
     A, X, U = solve_chunk(k, w, beta, C, PREC)
     square = (token * G + g) * C
-    store_rows(XS + square, X, s[:, None], c[None, :], G * C, length, C, C, UPCAST)
-    store_rows(US + row, U, s[:, None], cd[None, :], G * d, length, d, D, UPCAST)
+    store_rows(XS + square, X, s[:, None], c[None, :], G * C, length, C, C)
+    store_rows(US + row, U, s[:, None], cd[None, :], G * d, length, d, D)
     if AS is not None:
-        store_rows(AS + square, A, s[:, None], c[None, :], G * C, length, C, C, False)
+        store_rows(AS + square, A, s[:, None], c[None, :], G * C, length, C, C)
     z = -tl.dot(tl.trans(w).to(tl.float32), U, input_precision=PREC)
     z_at = ZS + ((b * n_tiles + slot) * G + g) * D * D
-    store_rows(z_at, z, cd[:, None], cd[None, :], D, D, D, D, UPCAST)
+    store_rows(z_at, z, cd[:, None], cd[None, :], D, D, D, D)
     # X is transposed through memory: a computed tile is never transposed.
     tl.debug_barrier()
-    x_t = load_rows(XS + square, s[None, :], c[:, None], G * C, length, C, C, True)
+    x_t = load_rows(XS + square, s[None, :], c[:, None], G * C, length, C, C).to(tl.float32)
     kh = k.to(tl.float32) - tl.dot(x_t, w.to(tl.float32), input_precision=PREC)
-    store_rows(KH + row, kh, s[:, None], cd[None, :], G * d, length, d, D, UPCAST)
+    store_rows(KH + row, kh, s[:, None], cd[None, :], G * d, length, d, D)
 
 
 @triton.jit
-def keep(P, x, rows, cols, stride, UPCAST: tl.constexpr):
+def keep(P, x, rows, cols, stride):
     """Write to the program's own scratch memory; a barrier must come before the read."""
-    if UPCAST:
-        x = rounded(x)
     tl.store(P + rows * stride + cols, x.to(P.dtype.element_ty))
 
 
 @triton.jit
-def recall(P, rows, cols, stride, UPCAST: tl.constexpr):
-    x = tl.load(P + rows * stride + cols)
-    if UPCAST:
-        x = x.to(tl.float32)
-    return x
+def recall(P, rows, cols, stride):
+    return tl.load(P + rows * stride + cols)
 
 
 @triton.jit
 def gradient_inside(
-    q,
-    q_t,
-    k,
-    v,
-    w,
-    X,
-    X_t,
-    U,
-    do,
-    do_t,
-    g,
-    g_t,
-    lse,
-    delta,
-    near_r,
-    near_s,
-    ok,
-    ok_t,
-    scale,
-    HAS_FORGET: tl.constexpr,
-    PREC: tl.constexpr,
-):
+    q, q_t, k, v, w, X, X_t, U, do, do_t, g, g_t, lse, delta, near_r, near_s, lost_r, lost_s, ok,
+    ok_t, scale,
+    HAS_FORGET: tl.constexpr, PREC: tl.constexpr,
+):  # fmt: skip
     """Backward of one chunk in the masked form, for queries q that enter it.
 
     g: gradient of the queries that leave it. Returns the gradient of those that enter, and of k, v,
@@ -164,6 +108,7 @@ def gradient_inside(
     S *= scale2
     if HAS_FORGET:
         S += near_r[:, None] - near_s[None, :]
+        S += lost_r[:, None] - lost_s[None, :]
     p = tl.exp2(tl.where(ok, S, float("-inf")) - lse[:, None])
     ds = p * (tl.dot(do, tl.trans(v), input_precision=PREC) - delta[:, None])
     ds = (ds * scale).to(dtype)
@@ -179,6 +124,7 @@ def gradient_inside(
     S *= scale2
     if HAS_FORGET:
         S += near_r[None, :] - near_s[:, None]
+        S += lost_r[None, :] - lost_s[:, None]
     p = tl.exp2(tl.where(ok_t, S, float("-inf")) - lse[None, :])
     dv = tl.dot(p.to(do.dtype), do, input_precision=PREC)
     ds = p * (tl.dot(v, do_t, input_precision=PREC) - delta[None, :])
@@ -193,21 +139,9 @@ def gradient_inside(
 
 @triton.jit
 def gradient_reflections(
-    dX,
-    dU,
-    k,
-    w,
-    beta,
-    A_t,
-    X_t,
-    U,
-    AS,
-    s,
-    stride,
-    limit,
-    C: tl.constexpr,
-    PREC: tl.constexpr,
-):
+    dX, dU, k, w, beta, A_t, X_t, U, AS, s, stride, limit,
+    C: tl.constexpr, PREC: tl.constexpr,
+):  # fmt: skip
     """dk, dw and dbeta from the gradients of X and U; A_t is the transposed inverse.
 
     dN = A^T dX and dM = A^T dU belong to stril(diag(beta) W K^T) and diag(beta) W, and
@@ -229,14 +163,14 @@ def gradient_reflections(
     dw = dM + tl.dot(dL, w, input_precision=PREC) + tl.dot(dN, k, input_precision=PREC)
     dw *= beta[:, None]
     tl.debug_barrier()
-    store_rows(AS, dL * beta[:, None], s[:, None], c[None, :], stride, limit, C, C, False)
+    store_rows(AS, dL * beta[:, None], s[:, None], c[None, :], stride, limit, C, C)
     tl.debug_barrier()
-    dL = load_rows(AS, s[None, :], c[:, None], stride, limit, C, C, False)
+    dL = load_rows(AS, s[None, :], c[:, None], stride, limit, C, C)
     dw += tl.dot(dL, w, input_precision=PREC)
     tl.debug_barrier()
-    store_rows(AS, dN * beta[:, None], s[:, None], c[None, :], stride, limit, C, C, False)
+    store_rows(AS, dN * beta[:, None], s[:, None], c[None, :], stride, limit, C, C)
     tl.debug_barrier()
-    dN = load_rows(AS, s[None, :], c[:, None], stride, limit, C, C, False)
+    dN = load_rows(AS, s[None, :], c[:, None], stride, limit, C, C)
     dk = tl.dot(dN, w, input_precision=PREC)
     return dk, dw, dbeta
 
@@ -249,12 +183,10 @@ def prepared(
     table, n = tiles(offsets, T, C, C)
     B = k.shape[0]
     made = {
-        "XS": k.new_empty(B, T, G, C),
-        "US": torch.empty_like(k),
-        "KH": torch.empty_like(k),
+        "XS": k.new_empty(B, T, G, C), "US": torch.empty_like(k), "KH": torch.empty_like(k),
         "ZS": k.new_empty(B, n, G, D, D),
         "AS": k.new_empty(B, T, G, C, dtype=torch.float32) if inverse else None,
-    }
+    }  # fmt: skip
     own = given | made | {"TILES": table, "n_tiles": n, "C": C}
     launch(prepare, (n * B * G,), own, plans.chunk_warps("prepare", k.dtype.itemsize, C, D), 1)
     return made | {"n_chunks": n, "C": C}

@@ -23,67 +23,56 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels import COUNTS
-from kernels._launch import launch, power_of_two
-from kernels._tiles import LOG2E, load_rows, log2_sums, place, store_rows, tiles
+from kernels._launch import launch, power_of_two, row_major
+from kernels._tiles import (
+    LOG2E,
+    check_packed,
+    load_rows,
+    log2_sums,
+    place,
+    store_rows,
+    sums_of_logs,
+    tiles,
+)
 from kernels.path import plans
 from kernels.path.chunks import prepared, solve_chunk
 
 
 @triton.jit(do_not_specialize=COUNTS)
 def forward(
-    Q,
-    K,
-    V,
-    W,
-    BETA,
-    GATE,
-    SUMS,
-    TILES,
-    XS,
-    US,
-    KH,
-    ZS,
-    Y,
-    LSE,
-    scale,
-    T,
-    n_tiles,
-    n_chunks,
-    H: tl.constexpr,
-    G: tl.constexpr,
-    d: tl.constexpr,
-    e: tl.constexpr,
-    D: tl.constexpr,
-    E: tl.constexpr,
-    BT: tl.constexpr,
-    C: tl.constexpr,
-    GATE_KIND: tl.constexpr,
-    HAS_FORGET: tl.constexpr,
-    PACKED: tl.constexpr,
-    FUSED: tl.constexpr,
-    UPCAST: tl.constexpr,
-    PREC: tl.constexpr,
-):
+    Q, K, V, W, BETA, GATE, SUMS, TILES, XS, US, KH, ZS, Y, LSE, scale, T, n_tiles, n_chunks,
+    H: tl.constexpr, G: tl.constexpr, d: tl.constexpr, e: tl.constexpr, D: tl.constexpr,
+    E: tl.constexpr, BT: tl.constexpr, C: tl.constexpr, GATE_KIND: tl.constexpr,
+    HAS_FORGET: tl.constexpr, PACKED: tl.constexpr, FUSED: tl.constexpr, PREC: tl.constexpr,
+):  # fmt: skip
+    """One tile of queries; the chunks of keys from the tile's end to the first.
+
+        keys     0 ........ r0 .. r0 + BT
+        queries  [ K^, Z    | masked ]         C keys at a time, from right to left
+
+    owns    BT queries of one row and head, which turn on their way; output and softmax sums
+    reads   q, gate and sums of log f of the tile; k, w, X, U of its own chunks, K^ and Z of those
+            further left, v of all (FUSED: k, w, beta and v of all)
+    writes  y and lse of the tile
+    """
     b, h, start, length, r0 = place(TILES, T, n_tiles, H, BT, PACKED)
     if r0 >= length:
         return
     g = h // (H // G)
-    token = b * T + start
+    token, head = b * T + start, (b * H + h) * T + start
     slot = b * n_chunks
     if PACKED:
         slot += tl.load(TILES + 4 * (tl.program_id(0) % n_tiles) + 3)
     r, c = r0 + tl.arange(0, BT), tl.arange(0, C)
     cd, ce = tl.arange(0, D), tl.arange(0, E)
     row_d, row_e = (token * G + g) * d, (token * G + g) * e
-    loaded = load_rows(
-        Q + (token * H + h) * d, r[:, None], cd[None, :], H * d, length, d, D, UPCAST
-    )
+    loaded = load_rows(Q + (token * H + h) * d, r[:, None], cd[None, :], H * d, length, d, D)
     q = loaded.to(tl.float32)
-    near_r, origin = 0.0, 0.0
+    near_r, lost_r, origin = 0.0, 0.0, 0.0
     if HAS_FORGET:
-        SUMS += token * H + h
-        origin = tl.load(SUMS + r0 * H)
-        near_r = log2_sums(SUMS, r, H, length, origin)[:, None]
+        SUMS += head
+        origin = tl.load(SUMS + r0)
+        near_r, lost_r = log2_sums(SUMS, r[:, None], length, origin)
     scale2 = scale * LOG2E
     acc = tl.zeros([BT, E], tl.float32)
     m = tl.full([BT], -1e30, tl.float32)
@@ -96,16 +85,16 @@ def forward(
             s = n * C + c
             asked = q.to(loaded.dtype)
             if part == 0 or FUSED:
-                k = load_rows(K + row_d, s[:, None], cd[None, :], G * d, length, d, D, UPCAST)
-                w = load_rows(W + row_d, s[:, None], cd[None, :], G * d, length, d, D, UPCAST)
+                k = load_rows(K + row_d, s[:, None], cd[None, :], G * d, length, d, D)
+                w = load_rows(W + row_d, s[:, None], cd[None, :], G * d, length, d, D)
                 if FUSED:
                     beta = tl.load(BETA + (token + s) * G + g, mask=s < length, other=0.0)
                     _, X, U = solve_chunk(k, w, beta.to(tl.float32), C, PREC)
                     X, U = X.to(loaded.dtype), U.to(loaded.dtype)
                 else:
                     square = (token * G + g) * C
-                    X = load_rows(XS + square, s[:, None], c[None, :], G * C, length, C, C, UPCAST)
-                    U = load_rows(US + row_d, s[:, None], cd[None, :], G * d, length, d, D, UPCAST)
+                    X = load_rows(XS + square, s[:, None], c[None, :], G * C, length, C, C)
+                    U = load_rows(US + row_d, s[:, None], cd[None, :], G * d, length, d, D)
                 qw = tl.dot(asked, tl.trans(w), input_precision=PREC)
                 if part == 0:
                     qw = tl.where(r[:, None] >= s[None, :], qw, 0.0)
@@ -114,21 +103,24 @@ def forward(
                 S -= tl.dot(qw, X, input_precision=PREC)
                 q -= tl.dot(qw, U, input_precision=PREC)
             else:
-                kh = load_rows(KH + row_d, s[:, None], cd[None, :], G * d, length, d, D, UPCAST)
+                kh = load_rows(KH + row_d, s[:, None], cd[None, :], G * d, length, d, D)
                 z_at = ZS + ((slot + n) * G + g) * D * D
-                z = load_rows(z_at, cd[:, None], cd[None, :], D, D, D, D, UPCAST)
+                z = load_rows(z_at, cd[:, None], cd[None, :], D, D, D, D)
                 S = tl.dot(asked, tl.trans(kh), input_precision=PREC)
                 q += tl.dot(asked, z, input_precision=PREC)
             S *= scale2
             if HAS_FORGET:
-                S += near_r - log2_sums(SUMS, s, H, length, origin)[None, :]
+                near_s, lost_s = log2_sums(SUMS, s[None, :], length, origin)
+                S += near_r - near_s
+                if part == 0:
+                    S += lost_r - lost_s
             if part == 0:
                 S = tl.where((r[:, None] >= s[None, :]) & (s[None, :] < length), S, float("-inf"))
             top = tl.maximum(m, tl.max(S, 1))
             p = tl.exp2(S - top[:, None])
             shrink = tl.exp2(m - top)
             total = total * shrink + tl.sum(p, 1)
-            v = load_rows(V + row_e, s[:, None], ce[None, :], G * e, length, e, E, UPCAST)
+            v = load_rows(V + row_e, s[:, None], ce[None, :], G * e, length, e, E)
             acc = acc * shrink[:, None]
             acc += tl.dot(p.to(v.dtype), v, input_precision=PREC)
             m = top
@@ -138,10 +130,10 @@ def forward(
         acc = acc * tl.sigmoid(logit.to(tl.float32))[:, None]
     gate_at = (token * H + h) * e
     if GATE_KIND == 2:
-        logit = load_rows(GATE + gate_at, r[:, None], ce[None, :], H * e, length, e, E, False)
+        logit = load_rows(GATE + gate_at, r[:, None], ce[None, :], H * e, length, e, E)
         acc = acc * tl.sigmoid(logit.to(tl.float32))
-    store_rows(Y + gate_at, acc, r[:, None], ce[None, :], H * e, length, e, E, UPCAST)
-    tl.store(LSE + (token + r) * H + h, m + tl.log2(total), mask=r < length)
+    store_rows(Y + gate_at, acc, r[:, None], ce[None, :], H * e, length, e, E)
+    tl.store(LSE + head + r, m + tl.log2(total), mask=r < length)
 
 
 def arguments(
@@ -156,30 +148,15 @@ def arguments(
     offsets: Tensor | None,
 ) -> dict[str, Any]:
     """What every launch needs, by argument name."""
+    q, k, v, w, beta, log_forget, gate = row_major(q, k, v, w, beta, log_forget, gate)
     d, e = q.shape[3], v.shape[3]
-    sums = None if log_forget is None else log_forget.cumsum(1, dtype=torch.float64).contiguous()
     return {
-        "Q": q.contiguous(),
-        "K": k.contiguous(),
-        "V": v.contiguous(),
-        "W": w.to(q.dtype).contiguous(),
-        "BETA": beta.to(torch.float32).contiguous(),
-        "GATE": None if gate is None else gate.contiguous(),
-        "SUMS": sums,
-        "scale": scale,
-        "T": q.shape[1],
-        "H": q.shape[2],
-        "G": k.shape[2],
-        "d": d,
-        "e": e,
-        "D": power_of_two(d, 16),
-        "E": power_of_two(e, 16),
-        "GATE_KIND": 0 if gate is None else gate.ndim - 2,
-        "HAS_FORGET": log_forget is not None,
-        "PACKED": offsets is not None,
-        "UPCAST": q.dtype == torch.bfloat16 and triton.knobs.runtime.interpret,
-        "PREC": plans.precision(q.dtype),
-    }
+        "Q": q, "K": k, "V": v, "W": w.to(q.dtype), "BETA": beta.to(torch.float32), "GATE": gate,
+        "SUMS": sums_of_logs(log_forget), "scale": scale, "T": q.shape[1], "H": q.shape[2],
+        "G": k.shape[2], "d": d, "e": e, "D": power_of_two(d, 16), "E": power_of_two(e, 16),
+        "GATE_KIND": 0 if gate is None else gate.ndim - 2, "HAS_FORGET": log_forget is not None,
+        "PACKED": offsets is not None, "PREC": plans.precision(q.dtype),
+    }  # fmt: skip
 
 
 def run_forward(
@@ -193,10 +170,11 @@ def run_forward(
     gate: Tensor | None,
     offsets: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
-    """y [B,T,H,e] and the logarithm (base 2) of the softmax's denominator [B,T,H]."""
+    """y [B,T,H,e] and the logarithm (base 2) of the softmax's denominator [B,H,T]."""
     given = arguments(q, k, v, w, beta, scale, log_forget, gate, offsets)
     B, T, H, d = q.shape
     e = v.shape[3]
+    check_packed(offsets, T)
     plan = plans.plan(False, d, e, q.dtype.itemsize, T)
     if plan.fused:
         given |= dict.fromkeys(("XS", "US", "KH", "ZS")) | {"n_chunks": 0}
@@ -204,7 +182,7 @@ def run_forward(
         given |= prepared(given, plan.C, offsets, False)
     table, n = tiles(offsets, T, plan.BT, plan.C)
     y = torch.empty(B, T, H, e, dtype=v.dtype, device=q.device)
-    lse = torch.empty(B, T, H, dtype=torch.float32, device=q.device)
+    lse = torch.empty(B, H, T, dtype=torch.float32, device=q.device)
     given |= {"Y": y, "LSE": lse, "TILES": table, "n_tiles": n}
     given |= {"BT": plan.BT, "C": plan.C, "FUSED": plan.fused}
     launch(forward, (n * B * H,), given, plan.num_warps, plan.num_stages)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from kernels._launch import power_of_two
+from kernels._launch import power_of_two, processors
 
 
 class Plan(NamedTuple):
@@ -61,18 +61,10 @@ def precision(dtype: torch.dtype) -> str:
     return "tf32x3" if dtype == torch.float32 else "tf32"
 
 
-def processors(device: torch.device) -> int:
-    """Streaming multiprocessors of a GPU; 1 for a CPU."""
-    if device.type != "cuda":
-        return 1
-    return torch.cuda.get_device_properties(device).multi_processor_count
-
-
 def shares(heads: int, n_tiles: int, device: torch.device) -> int:
     """Programs that share the tiles of one head; each needs sums as long as the row."""
-    count = 2
-    while device.type == "cuda" and count < 8 and count * heads < 2 * processors(device):
+    wanted = 2 * processors(device)
+    count = 1
+    while count < 8 and count * heads < wanted:
         count *= 2
-    if device.type == "cuda" and heads >= 2 * processors(device):
-        count = 1
     return min(count, n_tiles)

@@ -13,8 +13,6 @@ da_t = g_t h_{t-1}.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -23,7 +21,7 @@ from kernels.scan.definition import definition, example_inputs, step
 from kernels.scan.operator import run
 from kernels.scan.reference import reference
 
-__all__ = ["configurations", "definition", "example_inputs", "reference", "scan", "step"]
+__all__ = ["definition", "example_inputs", "reference", "scan", "step"]
 
 
 def scan(a: Tensor, x: Tensor, h0: Tensor | None = None, *, impl: Impl = "auto") -> Tensor:
@@ -41,10 +39,3 @@ def scan(a: Tensor, x: Tensor, h0: Tensor | None = None, *, impl: Impl = "auto")
         no = f"T * D = {x[0].numel()} is beyond the kernel's 32-bit offsets"
     triton = choose("scan", impl, x.device, no) == "triton"
     return run(a, x, h0, triton)
-
-
-def configurations() -> list[dict[str, Any]]:
-    """Every kernel as it is shipped, for compilation ahead of time; needs triton."""
-    from kernels.scan import shipped
-
-    return shipped.configurations()

@@ -9,27 +9,21 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels import COUNTS
-from kernels._launch import blocks, launch
+from kernels._launch import blocks, launch, row_major
 from kernels.scan.plans import BACKWARD, LAUNCH
 
 
 @triton.jit(do_not_specialize=COUNTS)
 def backward_kernel(
-    A,
-    H,
-    H0,
-    DH,
-    DA,
-    DX,
-    DH0,
-    T,
-    D,
-    INITIAL: tl.constexpr,
-    BD: tl.constexpr,
-    U: tl.constexpr,
-    S: tl.constexpr,
-):
-    """The same from the last token to the first; kept is a_{t+1} g_{t+1}."""
+    A, H, H0, DH, DA, DX, DH0, T, D,
+    INITIAL: tl.constexpr, BD: tl.constexpr, U: tl.constexpr, S: tl.constexpr,
+):  # fmt: skip
+    """Token by token from the last; kept is a_{t+1} g_{t+1}.
+
+    owns    BD channels of one row; the state's gradient stays in registers
+    reads   a, h, dh of the row and h0
+    writes  da, dx of the row and dh0
+    """
     row, d = tl.program_id(0).to(tl.int64), tl.program_id(1) * BD + tl.arange(0, BD)
     A, H, DH = A + row * T * D, H + row * T * D, DH + row * T * D
     DA, DX = DA + row * T * D, DX + row * T * D
@@ -59,20 +53,12 @@ def run_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """da, dx and dh0 (empty where there is no h0)."""
     B, T, D = h.shape
-    a = a.contiguous()
+    a, h, h0, dh = row_major(a, h, h0, dh)
     da, dx = torch.empty_like(a), torch.empty_like(h)
     dh0 = a.new_empty(len(a), 0) if h0 is None else h0.new_empty(h0.shape)
     given = {
-        "A": a,
-        "H": h,
-        "H0": h if h0 is None else h0.contiguous(),
-        "DH": dh.contiguous(),
-        "DA": da,
-        "DX": dx,
-        "DH0": dh0,
-        "T": T,
-        "D": D,
-        "INITIAL": h0 is not None,
-    }
+        "A": a, "H": h, "H0": h if h0 is None else h0, "DH": dh, "DA": da, "DX": dx, "DH0": dh0,
+        "T": T, "D": D, "INITIAL": h0 is not None,
+    }  # fmt: skip
     launch(backward_kernel, (B, blocks(D, BACKWARD["BD"])), given | BACKWARD, **LAUNCH)
     return da, dx, dh0

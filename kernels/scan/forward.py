@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels import COUNTS
-from kernels._launch import blocks, launch
+from kernels._launch import blocks, launch, row_major
 from kernels.scan.plans import FORWARD, LAUNCH
 
 
@@ -17,7 +17,12 @@ from kernels.scan.plans import FORWARD, LAUNCH
 def forward_kernel(
     A, X, H0, H, T, D, INITIAL: tl.constexpr, BD: tl.constexpr, U: tl.constexpr, S: tl.constexpr
 ):
-    """One row's block of BD channels, token by token; U tokens are fetched S stages ahead."""
+    """Token by token from the first; U tokens are fetched S stages ahead.
+
+    owns    BD channels of one row; the state stays in registers
+    reads   a, x of the row and h0
+    writes  h of the row
+    """
     row, d = tl.program_id(0).to(tl.int64), tl.program_id(1) * BD + tl.arange(0, BD)
     A, X, H = A + row * T * D, X + row * T * D, H + row * T * D
     h = tl.zeros([BD], tl.float32)
@@ -37,16 +42,11 @@ def forward_kernel(
 def run_forward(a: Tensor, x: Tensor, h0: Tensor | None) -> Tensor:
     """h [B,T,D] in the type of x."""
     B, T, D = x.shape
-    a, x = a.contiguous(), x.contiguous()
+    a, x, h0 = row_major(a, x, h0)
     h = torch.empty_like(x)
     given = {
-        "A": a,
-        "X": x,
-        "H0": h if h0 is None else h0.contiguous(),
-        "H": h,
-        "T": T,
-        "D": D,
+        "A": a, "X": x, "H0": h if h0 is None else h0, "H": h, "T": T, "D": D,
         "INITIAL": h0 is not None,
-    }
+    }  # fmt: skip
     launch(forward_kernel, (B, blocks(D, FORWARD["BD"])), given | FORWARD, **LAUNCH)
     return h

@@ -16,8 +16,6 @@ dDskip are summed outside, in a fixed order.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
@@ -25,10 +23,10 @@ from kernels import Impl, choose
 from kernels._inputs import not_float32
 from kernels.selective_scan.definition import definition, example_inputs, step
 from kernels.selective_scan.operator import run
-from kernels.selective_scan.plans import CHUNK
+from kernels.selective_scan.plans import KERNEL_CHUNK
 from kernels.selective_scan.reference import reference
 
-__all__ = ["configurations", "definition", "example_inputs", "reference", "selective_scan", "step"]
+__all__ = ["definition", "example_inputs", "reference", "selective_scan", "step"]
 
 
 def selective_scan(
@@ -63,7 +61,7 @@ def selective_scan(
         no = "float64 is more than the kernel's float32"
     elif N > 64:
         no = f"N = {N} is more than the kernel's 64"
-    elif T * max(N, D, D * N // CHUNK) >= 2**31:
+    elif T * max(N, D, D * N // KERNEL_CHUNK) >= 2**31:
         no = f"T = {T} with D = {D} is beyond the kernel's 32-bit offsets"
     tensors = u, delta, A, Bm, Cm, Dskip, h0
     chosen = choose("selective_scan", impl, u.device, no, not_float32(*tensors))
@@ -72,10 +70,3 @@ def selective_scan(
 
         return native(*tensors)
     return run(*tensors, chosen == "triton")
-
-
-def configurations() -> list[dict[str, Any]]:
-    """Every kernel as it is shipped, for compilation ahead of time; needs triton."""
-    from kernels.selective_scan import shipped
-
-    return shipped.configurations()

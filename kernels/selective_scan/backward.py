@@ -9,7 +9,7 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels import COUNTS
-from kernels._launch import blocks, launch
+from kernels._launch import blocks, launch, row_major
 from kernels.selective_scan.forward import advance, fetch
 from kernels.selective_scan.plans import CHANNELS, options, tile
 
@@ -42,35 +42,14 @@ def retreat(g, dA, before, h, A2, skip, U, DELTA, B, C, DY, DU, DDT, DB, DC, t, 
 
 @triton.jit(do_not_specialize=COUNTS)
 def backward_kernel(
-    U,
-    DELTA,
-    A,
-    B,
-    C,
-    SKIP,
-    KEPT,
-    DY,
-    DLAST,
-    DU,
-    DDT,
-    DA,
-    DB,
-    DC,
-    DSKIP,
-    DH0,
-    T,
-    D,
-    N,
-    shared_rows,
-    HAS_SKIP: tl.constexpr,
-    CHUNK: tl.constexpr,
-    BD: tl.constexpr,
-    BN: tl.constexpr,
-):
-    """The same from the last token to the first, 4 tokens at a time.
+    U, DELTA, A, B, C, SKIP, KEPT, DY, DLAST, DU, DDT, DA, DB, DC, DSKIP, DH0, T, D, N, shared_rows,
+    HAS_SKIP: tl.constexpr, CHUNK: tl.constexpr, BD: tl.constexpr, BN: tl.constexpr,
+):  # fmt: skip
+    """Token by token from the last, 4 at a time; states are run again from the chunk's kept one.
 
-    Their states are run again from the chunk's kept one. DA, DB, DC, DSKIP receive this
-    program's share, summed outside in a fixed order.
+    owns    BD channels of one row; the state's gradient and dA [BN,BD] stay in registers
+    reads   u, delta, dy of its channels; B, C of the row; A, skip, the kept states, dlast
+    writes  du, ddelta and dh0; its share of dA, dB, dC and dskip, summed outside in a fixed order
     """
     row, d = tl.program_id(0).to(tl.int64), tl.program_id(1) * BD + tl.arange(0, BD)
     n = tl.arange(0, BN)
@@ -103,73 +82,13 @@ def backward_kernel(
         h3 = recompute(h2, A2, U, DELTA, B, C, t + 2, T, d, D, n, N)
         h4 = recompute(h3, A2, U, DELTA, B, C, t + 3, T, d, D, n, N)
         g, dA, e3 = retreat(
-            g,
-            dA,
-            h3,
-            h4,
-            A2,
-            skip,
-            U,
-            DELTA,
-            B,
-            C,
-            DY,
-            DU,
-            DDT,
-            DB,
-            DC,
-            t + 3,
-            T,
-            d,
-            D,
-            n,
-            N,
+            g, dA, h3, h4, A2, skip, U, DELTA, B, C, DY, DU, DDT, DB, DC, t + 3, T, d, D, n, N
         )
         g, dA, e2 = retreat(
-            g,
-            dA,
-            h2,
-            h3,
-            A2,
-            skip,
-            U,
-            DELTA,
-            B,
-            C,
-            DY,
-            DU,
-            DDT,
-            DB,
-            DC,
-            t + 2,
-            T,
-            d,
-            D,
-            n,
-            N,
+            g, dA, h2, h3, A2, skip, U, DELTA, B, C, DY, DU, DDT, DB, DC, t + 2, T, d, D, n, N
         )
         g, dA, e1 = retreat(
-            g,
-            dA,
-            h1,
-            h2,
-            A2,
-            skip,
-            U,
-            DELTA,
-            B,
-            C,
-            DY,
-            DU,
-            DDT,
-            DB,
-            DC,
-            t + 1,
-            T,
-            d,
-            D,
-            n,
-            N,
+            g, dA, h1, h2, A2, skip, U, DELTA, B, C, DY, DU, DDT, DB, DC, t + 1, T, d, D, n, N
         )
         g, dA, e0 = retreat(
             g, dA, h0, h1, A2, skip, U, DELTA, B, C, DY, DU, DDT, DB, DC, t, T, d, D, n, N
@@ -195,36 +114,21 @@ def run_backward(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
     """The gradient of each input of the forward pass (empty where there is no input)."""
     (B, T, D), (P, _, N) = u.shape, A.shape
-    u, delta, A, Bm, Cm, dy, dlast = (v.contiguous() for v in (u, delta, A, Bm, Cm, dy, dlast))
+    u, delta, A, Bm, Cm, Dskip, kept, dy, dlast = row_major(
+        u, delta, A, Bm, Cm, Dskip, kept, dy, dlast
+    )
     du, ddelta = torch.empty_like(u), torch.empty_like(delta)
     parts = blocks(D, CHANNELS)
     dA, dh0 = (kept.new_empty(B, D, N) for _ in range(2))
     dB, dC = (kept.new_empty(parts, B, T, N) for _ in range(2))
     dskip = kept.new_empty(B, 0 if Dskip is None else D)
     given = {
-        "U": u,
-        "DELTA": delta,
-        "A": A,
-        "B": Bm,
-        "C": Cm,
-        "SKIP": A if Dskip is None else Dskip.contiguous(),
-        "KEPT": kept,
-        "DY": dy,
-        "DLAST": dlast,
-        "DU": du,
-        "DDT": ddelta,
-        "DA": dA,
-        "DB": dB,
-        "DC": dC,
-        "DSKIP": dskip,
-        "DH0": dh0,
-        "T": T,
-        "D": D,
-        "N": N,
-        "shared_rows": B // P,
+        "U": u, "DELTA": delta, "A": A, "B": Bm, "C": Cm, "SKIP": A if Dskip is None else Dskip,
+        "KEPT": kept, "DY": dy, "DLAST": dlast, "DU": du, "DDT": ddelta, "DA": dA, "DB": dB,
+        "DC": dC, "DSKIP": dskip, "DH0": dh0, "T": T, "D": D, "N": N, "shared_rows": B // P,
         "HAS_SKIP": Dskip is not None,
-    }
-    launch(backward_kernel, (B, parts), given | tile(N), **options(N, True))
+    }  # fmt: skip
+    launch(backward_kernel, (B, parts), given | tile(N), **options(N))
     return (
         du,
         ddelta,

@@ -9,8 +9,8 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels import COUNTS
-from kernels._launch import blocks, launch
-from kernels.selective_scan.plans import CHANNELS, CHUNK, options, tile
+from kernels._launch import blocks, launch, row_major
+from kernels.selective_scan.plans import CHANNELS, KERNEL_CHUNK, options, tile
 
 
 @triton.jit
@@ -31,27 +31,16 @@ def advance(h, A2, u, delta, b):
 
 @triton.jit(do_not_specialize=COUNTS)
 def forward_kernel(
-    U,
-    DELTA,
-    A,
-    B,
-    C,
-    SKIP,
-    H0,
-    Y,
-    LAST,
-    KEPT,
-    T,
-    D,
-    N,
-    shared_rows,
-    HAS_SKIP: tl.constexpr,
-    INITIAL: tl.constexpr,
-    CHUNK: tl.constexpr,
-    BD: tl.constexpr,
+    U, DELTA, A, B, C, SKIP, H0, Y, LAST, KEPT, T, D, N, shared_rows,
+    HAS_SKIP: tl.constexpr, INITIAL: tl.constexpr, CHUNK: tl.constexpr, BD: tl.constexpr,
     BN: tl.constexpr,
-):
-    """One row's block of BD channels, 4 tokens at a time; the state is [BN, BD]."""
+):  # fmt: skip
+    """Token by token from the first, 4 at a time.
+
+    owns    BD channels of one row; the state [BN,BD] stays in registers
+    reads   u, delta of its channels; B, C of the row; A, skip, h0
+    writes  y, the last state, and the state before every CHUNK tokens
+    """
     row, d = tl.program_id(0).to(tl.int64), tl.program_id(1) * BD + tl.arange(0, BD)
     n = tl.arange(0, BN)
     model = row // shared_rows
@@ -104,28 +93,15 @@ def run_forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """y, the last state, and the state before every chunk [B, chunks, N, D]."""
     (B, T, D), (P, _, N) = u.shape, A.shape
-    u, delta, A, Bm, Cm = (v.contiguous() for v in (u, delta, A, Bm, Cm))
+    u, delta, A, Bm, Cm, Dskip, h0 = row_major(u, delta, A, Bm, Cm, Dskip, h0)
     y = torch.empty_like(u)
     last = u.new_empty(B, D, N, dtype=torch.float32)
-    kept = u.new_empty(B, blocks(T, CHUNK), N, D, dtype=torch.float32)
+    kept = u.new_empty(B, blocks(T, KERNEL_CHUNK), N, D, dtype=torch.float32)
     given = {
-        "U": u,
-        "DELTA": delta,
-        "A": A,
-        "B": Bm,
-        "C": Cm,
-        "SKIP": A if Dskip is None else Dskip.contiguous(),
-        "H0": last if h0 is None else h0.contiguous(),
-        "Y": y,
-        "LAST": last,
-        "KEPT": kept,
-        "T": T,
-        "D": D,
-        "N": N,
-        "shared_rows": B // P,
-        "HAS_SKIP": Dskip is not None,
-        "INITIAL": h0 is not None,
-    }
+        "U": u, "DELTA": delta, "A": A, "B": Bm, "C": Cm, "SKIP": A if Dskip is None else Dskip,
+        "H0": last if h0 is None else h0, "Y": y, "LAST": last, "KEPT": kept, "T": T, "D": D,
+        "N": N, "shared_rows": B // P, "HAS_SKIP": Dskip is not None, "INITIAL": h0 is not None,
+    }  # fmt: skip
     grid = B, blocks(D, CHANNELS)
-    launch(forward_kernel, grid, given | tile(N), **options(N, False))
+    launch(forward_kernel, grid, given | tile(N), **options(N))
     return y, last, kept

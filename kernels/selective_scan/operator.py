@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from kernels._register import differentiable_recurrence
-from kernels.selective_scan.plans import CHUNK
+from kernels.selective_scan.plans import CHUNK, KERNEL_CHUNK
 
 
 @torch.library.custom_op("kernels::selective_scan", mutates_args=())
@@ -56,7 +56,8 @@ def _(u, delta, A, Bm, Cm, Dskip, h0, triton):
     (B, T, D), N = u.shape, A.shape[2]
     wide = torch.promote_types(u.dtype, torch.float32)
     last = u.new_empty(B, D, N, dtype=wide)
-    return u.new_empty(B, T, D), last, u.new_empty(B, -(-T // CHUNK), N, D, dtype=wide)
+    chunks = -(-T // (KERNEL_CHUNK if triton else CHUNK))
+    return u.new_empty(B, T, D), last, u.new_empty(B, chunks, N, D, dtype=wide)
 
 
 @operator_backward.register_fake

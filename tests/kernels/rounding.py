@@ -85,16 +85,22 @@ def cotangent(y: Tensor) -> Tensor:
     return torch.sin(torch.arange(y.numel(), device=y.device)).view_as(y).to(y.dtype)
 
 
-def with_gradients(operator: Callable[..., Any], inputs: Inputs, **options: Any) -> Results:
+def with_gradients(
+    operator: Callable[..., Any],
+    inputs: Inputs,
+    copy: Callable[[Tensor], Tensor] = torch.clone,
+    **options: Any,
+) -> Results:
     """Every output, and the gradient of every input for the outputs' fixed directions, by name."""
-    leaves = {
-        n: x.detach().clone().requires_grad_() if torch.is_tensor(x) and n not in CONSTANT else x
-        for n, x in inputs.items()
-    }
+    leaves = {n: copy(x.detach()) if torch.is_tensor(x) else x for n, x in inputs.items()}
+    for n, x in leaves.items():
+        if torch.is_tensor(x) and x.is_floating_point() and n not in CONSTANT:
+            x.requires_grad_()
     found = operator(**leaves, **options)
     outputs = found if isinstance(found, tuple) else (found,)
-    wanted = {n: x for n, x in leaves.items() if torch.is_tensor(x) and n not in CONSTANT}
-    grads = torch.autograd.grad(outputs, list(wanted.values()), [cotangent(y) for y in outputs])
+    wanted = {n: x for n, x in leaves.items() if torch.is_tensor(x) and x.requires_grad}
+    directions = [copy(cotangent(y)) for y in outputs]
+    grads = torch.autograd.grad(outputs, list(wanted.values()), directions)
     named = {f"output {i}": y.detach() for i, y in enumerate(outputs)}
     return named | dict(zip(wanted, grads, strict=True))
 
@@ -109,21 +115,24 @@ def doubled(inputs: Inputs) -> Inputs:
 
 def gap(got: Tensor, want: Tensor) -> float:
     """Relative RMS difference; absolute where `want` is zero up to rounding."""
-    want = want.double()
-    size = want.norm().item()
-    return (got.double() - want).norm().item() / (size if size > 1e-6 else 1.0)
+    return (got.double() - want.double()).norm().item() / _size(want)
+
+
+def _size(want: Tensor) -> float:
+    size = want.double().norm().item()
+    return size if size > 1e-6 else 1.0
 
 
 def cancelled(inputs: Inputs, want: Results, name: str) -> float:
-    """Size of the terms that cancel in the gradient of `name`, over the size of the gradient."""
-    size = want[name].norm().item()
+    """Size of the terms that cancel in the gradient of `name`, over its size as `gap` has it."""
+    size = _size(want[name])
     if "W" in inputs and name in ("x", "W", "b"):  # of step_size: sums over channels, or tokens
         x, W, b = (inputs[n].double() for n in "xWb")
         x = x.flatten(0, -2)
         g = (cotangent(want["output 0"]).flatten(0, -2) * (x @ W.T + b).sigmoid()).abs()
         terms = {"x": g @ W.abs(), "W": g.T @ x.abs(), "b": g.sum(0)}[name]
         return max(1.0, terms.norm().item() / size)
-    if "q" not in inputs or name not in ("q", "k", "w", "beta", "log_forget") or size < 1e-6:
+    if "q" not in inputs or name not in ("q", "k", "w", "beta", "log_forget"):
         return 1.0
     y = want["output 0"]
     per_query = cotangent(y).double().norm(dim=-1)  # [B,T,H]
