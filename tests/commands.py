@@ -47,7 +47,8 @@ def process(*args: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[st
 
 
 def terminal(*args: str, cwd: Path, **env: str) -> list[str]:
-    """The lines of `lab` in a terminal of 80 columns, without colours."""
+    """The lines of `lab` in a terminal of 80 columns, without colours; as they came from one with
+    TERM=dumb."""
     ours, theirs = os.openpty()
     command = [sys.executable, "-m", "lab", *args]
     env = {**os.environ, "COLUMNS": "80", "TERM": "xterm", **env}
@@ -59,7 +60,8 @@ def terminal(*args: str, cwd: Path, **env: str) -> list[str]:
                 told += part
         os.close(ours)
     assert lab.returncode == 0
-    return re.sub(r"\x1b\[[0-9;]*m", "", told.decode()).splitlines()
+    text = told.decode()
+    return (text if env["TERM"] == "dumb" else re.sub(r"\x1b\[[0-9;]*m", "", text)).splitlines()
 
 
 def sentence(done: Result | subprocess.CompletedProcess[str], code: int) -> str:

@@ -101,9 +101,12 @@ def check(name: str, examples: int, sets: tuple[str, ...], as_json: bool) -> Non
     A property that fails is shown with its smallest case, and the exit code is 1. One that builds
     on it is skipped.
     """
+    from rich.console import Console
+    from rich.text import Text
+
     with as_cli_errors():
         task = with_options(load_task(name)(), sets, None)
-    broken, rows = 0, list[dict[str, Any]]()
+    broken, rows, console = 0, list[dict[str, Any]](), Console()
     try:
         for finding in _findings(task, examples):
             holds = finding.broken is None if finding.tried else None  # null: not tried
@@ -114,7 +117,7 @@ def check(name: str, examples: int, sets: tuple[str, ...], as_json: bool) -> Non
                 continue
             mark = {True: ("ok  ", "green"), False: ("FAIL", "red"), None: ("skip", "yellow")}
             told = wrapped(f"     {finding.name}", " " * 5).removeprefix("     ")
-            click.echo(f"{click.style(mark[holds][0], fg=mark[holds][1])} {told}")
+            console.print(Text.assemble(mark[holds], f" {told}"), soft_wrap=True)
             if note := finding.broken or finding.note:
                 say(wrapped(f"     {note}", " " * 5))
     except AssertionError as error:

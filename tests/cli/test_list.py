@@ -179,3 +179,9 @@ def test_a_row_of_runs_is_a_line_in_a_pipe(trained: list[Path], tmp_path: Path) 
     told = invoke_in(tmp_path, "list", "runs", "--out", out, "--columns", columns).stdout
     assert len(told.splitlines()) == 2 and str(trained[0]) in told
     assert max(map(len, terminal("list", "runs", "--out", out, cwd=tmp_path))) <= 80
+
+
+@pytest.mark.parametrize("words", ["check copy --examples 2", "list tasks", "show parity -n 1"])
+def test_a_dumb_terminal_gets_no_colours(words: str, tmp_path: Path) -> None:
+    lines = terminal(*words.split(), cwd=tmp_path, TERM="dumb")
+    assert lines and not any("\x1b" in line for line in lines)
