@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from lab.config.fields import Field, check, default
+from lab.config.reinforcement import Reinforcement
 from tasks import refuse
 
 # Values of beta1 and beta2 when a configuration gives none; see lab.training.optim.build.
@@ -23,14 +24,16 @@ BETAS = {
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Rows, optimizer, schedule, and what is evaluated and saved during training.
+class TrainConfig(Reinforcement):
+    """Objective, rows, optimizer, schedule, and what is evaluated and saved during training.
 
     ValueError for a value out of its range, for options that exclude each other and for options
     that training would ignore.
     """
 
-    steps: Annotated[int, Field("updates of the weights", low=1, common=True)] = 1000
+    steps: Annotated[
+        int, Field("updates of the weights; of objectives that sample, batches", low=1, common=True)
+    ] = 1000
     batch: Annotated[int, Field("rows of each update", low=1, common=True)] = 256
     grad_accum: Annotated[
         int,
@@ -186,6 +189,17 @@ class TrainConfig:
                 raise refuse(f"train.{name}", getattr(self, name), allowed)
         self._combinations()
         self._decays()
+        self._check_objective({"cot_noise": self.cot_noise, "offset": self.offset})
+
+    def stored(self) -> dict[str, Any]:
+        """The settings as the JSON of an experiment has them: of those that came after it got its
+        hash, only what is not the default."""
+        later = Reinforcement.__dataclass_fields__
+        return {
+            name: value
+            for name, value in vars(self).items()
+            if name not in later or value != default(self, name)
+        }
 
     def betas(self) -> tuple[float, ...]:
         """The decay rates in use: of the first moment, and of the second where there is one."""

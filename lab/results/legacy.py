@@ -35,9 +35,12 @@ def configuration(data: Any) -> Any:
     if not isinstance(renamed, dict):
         return renamed
     filled = {"prompt_repeats": 1, **renamed}
-    for name, cls in (("model", ModelConfig), ("train", TrainConfig)):
+    for name, own in (
+        ("model", dataclasses.asdict(ModelConfig())),
+        ("train", TrainConfig().stored()),
+    ):
         if isinstance(filled.get(name), dict):
-            defaults = json.loads(json.dumps(dataclasses.asdict(cls())))
+            defaults = json.loads(json.dumps(own))
             filled[name] = {**defaults, **filled[name]}
     return filled
 
