@@ -19,6 +19,7 @@ import numpy as np
 import tasks
 from lab.config.fields import at_least, set_field
 from lab.config.model import ModelConfig
+from lab.config.parent import Parent, checked
 from lab.config.train import TrainConfig
 from lab.config.trust import NOTHING, Trusted, mixer_files
 from tasks import Batch, Role, Task, draw, refuse
@@ -71,7 +72,7 @@ class Experiment:
     """One question: a task with or without chain of thought, a model, its training, and the probes
     that score it. prompt_repeats: number of times that the prompt stands in a row before the
     answer, 2 for just-read-twice (2407.05483). source: the user's file of a task that is not the
-    lab's own."""
+    lab's own. parent: where the weights come from; None for random ones."""
 
     name: str
     task: Task
@@ -81,8 +82,11 @@ class Experiment:
     probes: tuple[Probe, ...]
     prompt_repeats: int = 1
     source: str | None = None
+    parent: Parent | None = None
 
     def __post_init__(self) -> None:
+        if self.parent is not None:
+            object.__setattr__(self, "parent", checked(self, self.parent))
         at_least(self, "", "prompt_repeats", 1)
         if self.prompt_repeats > MOST:
             raise refuse("prompt_repeats", self.prompt_repeats, f"at most {MOST:,}")
@@ -166,7 +170,20 @@ class Experiment:
         }
         if self.source:
             data["source"] = self.source
+        if self.parent:
+            data["parent"] = {**vars(self.parent), "experiment": self.parent.experiment._data()}
         return data
+
+    @property
+    def stage(self) -> int:
+        """How many runs come before this one: 0 without a parent."""
+        return len(self.ancestors())
+
+    def ancestors(self) -> list[Experiment]:
+        """The parent of the parent, the parent: every run before this one, the first one first."""
+        if self.parent is None:
+            return []
+        return [*self.parent.experiment.ancestors(), self.parent.experiment]
 
     @functools.cached_property  # a sweep asks for it several times a run
     def slug(self) -> str:
@@ -189,7 +206,7 @@ def from_json(data: Mapping[str, Any], trusted: Trusted = NOTHING) -> Experiment
     """
     from lab.config import strict
 
-    strict.check_keys(data, (*_FIELDS, "source"), _FIELDS, "")
+    strict.check_keys(data, (*_FIELDS, "source", "parent"), _FIELDS, "")
     for name, kind in (("name", str), ("cot", bool), ("prompt_repeats", int), ("probes", list)):
         strict.check(data[name], kind, name)
     strict.check(data.get("source"), str | None, "source")
@@ -204,7 +221,18 @@ def from_json(data: Mapping[str, Any], trusted: Trusted = NOTHING) -> Experiment
         probes=tuple(_probe(p, task, f"probes[{i}]") for i, p in enumerate(data["probes"])),
         prompt_repeats=data["prompt_repeats"],
         source=data.get("source"),
+        parent=_parent(data["parent"], trusted) if "parent" in data else None,
     )
+
+
+def _parent(data: Any, trusted: Trusted) -> Parent:
+    from lab.config import strict
+
+    fields = ("experiment", "at", "fixed")
+    strict.check_keys(data, fields, fields, "parent")
+    strict.check(data["at"], str | None, "parent.at")
+    strict.check(data["fixed"], bool, "parent.fixed")
+    return Parent(from_json(data["experiment"], trusted), data["at"], data["fixed"])
 
 
 def _task(data: Mapping[str, Any], trusted: Trusted) -> Task:

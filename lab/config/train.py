@@ -169,7 +169,7 @@ class TrainConfig(Reinforcement):
     ] = False
     keep_steps: Annotated[
         tuple[int, ...],
-        Field("steps whose weights are kept for lab eval --interpolate", low=1),
+        Field("steps whose weights are kept, for lab eval and for runs that start there", low=1),
     ] = ()
 
     def __post_init__(self) -> None:
@@ -210,6 +210,12 @@ class TrainConfig(Reinforcement):
     def decay_start(self, end: int) -> int:
         """The step at which wsd and wsd_s start a decay that reaches 0 at step `end`."""
         return min(end - 1, round((1 - self.decay) * end))
+
+    def kept(self) -> list[str]:
+        """The checkpoints that a complete run keeps for certain, by name."""
+        budgets = sorted(set(self.budgets)) if self.schedule == "wsd" else []
+        steps = sorted({*self.keep_steps, self.steps})
+        return [f"step-{step}" for step in steps] + [f"branch-{end}" for end in budgets]
 
     def branches(self, step: int) -> list[int]:
         """The budgets whose decay starts, on a copy of the run, after this many steps."""

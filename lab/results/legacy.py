@@ -42,6 +42,9 @@ def configuration(data: Any) -> Any:
         if isinstance(filled.get(name), dict):
             defaults = json.loads(json.dumps(own))
             filled[name] = {**defaults, **filled[name]}
+    parent = filled.get("parent")
+    if isinstance(parent, dict) and "experiment" in parent:
+        filled["parent"] = {**parent, "experiment": configuration(parent["experiment"])}
     return filled
 
 

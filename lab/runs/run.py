@@ -18,6 +18,7 @@ from lab.results.environment import environment, forget_operators, missing_compi
 from lab.results.folder import Folder, load
 from lab.results.result import Result
 from lab.results.summary import samples_to
+from lab.runs.lineage import failure, missing
 from lab.runs.process import interrupts, pick_device
 
 LOOKED_AT = 0.2  # seconds
@@ -38,14 +39,15 @@ def run(
     wait: float = 0,
     heartbeat: Callable[[], None] = lambda: None,
 ) -> Result:
-    """Train and evaluate one experiment under out/, or read it where that is done.
+    """Train and evaluate one experiment under out/, or read it where that is done. Its parent is
+    made first where it is not there, unless this run has a checkpoint already.
 
     threads: of torch; another number gives other bytes of weights, so a run that resumes keeps that
     of its start. checkpoint_every: steps. compile: use torch.compile where it pays
     (lab.training.compile). watch: gets every row of metrics.jsonl. warn: gets a sentence about each
     checkpoint that cannot be used, other threads, or a compiler that is missing. track: a tracker
-    (lab.runs.trackers). wait: seconds to wait for another process that makes the same run, -1 for
-    no limit. heartbeat: called after every step and every evaluated batch.
+    (lab.runs.trackers), of this run alone. wait: seconds to wait for another process that makes the
+    same run, -1 for no limit. heartbeat: called after every step and every evaluated batch.
 
     Raises RunFailed (folder in use, full disk, loss or weights not finite), RunStopped (SIGINT,
     SIGTERM), ValueError (options that exclude each other, a damaged result.json, no sound
@@ -63,6 +65,12 @@ def run(
     experiment.train.installed()
     if not folder.path.exists():
         check_rows(experiment)  # what is refused leaves no folder
+    for parent in missing(experiment, out):
+        try:
+            run(parent, out, device, threads, checkpoint_every, compile, warn=warn, wait=wait,
+                heartbeat=heartbeat)  # fmt: skip
+        except RunFailed as failed:
+            raise RunFailed(failure(parent, failed)) from None
     try:
         folder.open()
         # `lab list runs` takes the lock for a moment, to see whether it is held.

@@ -169,11 +169,12 @@ def copy_state(
     _load(other, _weights(model))
 
 
-def load_weights(path: Path, model: nn.Module) -> None:
-    """Load the weights of one checkpoint, a folder in checkpoint/ of a run folder. ValueError when
-    it is damaged, or not what its folder and that run are."""
+def load_weights(path: Path, model: nn.Module, run: str | None = None) -> None:
+    """Load the weights of one checkpoint, a folder in checkpoint/ of a run folder. run: the slug of
+    that run; None: what its config.json says. ValueError when the checkpoint is damaged, or not
+    what its folder and that run are."""
     try:
-        run = slug(unsealed(read_json(path.parents[1] / "config.json")))
+        run = run or slug(unsealed(read_json(path.parents[1] / "config.json")))
         _load(model, _read(path, run, model, older=True)[1])
     except DAMAGE as error:
         raise ValueError(str(error)) from None

@@ -33,6 +33,7 @@ from lab.training.compile import compile_blocks, decide
 from lab.training.loop import Step, train
 from lab.training.objectives.reinforce import reinforce
 from lab.training.optim import build
+from lab.training.start import start
 from lab.training.state import Position
 
 LOG_EVERY = 10  # steps between two rows of the loss; a step that samples has its own row
@@ -77,6 +78,8 @@ class Trainer:
             self.threads = resumed["threads"]
             # The process before may have been killed between a save and this.
             checkpoint.prune(folder.checkpoints, resumed, self.model, self.config.keep_steps)
+        else:
+            start(experiment, folder.path.parent, self.model)
         if self.threads != threads:
             warn(
                 f"{folder.path} goes on with --threads {self.threads}, with which it started, not"
