@@ -166,7 +166,11 @@ class Trainer:
 
     def _reference(self) -> Model | None:
         """The model with the weights before step 0, if the objective compares with it."""
-        return make_model(self.experiment).to(self.device) if self.config.kl else None
+        if not self.config.kl:
+            return None
+        model = make_model(self.experiment).to(self.device)
+        start(self.experiment, self.folder.path.parent, model)
+        return model
 
     def _save(self) -> None:
         position = self._position("step", self.step)

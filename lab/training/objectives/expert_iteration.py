@@ -33,7 +33,8 @@ class ExpertIteration:
         device: torch.device,
     ) -> None:
         self.experiment, self.device = experiment, device
-        rows = accepted(judged, experiment.train, step)
+        key = stream(experiment.train.seed, "accept", experiment.stage, step)
+        rows = accepted(judged, experiment.train, np.random.default_rng(key))
         self.reward = np.isin(np.arange(len(judged.answer)), rows).astype(np.float64)
         self.idle = float((self.reward.reshape(-1, experiment.train.samples).max(1) == 0).mean())
         self._inputs = rollouts.inputs(device, rows) if len(rows) else None
@@ -47,12 +48,11 @@ class ExpertIteration:
         return loss, {}
 
 
-def accepted(judged: Judged, config: TrainConfig, step: int) -> np.ndarray:
-    """The numbers of the completions that a step (from 0) trains on, ascending."""
+def accepted(judged: Judged, config: TrainConfig, rng: np.random.Generator) -> np.ndarray:
+    """The numbers of the completions to train on, ascending. rng: for accept = random."""
     keep = judged.answer
     if config.accept == "thought":
         keep = keep & judged.thought
     if config.accept == "random":
-        rng = np.random.default_rng(stream(config.seed, "accept", step))
         return np.sort(rng.choice(len(keep), int(keep.sum()), replace=False))
     return np.flatnonzero(keep)

@@ -143,5 +143,4 @@ class _Part:
 
 def _per_token(values: np.ndarray, sizes: np.ndarray, device: torch.device) -> Tensor:
     """A value [n] of each row as one of each of its tokens [M]."""
-    repeated = np.repeat(values, sizes).astype(np.float32)
-    return torch.from_numpy(repeated).to(device)
+    return torch.from_numpy(np.repeat(values, sizes)).to(device)

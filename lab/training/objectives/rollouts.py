@@ -56,7 +56,7 @@ def roll_out(model: Model, experiment: Experiment, batch: Batch, step: int) -> R
     for part, first in enumerate(range(0, len(every), ROWS_AT_ONCE)):
         rows = slice(first, first + ROWS_AT_ONCE)
         some = Batch(every.tokens[rows], every.roles[rows], every.hidden[rows])
-        rng = np.random.default_rng(stream(config.seed, "rollout", step, part))
+        rng = np.random.default_rng(stream(config.seed, "rollout", experiment.stage, step, part))
         pick = sampler(rng, every.tokens.shape[1], config.temperature)
         with evaluating(model, config.precision):
             noted = _noting(pick, entropy[rows], config.temperature)
