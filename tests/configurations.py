@@ -69,6 +69,17 @@ OTHER: dict[str, Any] = {
     "threshold": 0.9,
     "early_stop": True,
     "keep_steps": (4,),
+    "objective": "grpo",
+    "samples": 4,
+    "temperature": 0.7,
+    "updates": 2,
+    "advantage": "dr_grpo",
+    "ratio_clip": 0.1,
+    "kl": 0.1,
+    "reward_answer": 0.5,
+    "reward_format": 0.5,
+    "reward_process": 0.5,
+    "accept": "random",
 }
 
 
@@ -91,4 +102,8 @@ TRAIN_NEEDS: dict[str, dict[str, Any]] = {
     **{f"cot_noise_{name}": {"cot_noise": "static"} for name in ("rows", "rate")},
     **{f"eval_{name}": {"eval_every": 5} for name in ("rows", "answers")},
     "early_stop": {"eval_every": 5},
+    **{name: {"objective": "grpo"} for name in ("samples", "temperature", "updates", "advantage")},
+    **{name: {"objective": "grpo"} for name in ("kl", "reward_answer", "reward_process")},
+    "ratio_clip": {"objective": "grpo", "updates": 2},
+    "accept": {"objective": "expert_iteration"},
 }
