@@ -80,6 +80,9 @@ OTHER: dict[str, Any] = {
     "reward_format": 0.5,
     "reward_process": 0.5,
     "accept": "random",
+    "ema": 0.9,
+    "freeze": ("embed.*",),
+    "optimizer_state": "kept",
 }
 
 
@@ -103,7 +106,8 @@ TRAIN_NEEDS: dict[str, dict[str, Any]] = {
     **{f"eval_{name}": {"eval_every": 5} for name in ("rows", "answers")},
     "early_stop": {"eval_every": 5},
     **{name: {"objective": "grpo"} for name in ("samples", "temperature", "updates", "advantage")},
-    **{name: {"objective": "grpo"} for name in ("kl", "reward_answer", "reward_process")},
+    "kl": {"objective": "grpo"},
+    **{f"reward_{name}": {"objective": "grpo"} for name in ("answer", "format", "process")},
     "ratio_clip": {"objective": "grpo", "updates": 2},
     "accept": {"objective": "expert_iteration"},
 }

@@ -13,5 +13,6 @@ def child(
     of: Experiment | None = None, at: str | None = None, fixed: bool = False, **changes: Any
 ) -> Experiment:
     """A run of 20 steps that starts from another one (None: small()). changes: of its training."""
-    one = small(**{"steps": 20, "lr": 3e-4, **changes})
-    return dataclasses.replace(one, parent=Parent(of or small(), at, fixed))
+    one = small(steps=20, lr=3e-4)
+    train = dataclasses.replace(one.train, **changes)
+    return dataclasses.replace(one, train=train, parent=Parent(of or small(), at, fixed))

@@ -30,7 +30,7 @@ PROBE = (
 INTERPOLATE = (
     "average weights: step-500:0.25 is 3/4 of step-500 and 1/4 of the evaluated checkpoint"
 )
-CHECKPOINT = "checkpoint to evaluate, step-500 or branch-500  [default: the last step]"
+CHECKPOINT = "checkpoint to evaluate, step-500, branch-500 or ema-500  [default: the last step]"
 THREADS = "threads of torch"
 
 

@@ -14,27 +14,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import numpy as np
-
 import tasks
 from lab.config.fields import at_least, set_field
 from lab.config.model import ModelConfig
 from lab.config.parent import Parent, checked
+from lab.config.supervision import check_supervision
 from lab.config.train import TrainConfig
 from lab.config.trust import NOTHING, Trusted, mixer_files
-from tasks import Batch, Role, Task, draw, refuse
+from tasks import Task, refuse
 
 Scale = Literal["cpu", "gpu"]  # at most ten minutes on two cores; the paper's sizes
 SEEDS = ("secret", "seed")  # options of tasks that only choose rows, not their size
 LARGEST = 2**16  # any other whole number among the options of the lab's own tasks
 MOST = 10**7  # rows of a probe, its length, and repeats of a prompt: more are a mistake
-# Settings of training about thoughts, and the values that need none.
-THOUGHTS: dict[str, tuple[Any, ...]] = {
-    "reveal": ((),),
-    "cot_noise": ("none",),
-    "reward_process": (0,),
-    "accept": ("answer", "random"),
-}
 _FIELDS = ("name", "task", "cot", "model", "train", "prompt_repeats", "probes")
 
 
@@ -87,6 +79,12 @@ class Experiment:
     def __post_init__(self) -> None:
         if self.parent is not None:
             object.__setattr__(self, "parent", checked(self, self.parent))
+        elif self.train.optimizer_state == "kept":
+            allowed = "without a parent there is none to keep"
+            raise refuse("train.optimizer_state", "kept", allowed)
+        if self.train.ema and self.model.sigma:
+            allowed = "with model.sigma = true the weights have estimates that do not average"
+            raise refuse("train.ema", self.train.ema, allowed)
         at_least(self, "", "prompt_repeats", 1)
         if self.prompt_repeats > MOST:
             raise refuse("prompt_repeats", self.prompt_repeats, f"at most {MOST:,}")
@@ -100,71 +98,27 @@ class Experiment:
                 self.prompt_repeats,
                 f"position = {self.model.position} allows only 1",
             )
-        for name, off in THOUGHTS.items():
-            value = getattr(self.train, name)
-            if value not in off and not self.cot:
-                raise refuse(f"train.{name}", value, "cot = false leaves no thought")
-            if value not in off:
-                self._check_thought(f"train.{name}", value)
+        check_supervision(self)
         if self.train.offset and self.model.position not in ("learned", "coupled", "predicted"):
             allowed = f"position = {self.model.position} has no table of positions"
             raise refuse("train.offset", self.train.offset, allowed)
         if self.train.reveal and self.model.position in ("coupled", "predicted"):
             allowed = f"position = {self.model.position} takes its position ids from whole thoughts"
             raise refuse("train.reveal", self.train.reveal, allowed)
-        if self.train.objective != "next_token":
-            self._check_sampling()
-
-    def _some_rows(self) -> Batch | None:
-        """A few rows of the first training length; None where it is refused elsewhere, in better
-        words."""
-        length = min(self.train.lengths[0], 256)  # long rows cost memory and tell no more
-        try:
-            return draw(self.task, np.random.default_rng(0), 64, length)
-        except ValueError:
-            return None
-
-    def _check_thought(self, option: str, value: object) -> None:
-        """Refuse an option about thoughts where the task has none or cannot recompute them."""
-        rows = self._some_rows()
-        if rows is None:
-            return
-        if not (rows.roles == Role.THOUGHT).any():
-            raise refuse(option, value, f"the rows of the task {self.task.name} have no thought")
-        if value == "dynamic":
-            try:
-                self.task.recompute(rows, lambda tokens, columns: tokens)
-            except ValueError as error:
-                raise refuse(option, value, str(error)) from None
-
-    def _check_sampling(self) -> None:
-        """Refuse what an objective that samples completions cannot train."""
-        train, model, rows = self.train, self.model, self._some_rows()
-        with_objective = f"not with objective = {train.objective}"
-        if model.position in ("coupled", "predicted"):
-            message = f"{with_objective}: a sampled row has no position ids of the task"
-            raise refuse("model.position", model.position, message)
-        if train.objective == "grpo" and model.dropout:
-            message = f"{with_objective}: it would sample from another model than it updates"
-            raise refuse("model.dropout", model.dropout, message)
-        if train.reward_format and not self.task.stop:
-            message = f"every completion of the task {self.task.name} has its form"
-            raise refuse("train.reward_format", train.reward_format, message)
-        if self.cot and rows is not None and (rows.roles == Role.TOOL).any():
-            message = f"the task {self.task.name} has a tool, whose tokens the model does not write"
-            raise refuse("train.objective", train.objective, message)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; `from_json` gives an equal Experiment back."""
         return dict(json.loads(json.dumps(self._data())))
 
     def _data(self) -> dict[str, Any]:
+        from lab.config.strict import stored
+
         data = {
             "name": self.name,
             "task": {"name": self.task.name, **dataclasses.asdict(self.task)},  # type: ignore[call-overload]
             "cot": self.cot,
-            "model": vars(self.model),
-            "train": self.train.stored(),
+            "model": stored(self.model),
+            "train": stored(self.train),
             "prompt_repeats": self.prompt_repeats,
             "probes": [{**vars(p), "change": dict(p.change)} for p in self.probes],
         }

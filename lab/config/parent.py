@@ -26,9 +26,9 @@ FREE = ("dropout", "aux_loss_weight", "balance_over", "rope_base", "log_length")
 
 @dataclass(frozen=True)
 class Parent:
-    """The run that a child starts from. at: a checkpoint that its training keeps, step-500 or
-    branch-500; None: its last step. fixed: this very run for every child; otherwise the seed of
-    each child is its parent's too."""
+    """The run that a child starts from. at: a checkpoint that its training keeps, step-500,
+    branch-500 or ema-500 (the average at step 500); None: what its final scores are of. fixed: this
+    very run for every child; otherwise the seed of each child is its parent's too."""
 
     experiment: Experiment
     at: str | None = None
@@ -36,7 +36,7 @@ class Parent:
 
     def __post_init__(self) -> None:
         train = self.experiment.train
-        if self.at == f"step-{train.steps}":
+        if self.at == f"{train.scored()}-{train.steps}":
             object.__setattr__(self, "at", None)
         kept = train.kept()
         if self.at is not None and self.at not in kept:
@@ -66,11 +66,26 @@ def checked(child: Experiment, parent: Parent) -> Parent:
             for name in different
         )
         raise refuse("parent", parent.name, f"its model differs: {told}")
+    if child.train.optimizer_state == "kept":
+        _check_optimizer(parent, child)
     seed = child.train.seed
     if parent.fixed or pretrained.train.seed == seed:
         return parent
     train = replace(pretrained.train, seed=seed)
     return replace(parent, experiment=replace(pretrained, train=train))
+
+
+def _check_optimizer(parent: Parent, child: Experiment) -> None:
+    """ValueError unless the child's optimizer can go on with the state of its parent's."""
+    train = parent.experiment.train
+    for name in ("optimizer", "freeze"):
+        there, here = getattr(train, name), getattr(child.train, name)
+        if there != here:
+            allowed = f"train.{name} is {there!r} in the parent and {here!r} here"
+            raise refuse("train.optimizer_state", "kept", allowed)
+    if (parent.at or train.scored()).startswith("ema"):
+        allowed = "the parent's checkpoint is an average of weights, which has no optimizer"
+        raise refuse("train.optimizer_state", "kept", allowed)
 
 
 def misfits(one: ModelConfig, other: ModelConfig) -> list[str]:

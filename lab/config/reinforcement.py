@@ -27,21 +27,26 @@ class Reinforcement:
         Literal["next_token", "grpo", "expert_iteration"],
         Field(
             "what training maximizes: the likelihood of the task's rows, the oracle's reward of the"
-            " model's own completions, or the likelihood of those that the oracle accepts"
+            " model's own completions, or the likelihood of those that the oracle accepts",
+            late=True,
         ),
     ] = "next_token"
     samples: Annotated[
-        int, Field("completions that grpo and expert_iteration sample of each prompt", low=1)
+        int,
+        Field("completions that grpo and expert_iteration sample of each prompt", low=1, late=True),
     ] = 8
     temperature: Annotated[
-        float, Field("temperature of these completions", low=0, low_open=True)
+        float, Field("temperature of these completions", low=0, low_open=True, late=True)
     ] = 1.0
-    updates: Annotated[int, Field("updates of the weights on a batch of completions", low=1)] = 1
+    updates: Annotated[
+        int, Field("updates of the weights on a batch of completions", low=1, late=True)
+    ] = 1
     advantage: Annotated[
         Literal["grpo", "dr_grpo"],
         Field(
             "grpo: divided by the deviation of the group, and each completion counts the same;"
-            " dr_grpo: neither"
+            " dr_grpo: neither",
+            late=True,
         ),
     ] = "grpo"
     ratio_clip: Annotated[
@@ -50,21 +55,27 @@ class Reinforcement:
             "how far from 1 the ratio of new and old probability counts; needs updates above 1",
             low=0,
             low_open=True,
+            late=True,
         ),
     ] = 0.2
-    kl: Annotated[float, Field("weight of the KL divergence from the first weights", low=0)] = 0.0
-    reward_answer: Annotated[float, Field("reward of a right answer", low=0)] = 1.0
+    kl: Annotated[
+        float, Field("weight of the KL divergence from the first weights", low=0, late=True)
+    ] = 0.0
+    reward_answer: Annotated[float, Field("reward of a right answer", low=0, late=True)] = 1.0
     reward_format: Annotated[
-        float, Field("reward of a completion that ends with an answer, right or wrong", low=0)
+        float,
+        Field("reward of a completion that ends with an answer, right or wrong", low=0, late=True),
     ] = 0.0
     reward_process: Annotated[
-        float, Field("reward of the share of the thought before its first wrong token", low=0)
+        float,
+        Field("reward of the share of the thought before its first wrong token", low=0, late=True),
     ] = 0.0
     accept: Annotated[
         Literal["answer", "thought", "random"],
         Field(
             "completions that expert_iteration trains on: with a right answer, with a right thought"
-            " too, or as many as with a right answer, at random"
+            " too, or as many as with a right answer, at random",
+            late=True,
         ),
     ] = "answer"
 

@@ -64,7 +64,7 @@ def run(
     where = pick_device(device)
     experiment.train.installed()
     if not folder.path.exists():
-        check_rows(experiment)  # what is refused leaves no folder
+        _check(experiment)  # what is refused leaves no folder
     for parent in missing(experiment, out):
         try:
             run(parent, out, device, threads, checkpoint_every, compile, warn=warn, wait=wait,
@@ -103,6 +103,18 @@ def run(
     except OSError as error:
         where = error.filename or folder.path
         raise RunFailed(f"cannot write {where}: {error.strerror or error}") from None
+
+
+def _check(experiment: Experiment) -> None:
+    """ValueError for what cannot be run, which only a look at its rows and parameters shows."""
+    check_rows(experiment)
+    frozen = [e for e in (*experiment.ancestors(), experiment) if e.train.freeze]
+    if frozen:
+        from lab.nn.model import make_model
+        from lab.training.freeze import freeze
+
+        for one in frozen:
+            freeze(make_model(one), one.train.freeze)
 
 
 def _train(

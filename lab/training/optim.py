@@ -9,6 +9,7 @@ from torch import nn
 
 from lab.config import TrainConfig
 from lab.mixers._conv import ShortConv
+from lab.training.freeze import freeze
 from lab.training.optimizers import Adalayer, CombinedOptimizer, Lion, Muon, Signum
 
 Named = list[tuple[str, nn.Parameter]]
@@ -17,7 +18,8 @@ TABLES = ("embed.", "place.", "head.", "next_place.")  # parameters: a row a tok
 
 
 def build(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimizer that a configuration names, over all parameters of a model.
+    """The optimizer that a configuration names, over all parameters of a model but those that
+    train.freeze names, which are frozen here.
 
     Weight decay acts on matrices, not on norms and biases, nor on the decay rates of a state space
     (A_log), as its authors have it. It is decoupled from the gradient, but for sgd, where torch
@@ -35,10 +37,11 @@ def build(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
               tokens or positions only along sides no longer than the width (our choice)
     adalayer  0.9, 0.999
 
-    ValueError when the optimizer is soap and its package is not installed.
+    ValueError when the optimizer is soap and its package is not installed, and as `freeze`.
     """
     config.installed()
-    named = [(name, p) for name, p in model.named_parameters()]
+    freeze(model, config.freeze)
+    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     betas, lr = config.betas(), config.lr
     match config.optimizer:
         case "sgd":
@@ -84,8 +87,10 @@ def _muon(model: nn.Module, named: Named, config: TrainConfig) -> torch.optim.Op
     ]
     by_muon = {name for name, _ in hidden}
     rest = _groups([x for x in named if x[0] not in by_muon], config)
-    adamw = torch.optim.AdamW(rest, lr=config.lr, fused=True)
-    if not hidden:
-        return adamw
-    muon = Muon([p for _, p in hidden], config.lr, config.weight_decay, config.betas()[0])
-    return CombinedOptimizer(muon, adamw)
+    matrices = [p for _, p in hidden]
+    parts: list[torch.optim.Optimizer] = []
+    if matrices:
+        parts.append(Muon(matrices, config.lr, config.weight_decay, config.betas()[0]))
+    if rest:
+        parts.append(torch.optim.AdamW(rest, lr=config.lr, fused=True))
+    return CombinedOptimizer(*parts) if len(parts) > 1 else parts[0]

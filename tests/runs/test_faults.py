@@ -2,8 +2,8 @@
 
     HYPOTHESIS_PROFILE=nightly python -m pytest -m slow -s tests/runs/test_faults.py
 
-prints the counts of 240 kills over twelve kinds of run, and of 1,000 damages each of checkpoints, log,
-configuration and result: found (named, and made again or refused), harmless (the same result),
+prints the counts of 240 kills over twelve kinds of run, and of 1,000 damages each of checkpoints,
+log, configuration and result: found (named, and made again or refused), harmless (the same result),
 silent (another result), traceback (an error that no command turns into a sentence).
 """
 

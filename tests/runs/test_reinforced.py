@@ -1,4 +1,4 @@
-"""A run by reinforcement: what it logs, and that it resumes exactly, its parent's weights included."""
+"""A run by reinforcement: what it logs, and that it resumes exactly, from its parent's weights."""
 
 from __future__ import annotations
 
