@@ -1,4 +1,4 @@
-"""Figures of finished runs: accuracy by length, training curves, heat maps, samples to learn.
+"""Figures of finished runs: accuracy by length, curves, heat maps, samples to learn, reward.
 
 No pyplot and no torch. matplotlib is imported when a figure is drawn.
 """
@@ -11,6 +11,7 @@ from lab.figures.draw import (
     choose,
     file_name,
     make_figure,
+    of_report,
     of_run,
     save,
 )
@@ -23,6 +24,7 @@ __all__ = [
     "choose",
     "file_name",
     "make_figure",
+    "of_report",
     "of_run",
     "save",
 ]

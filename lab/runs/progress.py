@@ -96,7 +96,8 @@ def bar(label: str, total: int) -> Iterator[Callable[[int, dict[str, Any]], None
         task = bars.add_task(shown(label), total=total, beside="")
 
         def show(steps: int, row: dict[str, Any]) -> None:
-            beside = f"loss {row['loss']:.4f}" if "loss" in row else row.get("runs", "")
+            name = "reward" if "reward" in row else "loss"
+            beside = f"{name} {row[name]:.4f}" if name in row else row.get("runs", "")
             bars.update(task, completed=steps, beside=beside)
 
         yield show
