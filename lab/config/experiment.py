@@ -17,7 +17,7 @@ from typing import Any, Literal
 import tasks
 from lab.config.fields import at_least, set_field
 from lab.config.model import ModelConfig
-from lab.config.parent import Parent, checked
+from lab.config.parent import Parent, checked, with_model
 from lab.config.supervision import check_supervision
 from lab.config.train import TrainConfig
 from lab.config.trust import NOTHING, Trusted, mixer_files
@@ -166,27 +166,33 @@ def from_json(data: Mapping[str, Any], trusted: Trusted = NOTHING) -> Experiment
     strict.check(data.get("source"), str | None, "source")
     task = _task(data, trusted)
     _check_mixers(data["model"], trusted)
+    train = strict.build(TrainConfig, data["train"], "train")
     return Experiment(
         name=data["name"],
         task=task,
         cot=data["cot"],
         model=strict.build(ModelConfig, data["model"], "model"),
-        train=strict.build(TrainConfig, data["train"], "train"),
+        train=train,
         probes=tuple(_probe(p, task, f"probes[{i}]") for i, p in enumerate(data["probes"])),
         prompt_repeats=data["prompt_repeats"],
         source=data.get("source"),
-        parent=_parent(data["parent"], trusted) if "parent" in data else None,
+        parent=_parent(data["parent"], train.seed, trusted) if "parent" in data else None,
     )
 
 
-def _parent(data: Any, trusted: Trusted) -> Parent:
+def _parent(data: Any, seed: int, trusted: Trusted) -> Parent:
     from lab.config import strict
 
     fields = ("experiment", "at", "fixed")
     strict.check_keys(data, fields, fields, "parent")
     strict.check(data["at"], str | None, "parent.at")
     strict.check(data["fixed"], bool, "parent.fixed")
-    return Parent(from_json(data["experiment"], trusted), data["at"], data["fixed"])
+    parent = Parent(from_json(data["experiment"], trusted), data["at"], data["fixed"])
+    own = parent.experiment.train.seed
+    if not parent.fixed and own != seed:
+        allowed = f"the child's, {seed}, unless parent.fixed is true"
+        raise refuse("parent.experiment.train.seed", own, allowed)
+    return parent
 
 
 def _task(data: Mapping[str, Any], trusted: Trusted) -> Task:
@@ -233,8 +239,8 @@ def change(experiment: Experiment, path: str, text: str) -> Experiment:
         raise refuse(
             "--set", path, "a path such as task.k, model.width, train.lr, cot or prompt_repeats"
         )
-    part = getattr(experiment, head)
-    return replace(experiment, **{head: set_field(part, leaf, text, path)})
+    part = set_field(getattr(experiment, head), leaf, text, path)
+    return with_model(experiment, part) if head == "model" else replace(experiment, **{head: part})
 
 
 def over_lengths(

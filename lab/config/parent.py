@@ -35,6 +35,8 @@ class Parent:
     fixed: bool = False
 
     def __post_init__(self) -> None:
+        if "/" in (name := self.experiment.name) or name.startswith("."):
+            raise refuse("parent.experiment.name", name, "its run has a folder of this name")
         train = self.experiment.train
         if self.at == f"{train.scored()}-{train.steps}":
             object.__setattr__(self, "at", None)
@@ -78,11 +80,10 @@ def checked(child: Experiment, parent: Parent) -> Parent:
 def _check_optimizer(parent: Parent, child: Experiment) -> None:
     """ValueError unless the child's optimizer can go on with the state of its parent's."""
     train = parent.experiment.train
-    for name in ("optimizer", "freeze"):
-        there, here = getattr(train, name), getattr(child.train, name)
-        if there != here:
-            allowed = f"train.{name} is {there!r} in the parent and {here!r} here"
-            raise refuse("train.optimizer_state", "kept", allowed)
+    there, here = train.optimizer, child.train.optimizer
+    if there != here:
+        allowed = f"train.optimizer is {there!r} in the parent and {here!r} here"
+        raise refuse("train.optimizer_state", "kept", allowed)
     if (parent.at or train.scored()).startswith("ema"):
         allowed = "the parent's checkpoint is an average of weights, which has no optimizer"
         raise refuse("train.optimizer_state", "kept", allowed)
@@ -92,6 +93,18 @@ def misfits(one: ModelConfig, other: ModelConfig) -> list[str]:
     """The fields in which two models differ, but those that shape no weight."""
     names = [field.name for field in dataclasses.fields(one) if field.name not in FREE]
     return [name for name in names if getattr(one, name) != getattr(other, name)]
+
+
+def with_model(experiment: Experiment, model: ModelConfig) -> Experiment:
+    """The experiment with another model. A parent that is not fixed changes with it, so that it
+    still fits."""
+    parent = experiment.parent
+    if parent is None or parent.fixed:
+        return replace(experiment, model=model)
+    own = parent.experiment
+    changed = {name: getattr(model, name) for name in misfits(experiment.model, model)}
+    fitting = with_model(own, replace(own.model, **changed))
+    return replace(experiment, model=model, parent=replace(parent, experiment=fitting))
 
 
 def _check_words(parent: Parent, child: Experiment) -> None:

@@ -48,6 +48,11 @@ def waves(experiments: Sequence[Experiment], out: str | Path) -> list[Wave]:
     ]
 
 
+def where(parent: Experiment, step: int) -> str:
+    """Where the run of a parent stands, in words."""
+    return f"parent {parent.slug}: step {step} of {parent.train.steps}"
+
+
 def failure(parent: Experiment, error: object) -> str:
     """The sentence of a run whose parent has failed."""
     return f"its parent {parent.slug} failed: {error}"

@@ -97,7 +97,8 @@ def bar(label: str, total: int) -> Iterator[Callable[[int, dict[str, Any]], None
 
         def show(steps: int, row: dict[str, Any]) -> None:
             name = "reward" if "reward" in row else "loss"
-            beside = f"{name} {row[name]:.4f}" if name in row else row.get("runs", "")
+            told = row.get("runs", row.get("parent", ""))
+            beside = f"{name} {row[name]:.4f}" if name in row else told
             bars.update(task, completed=steps, beside=beside)
 
         yield show

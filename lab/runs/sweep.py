@@ -22,7 +22,7 @@ from lab.results.folder import Folder, load
 from lab.results.reader import open_regular
 from lab.results.result import Result
 from lab.runs import engines, trackers
-from lab.runs.lineage import failure, missing, waves
+from lab.runs.lineage import failure, missing, waves, where
 from lab.runs.process import interrupts
 from tasks import refuse
 
@@ -149,8 +149,10 @@ def _execute(
     waiting = [run for run in runs if run[1].status not in ("done", "failed")]
     unfinished = dict(enumerate(waiting))
     jobs = _Jobs([experiment for experiment, _ in waiting], out, options)
-    poll()
-    if not jobs or stop_requested:
+    if stop_requested:
+        return
+    if not jobs:
+        poll()
         return
     running = engine(jobs, options.workers, options.retries, **options.own)
     with contextlib.closing(running) as events:
@@ -174,11 +176,11 @@ def _execute(
 
 def _show_ancestors(runs: Sequence[Run], ancestors: Sequence[Run]) -> None:
     """Put into the row of each run that waits for one of these ancestors where that one stands."""
-    steps = {e.slug: f"step {s.row['step']} of {e.train.steps}" for e, s in ancestors}
+    steps = {e.slug: state.row["step"] for e, state in ancestors}
     for experiment, state in runs if steps else ():
         for parent in experiment.ancestors():
             if state.status == "waiting" and parent.slug in steps:
-                state.row["parent"] = f"parent {parent.slug}: {steps[parent.slug]}"
+                state.row["parent"] = where(parent, steps[parent.slug])
 
 
 def _check(options: SweepOptions) -> None:

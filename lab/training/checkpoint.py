@@ -16,7 +16,7 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 import torch
@@ -218,6 +218,13 @@ def blend(model: nn.Module, first: nn.Module, share: float) -> None:
             tensor.copy_(other[name])
         elif share < 1 and tensor.is_floating_point():
             tensor.copy_((1 - share) * other[name] + share * tensor)
+
+
+def mean(model: nn.Module, others: Iterable[nn.Module]) -> None:
+    """Average in place: weights become the mean of their own and of those of the others, models of
+    the same configuration."""
+    for number, other in enumerate(others, 1):
+        blend(model, other, number / (number + 1))
 
 
 def _number(path: Path) -> int:

@@ -18,8 +18,8 @@ TABLES = ("embed.", "place.", "head.", "next_place.")  # parameters: a row a tok
 
 
 def build(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimizer that a configuration names, over all parameters of a model but those that
-    train.freeze names, which are frozen here.
+    """The optimizer that a configuration names, over all parameters of a model. Those that
+    train.freeze names are frozen here: without a gradient, no optimizer changes them.
 
     Weight decay acts on matrices, not on norms and biases, nor on the decay rates of a state space
     (A_log), as its authors have it. It is decoupled from the gradient, but for sgd, where torch
@@ -41,7 +41,7 @@ def build(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
     """
     config.installed()
     freeze(model, config.freeze)
-    named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+    named = [(name, p) for name, p in model.named_parameters()]
     betas, lr = config.betas(), config.lr
     match config.optimizer:
         case "sgd":
@@ -87,10 +87,8 @@ def _muon(model: nn.Module, named: Named, config: TrainConfig) -> torch.optim.Op
     ]
     by_muon = {name for name, _ in hidden}
     rest = _groups([x for x in named if x[0] not in by_muon], config)
-    matrices = [p for _, p in hidden]
-    parts: list[torch.optim.Optimizer] = []
-    if matrices:
-        parts.append(Muon(matrices, config.lr, config.weight_decay, config.betas()[0]))
-    if rest:
-        parts.append(torch.optim.AdamW(rest, lr=config.lr, fused=True))
-    return CombinedOptimizer(*parts) if len(parts) > 1 else parts[0]
+    adamw = torch.optim.AdamW(rest, lr=config.lr, fused=True)
+    if not hidden:
+        return adamw
+    muon = Muon([p for _, p in hidden], config.lr, config.weight_decay, config.betas()[0])
+    return CombinedOptimizer(muon, adamw)

@@ -32,8 +32,10 @@ def start(
     if experiment.parent is None:
         return
     parent, folder = experiment.parent, Folder(out, experiment.parent.experiment)
-    train = parent.experiment.train
-    at = parent.at or f"{train.scored()}-{load(folder.path).steps}"
+    train, last = parent.experiment.train, load(folder.path).steps
+    at = parent.at or f"{train.scored()}-{last}"
+    if train.early_stop and int(at.partition("-")[2]) > last:
+        raise RunFailed(f"the parent {parent.name} stopped early, at step {last}")
     try:
         path = checkpoint.find_checkpoint(folder.checkpoints, at)
         run = parent.experiment.slug

@@ -77,7 +77,7 @@ class Trainer:
             self.model,
             self.optimizer,
             warn,
-            self._average and self._average.model,
+            self._averaged,
         )
         self.step, self._seconds_before = 0, 0.0
         self.threads = threads
@@ -156,9 +156,13 @@ class Trainer:
         return sum(row.get("evaluation_seconds", 0.0) for row in self._evaluations.values())
 
     @property
+    def _averaged(self) -> Model | None:
+        return self._average.model if self._average else None
+
+    @property
     def scored(self) -> Model:
         """What probes score: the model, or the average of its weights where there is one."""
-        return self._average.model if self._average else self.model
+        return self._averaged or self.model
 
     def scores(self, model: Model | None = None) -> Iterator[Score]:
         """The final scores on every probe, of what the run scores or of another model."""
@@ -190,7 +194,7 @@ class Trainer:
     def _save(self) -> None:
         position = self._position("step", self.step)
         keep = self.config.keep_steps
-        average = self._average and self._average.model
+        average = self._averaged
         checkpoint.save(
             self.folder.checkpoints, position, self.model, self.optimizer, keep, average
         )

@@ -7,12 +7,17 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lab.config import Experiment, Parent, from_json
 from lab.config.experiment import with_seeds
 from lab.config.parent import MOST
+from lab.results.groups import flattened
+from lab.results.lineage import ancestors, family
 from lab.results.schema import configuration
 from tasks.parity import Parity
+from tests.damage import VALUES, changed, paths
 from tests.stages import child
 from tests.trained import small
 
@@ -24,12 +29,14 @@ def test_without_a_parent_the_hash_is_what_it_was() -> None:
 
 def test_json_holds_the_whole_lineage() -> None:
     """A change of any ancestor is another run."""
-    one = child(child(small(keep_steps=(30,)), "step-30"))
+    one = child(child(small(keep_steps=(30,)), "step-30"), freeze=("embed.*",), ema=0.9)
     data = json.loads(json.dumps(one.to_json()))
     assert from_json(data) == one and from_json(data).slug == one.slug
     assert configuration(data) == one.to_json()
     slugs = {
-        child(child(small(keep_steps=(30,)), at, fixed, **changes)).slug
+        child(
+            child(small(keep_steps=(30,)), at, fixed, **changes), freeze=("embed.*",), ema=0.9
+        ).slug
         for at in (None, "step-30")
         for fixed in (True, False)
         for changes in ({}, {"lr": 0.1})
@@ -88,6 +95,37 @@ def test_words_and_model_must_fit() -> None:
     with pytest.raises(ValueError, match="its vocabulary differs: only the parent has"):
         child(copied)
     assert child(replace(small(), task=Parity(k=3))).parent
+
+
+def test_what_json_says_of_a_parent_is_not_changed_silently() -> None:
+    data = child().to_json()
+    data["parent"]["experiment"]["train"]["seed"] = 3
+    with pytest.raises(ValueError, match=r"train\.seed = 3 cannot be used: the child's, 0, unless"):
+        from_json(data)
+    data["parent"]["fixed"] = True
+    assert from_json(data).to_json() == data
+
+
+@pytest.mark.parametrize("name", ["../parity", "/tmp/parity", ".."])
+def test_a_parents_folder_stays_among_the_runs(name: str) -> None:
+    with pytest.raises(ValueError, match=r"parent\.experiment\.name = '.*' cannot be used"):
+        child(replace(small(), name=name))
+
+
+@given(st.sampled_from(paths(child(child()).to_json()["parent"])), VALUES)
+def test_any_parent_is_one_or_a_sentence(path: str, value: Any) -> None:
+    data = child(child()).to_json()
+    data["parent"] = changed(data["parent"], path, value)
+    for read in (from_json, configuration):
+        try:
+            made: Any = read(data)
+        except ValueError as error:
+            assert str(error)
+            continue
+        if read is from_json:
+            assert json.dumps(made.to_json()) == json.dumps(data)
+        else:
+            assert family(made) and len(ancestors(made)) == 2 and flattened(made)["parent"]
 
 
 def test_stages_have_an_end() -> None:

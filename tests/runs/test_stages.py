@@ -51,15 +51,21 @@ def test_training_starts_from_the_parents_weights(tmp_path: Path) -> None:
     still = child(lr=0.0)
     run(still, tmp_path, CPU)
     assert weights(Folder(tmp_path, still)) == weights(trained())
-    kept = small(keep_steps=(30,))
-    early = child(kept, "step-30", lr=0.0, steps=1)
-    run(early, tmp_path, CPU)
-    one, other = make_model(early), make_model(early)
-    path = Folder(tmp_path, kept).checkpoints / "step-00000030"
-    checkpoint.load_weights(path, one, kept.slug)
-    checkpoint.load_weights(Folder(tmp_path, early).checkpoints / "step-00000001", other)
-    assert all(map(torch.equal, one.parameters(), other.parameters()))
-    assert weights(Folder(tmp_path, kept)) == weights(trained())
+    kept = small(steps=30, keep_steps=(10,), schedule="wsd", budgets=(20,))
+    for at, name in (("step-10", "step-00000010"), ("branch-20", "branch-00000020")):
+        early = child(kept, at, lr=0.0, steps=1)
+        run(early, tmp_path, CPU)
+        one, other = make_model(early), make_model(early)
+        checkpoint.load_weights(Folder(tmp_path, kept).checkpoints / name, one, kept.slug)
+        checkpoint.load_weights(Folder(tmp_path, early).checkpoints / "step-00000001", other)
+        assert all(map(torch.equal, one.parameters(), other.parameters()))
+
+
+def test_a_parent_that_stopped_before_the_step_is_named(tmp_path: Path) -> None:
+    quick = small(eval_every=10, threshold=1e-9, early_stop=True, keep_steps=(50,))
+    with pytest.raises(RunFailed, match=f"the parent {quick.slug}@step-50 stopped early, at step"):
+        run(child(quick, "step-50"), tmp_path, CPU)
+    run(child(quick, steps=1), tmp_path, CPU)
 
 
 def test_a_child_of_a_child_needs_nothing_but_its_own_command(tmp_path: Path) -> None:
