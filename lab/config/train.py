@@ -213,6 +213,10 @@ class TrainConfig(Reinforcement):
         self._decays()
         self._check_objective({"cot_noise": self.cot_noise, "offset": self.offset})
 
+    def step_rows(self) -> int:
+        """Rows that a step trains on, at most: of objectives that sample, completions."""
+        return self.batch * (1 if self.objective == "next_token" else self.samples)
+
     def betas(self) -> tuple[float, ...]:
         """The decay rates in use: of the first moment, and of the second where there is one."""
         given = (self.beta1, self.beta2)
