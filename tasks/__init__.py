@@ -73,7 +73,7 @@ class Task(Extras, ABC):
     `Annotated[int, "number of hidden bits"]` carries its own help text.
 
     Then, where the default is not true of the task: `splits`, `unit`, `stop`, `layout_given`,
-    `chance`, `scored_part`, `no_shortcut`, `valid`. Only pictures, analysis, tools, noisy thoughts
+    `chance`, `scored_part` with `solve_scored`, `no_shortcut`, `valid`. Only pictures, analysis, tools, noisy thoughts
     and coupled positions need the methods of `Extras`.
     """
 
