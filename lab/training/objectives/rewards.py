@@ -8,7 +8,8 @@ The group of a prompt are its G completions, with rewards r_1 .. r_G. Advantages
     grpo      A_i = (r_i - mean r) / (std r + 1e-6)     DeepSeekMath (2402.03300), section 4.1.2
     dr_grpo   A_i = r_i - mean r                        Dr. GRPO (2503.20783), section 3
 
-with the population's deviation (our choice). A group whose rewards are all equal teaches nothing.
+with the population's deviation and 1e-6 (our choices). A group whose rewards are all equal teaches
+nothing: its advantages are 0, and no residue of rounding, which an adaptive optimizer would follow.
 """
 
 from __future__ import annotations
@@ -63,7 +64,7 @@ def advantages(reward: np.ndarray, config: TrainConfig) -> np.ndarray:
     centred = groups - groups.mean(1, keepdims=True)
     if config.advantage == "grpo":
         centred = centred / (groups.std(1, keepdims=True) + LEAST_STD)
-    flat: np.ndarray = centred.ravel()
+    flat: np.ndarray = np.where(np.ptp(groups, axis=1, keepdims=True) == 0, 0.0, centred).ravel()
     return flat
 
 

@@ -81,6 +81,14 @@ def test_advantages_against_a_loop(groups: list[list[float]]) -> None:
                 assert next(told) == pytest.approx(wanted, abs=1e-9)
 
 
+@pytest.mark.parametrize("kind", ["grpo", "dr_grpo"])
+def test_equal_rewards_have_no_advantage_not_even_by_rounding(kind: str) -> None:
+    config = TrainConfig(objective="grpo", samples=3, advantage=kind)  # type: ignore[arg-type]
+    equal = np.repeat([0.1, 0.7, 1 / 3, 0.1 + 0.2], 3)
+    assert (equal.reshape(-1, 3).mean(1) != equal[::3]).any()  # the mean does round
+    assert not advantages(equal, config).any()
+
+
 def test_rewards_are_a_weighted_sum() -> None:
     task = Addition()
     rollouts = damaged(task, True, 5)
