@@ -1,7 +1,7 @@
 """Addition by reinforcement alone: from a half-trained model to more than twice its accuracy.
 
 The parent learns sums of two numbers from rows, without a thought, and stops at the first
-evaluation at which three in ten held-out sums are right. From then on it sees no sum: grpo samples
+evaluation at which one in four held-out sums is right. From then on it sees no sum: grpo samples
 8 answers to each prompt, and the oracle says which are right. The objective is that of DeepSeekMath
 (2402.03300); task, sizes and budgets are ours, and the gpu scale has not been run.
 """
@@ -14,7 +14,7 @@ from lab.config import Experiment, ModelConfig, Parent, TrainConfig
 from lab.config.experiment import Scale, over_lengths
 from tasks.addition import Addition
 
-HALF = 0.3  # exact match at which the parent stops
+HALF = 0.25  # exact match at which the parent stops
 
 
 def experiment(scale: Scale = "cpu", length: int | None = None, base: int = 10) -> Experiment:
@@ -39,7 +39,7 @@ def experiment(scale: Scale = "cpu", length: int | None = None, base: int = 10) 
         lr=3e-4 if wide else 1e-3,
         schedule="constant",
         warmup=20,
-        eval_every=1_000 if wide else 25,
+        eval_every=100 if wide else 10,
         eval_rows=512,
         eval_answers=False,
         threshold=HALF,
@@ -55,12 +55,11 @@ def experiment(scale: Scale = "cpu", length: int | None = None, base: int = 10) 
     )
     rewards = TrainConfig(
         objective="grpo",
-        steps=1_000 if wide else 150,
+        steps=1_000 if wide else 200,
         batch=512 if wide else 128,
         samples=8,
         lengths=(digits,),
         lr=1e-4 if wide else 3e-4,
-        schedule="constant",
         warmup=5,
         eval_every=100 if wide else 25,
         eval_rows=512,

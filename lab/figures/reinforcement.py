@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 PANELS = {
     "reward": ("reward",),
     "Pass@k": ("pass@1",),
-    "teach nothing": ("idle",),
-    "entropy (nats)": ("entropy",),
-    "tokens written": ("written",),
+    "idle": ("idle",),
+    "entropy": ("entropy",),
+    "tokens": ("written",),
 }
 
 
@@ -60,7 +60,7 @@ def reinforcement(grouped: list[Group], metric: str | None) -> Figure:
                     )
     for axes, label in zip(panels, PANELS, strict=True):
         axes.set(ylabel=label)
-        if label in ("Pass@k", "teach nothing"):
+        if label in ("Pass@k", "idle"):
             axes.set_ylim(-0.03, 1.03)
     figure.align_ylabels(panels)
     panels[-1].set(xlabel="training prompts seen")
@@ -74,5 +74,9 @@ def reinforcement(grouped: list[Group], metric: str | None) -> Figure:
     handles.append(sample_of("Pass@1", linestyle="-", **grey))
     many = " or ".join(f"Pass@{name.partition('@')[2]}" for name in largest)
     handles.append(sample_of(many, linestyle="--", **grey))
-    legend(figure, handles, f"Completions sampled in training; {seeds(grouped)}.")
+    caption = (
+        f"Completions sampled in training, {seeds(grouped)}. idle: share of prompts that teach"
+        " nothing; entropy of a token, nats; tokens of a completion."
+    )
+    legend(figure, handles, caption)
     return figure
