@@ -234,7 +234,7 @@ def in_words(hint: Any) -> str:
         what = {int: "whole numbers", str: "texts"}.get(kind, "numbers")
         return f"{count}{what} separated by commas"
     words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-    return words.get(hint, "none" if hint is type(None) else str(hint))
+    return words.get(hint, "none" if hint is type(None) else getattr(hint, "__name__", str(hint)))
 
 
 def _default_of(field: dataclasses.Field[Any]) -> Any:
