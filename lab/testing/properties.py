@@ -164,7 +164,7 @@ def droppable(task: Task, seed: int, n: int, length: int) -> None:
 
 
 def scored_part_has_an_answer(task: Task, seed: int, n: int, length: int) -> None:
-    """A probe scores at least one answer of every row, which solve_scored computes from the rest."""
+    """A probe scores an answer in every row, which solve_scored computes from the rest."""
     whole = sample(task, seed, n, length)
     for batch in (whole, whole.without_thoughts()):
         scored = task.scored_part(batch)
