@@ -27,6 +27,7 @@ import numpy as np
 
 from tasks._batch import Batch, Role, left_align
 from tasks._extras import Corrupt, Extras
+from tasks._verify import Verified, from_json, to_json, verify
 
 __all__ = [
     "REFUSED",
@@ -35,14 +36,18 @@ __all__ = [
     "Extras",
     "Role",
     "Task",
+    "Verified",
     "WrongType",
     "draw",
+    "from_json",
     "left_align",
     "load",
     "load_file",
     "load_module",
     "names",
     "refuse",
+    "to_json",
+    "verify",
 ]
 
 
@@ -68,8 +73,8 @@ class Task(Extras, ABC):
     `Annotated[int, "number of hidden bits"]` carries its own help text.
 
     Then, where the default is not true of the task: `splits`, `unit`, `stop`, `layout_given`,
-    `chance`, `scored_part`, `no_shortcut`, `valid`. Only pictures, analysis, tools, noisy thoughts
-    and coupled positions need the methods of `Extras`.
+    `chance`, `scored_part` with `solve_scored`, `no_shortcut`, `valid`. Only pictures, analysis,
+    tools, noisy thoughts and coupled positions need the methods of `Extras`.
     """
 
     split: str
@@ -141,6 +146,19 @@ class Task(Extras, ABC):
         In-context tasks score the last example only: earlier answers cannot be inferred yet.
         """
         return batch
+
+    def solve_scored(
+        self, before: Sequence[int], hidden: Sequence[int] = (), cot: bool = True
+    ) -> tuple[list[int], list[int]]:
+        """(thought, answer) of `scored_part`, from the tokens that it gives. cot: whether these
+        have thoughts. ValueError for tokens that no row has."""
+        try:
+            if not self.valid(before):
+                raise ValueError
+            return self.solve(before, hidden)
+        except Exception as error:  # `solve` may fail in any way on what no row has
+            text = " ".join(self.words[token] for token in before)
+            raise refuse("prompt", text, f"no row of the task {self.name} has it") from error
 
     def no_shortcut(self, length: int) -> bool:
         """Whether no count, length, single token or XOR of two tokens of the prompt predicts the

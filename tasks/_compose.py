@@ -10,11 +10,12 @@ for every seen rank that u passes.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import comb
 
 import numpy as np
 
-from tasks import Batch, Role, refuse
+from tasks import Batch, Role, Task, refuse
 
 MOST = 2**62  # compositions at most, so that all arithmetic on ranks fits in int64
 _WIDEST = 2**20  # candidate ranks drawn at most, which bounds the memory of `choose`
@@ -110,6 +111,24 @@ def last_example(batch: Batch) -> Batch:
     """
     left = (batch.roles == Role.ANSWER)[:, ::-1].cumsum(1)[:, ::-1]
     return Batch(batch.tokens, np.where(left > 1, np.uint8(Role.PROMPT), batch.roles), batch.hidden)
+
+
+def solve_last(
+    task: Task,
+    before: Sequence[int],
+    contexts: int,
+    inputs: int,
+    supervised: int,
+    hidden: Sequence[int],
+) -> tuple[list[int], list[int]]:
+    """`Task.solve_scored`: what `solve` says of the last example alone. inputs, supervised: tokens
+    of an example."""
+    given = contexts * (inputs + supervised) - supervised
+    if inputs < 1 or len(before) != given or not len(hidden):
+        text = " ".join(task.words[token] for token in before)
+        raise refuse("prompt", text, f"{contexts} examples of equal size and their hidden values")
+    alone = replace(task, contexts=1)  # type: ignore[type-var]
+    return Task.solve_scored(alone, before[-inputs:], hidden)
 
 
 def place_in_example(batch: Batch, contexts: int) -> np.ndarray:

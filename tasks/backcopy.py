@@ -133,6 +133,16 @@ class Backcopy(Task):
         roles[:, :-1] = Role.PROMPT
         return Batch(batch.tokens, roles, batch.hidden)
 
+    def solve_scored(
+        self, before: Sequence[int], hidden: Sequence[int] = (), cot: bool = True
+    ) -> tuple[list[int], list[int]]:
+        """The token before the trigger, whatever was drawn before."""
+        row = list(before)
+        if row[:1] != [0] or len(row) < 3 or row[-1] <= self.letters or row[-2] > self.letters:
+            text = " ".join(self.words[token] for token in row)
+            raise refuse("prompt", text, "$, letters and triggers, a trigger last")
+        return [], [row[-2]]
+
     def dependencies(self, batch: Batch, length: int) -> np.ndarray:
         """A back-copy depends on the token before its trigger."""
         n, T = batch.tokens.shape

@@ -32,7 +32,7 @@ from typing import Annotated
 import numpy as np
 
 from tasks import Batch, Corrupt, Role, Task, refuse
-from tasks._compose import choose, digits, draw, last_example, place_in_example
+from tasks._compose import choose, digits, draw, last_example, place_in_example, solve_last
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,12 @@ class ComposeArithmetic(Task):
 
     def scored_part(self, batch: Batch) -> Batch:
         return last_example(batch)
+
+    def solve_scored(
+        self, before: Sequence[int], hidden: Sequence[int] = (), cot: bool = True
+    ) -> tuple[list[int], list[int]]:
+        T = len(hidden)
+        return solve_last(self, before, self.contexts, T + 1, T if cot else 1, hidden)
 
     def positions(self, batch: Batch) -> np.ndarray:
         """Position within the example, from 0: int64 [n, T]."""

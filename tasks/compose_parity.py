@@ -32,7 +32,15 @@ from typing import Annotated
 import numpy as np
 
 from tasks import Batch, Corrupt, Role, Task, refuse
-from tasks._compose import arrangements, choose, combinations, draw, last_example, place_in_example
+from tasks._compose import (
+    arrangements,
+    choose,
+    combinations,
+    draw,
+    last_example,
+    place_in_example,
+    solve_last,
+)
 
 
 @dataclass(frozen=True)
@@ -89,6 +97,13 @@ class ComposeParity(Task):
 
     def scored_part(self, batch: Batch) -> Batch:
         return last_example(batch)
+
+    def solve_scored(
+        self, before: Sequence[int], hidden: Sequence[int] = (), cot: bool = True
+    ) -> tuple[list[int], list[int]]:
+        supervised = self.k + 1 if cot else 1
+        inputs = (len(before) + supervised) // self.contexts - supervised
+        return solve_last(self, before, self.contexts, inputs, supervised, hidden)
 
     def positions(self, batch: Batch) -> np.ndarray:
         """Position within the example, from 0: int64 [n, T]."""

@@ -66,7 +66,12 @@ def settings(names: Sequence[str]) -> list[Setting]:
     found: list[Setting] = []
     for name in [one for given in names for one in groups.get(given, [given])]:
         if name in experiments:
-            found.append(Setting(name, make(name)))
+            experiment = make(name)
+            if experiment.train.objective != "next_token":
+                if name in names:
+                    raise refuse("NAMES", name, "a step that samples is not timed here")
+                continue
+            found.append(Setting(name, experiment))
             for other, options in MORE:
                 if other == name:
                     label = ", ".join([name, *(f"{k} {v}" for k, v in options.items())])

@@ -10,7 +10,7 @@ import click
 from lab.cli.common import FILE, JSON, OUT, as_cli_errors, cannot_write, complete, say
 from lab.cli.resolve import read_runs
 
-KINDS = ["auto", "length", "curve", "heatmap", "samples"]
+KINDS = ["auto", "length", "curve", "heatmap", "samples", "reinforcement"]
 
 
 @click.command()
@@ -51,6 +51,7 @@ def plot(
     curve    loss and accuracy against training rows seen
     heatmap  accuracy by training length and test length
     samples  training rows until the first probe was learned
+    reinforcement  reward, Pass@k and entropy of sampled completions
     auto     the kind that these runs have most data for
     """
     from lab.figures import draw

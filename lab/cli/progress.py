@@ -50,7 +50,7 @@ class _Lines:
 
     def _where(self, run: int, row: dict[str, Any], now: float) -> str:
         step, last = row["step"], self._steps[run]
-        text = f"step {step} of {last}, loss {row['loss']:.4f}, exact {row['exact']:.3f}"
+        text = f"step {step} of {last}, {', '.join(_standing(row))}"
         first, since = self._first[run]
         if step >= last:
             return f"{text}, evaluating"
@@ -61,6 +61,13 @@ class _Lines:
     def say(self, text: str) -> None:
         """Write a line."""
         self._console.print(shown(text), markup=False, highlight=False, soft_wrap=True)
+
+
+def _standing(row: dict[str, Any]) -> list[str]:
+    """What a step says of the model: its loss, or the reward of the completions it sampled."""
+    if "reward" in row:
+        return [f"reward {row['reward']:.3f}", f"pass@1 {row['pass@1']:.3f}"]
+    return [f"loss {row['loss']:.4f}", f"exact {row['exact']:.3f}"]
 
 
 @contextmanager
@@ -85,10 +92,8 @@ def progress(labels: list[str], steps: int, quiet: bool) -> Iterator[Callable[[R
         def show(rows: Rows) -> None:
             for task, row in zip(tasks, rows, strict=bool(rows)):
                 if "loss" in row:
-                    status = (
-                        f"loss {row['loss']:.4f}  exact {row['exact']:.3f} "
-                        f" {row['tokens_per_second'] / 1000:.0f}k tok/s"
-                    )
+                    speed = f"{row['tokens_per_second'] / 1000:.0f}k tok/s"
+                    status = "  ".join([*_standing(row), speed])
                     bars.update(task, completed=row["step"], status=status)
                 elif "evaluating" in row:
                     bars.update(task, completed=row["step"], status="evaluating")

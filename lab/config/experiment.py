@@ -14,15 +14,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-import numpy as np
-
 import tasks
 from lab.config.fields import at_least, set_field
 from lab.config.model import ModelConfig
 from lab.config.parent import Parent, checked, with_model
+from lab.config.supervision import check_supervision
 from lab.config.train import TrainConfig
 from lab.config.trust import NOTHING, Trusted, mixer_files
-from tasks import Role, Task, draw, refuse
+from tasks import Task, refuse
 
 Scale = Literal["cpu", "gpu"]  # at most ten minutes on two cores; the paper's sizes
 SEEDS = ("secret", "seed")  # options of tasks that only choose rows, not their size
@@ -99,33 +98,13 @@ class Experiment:
                 self.prompt_repeats,
                 f"position = {self.model.position} allows only 1",
             )
-        for name, off in (("reveal", ()), ("cot_noise", "none")):
-            value = getattr(self.train, name)
-            if value != off and not self.cot:
-                raise refuse(f"train.{name}", value, "cot = false leaves no thought")
-            if value != off:
-                self._check_thought(f"train.{name}", value)
+        check_supervision(self)
         if self.train.offset and self.model.position not in ("learned", "coupled", "predicted"):
             allowed = f"position = {self.model.position} has no table of positions"
             raise refuse("train.offset", self.train.offset, allowed)
         if self.train.reveal and self.model.position in ("coupled", "predicted"):
             allowed = f"position = {self.model.position} takes its position ids from whole thoughts"
             raise refuse("train.reveal", self.train.reveal, allowed)
-
-    def _check_thought(self, option: str, value: object) -> None:
-        """Refuse an option about thoughts where the task has none or cannot recompute them."""
-        try:
-            length = min(self.train.lengths[0], 256)  # long rows cost memory and tell no more
-            rows = draw(self.task, np.random.default_rng(0), 64, length)
-        except ValueError:
-            return  # the length is refused elsewhere, in better words
-        if not (rows.roles == Role.THOUGHT).any():
-            raise refuse(option, value, f"the rows of the task {self.task.name} have no thought")
-        if value == "dynamic":
-            try:
-                self.task.recompute(rows, lambda tokens, columns: tokens)
-            except ValueError as error:
-                raise refuse(option, value, str(error)) from None
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; `from_json` gives an equal Experiment back."""

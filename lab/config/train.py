@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
 from lab.config.fields import Field, check, default
+from lab.config.reinforcement import Reinforcement
 from tasks import refuse
 
 # Values of beta1 and beta2 when a configuration gives none; see lab.training.optim.build.
@@ -25,14 +26,16 @@ DURING = ("eval_rows", "eval_answers", "early_stop")  # of evaluations during tr
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Rows, optimizer, schedule, and what is evaluated and saved during training.
+class TrainConfig(Reinforcement):
+    """Objective, rows, optimizer, schedule, and what is evaluated and saved during training.
 
     ValueError for a value out of its range, for options that exclude each other and for options
     that training would ignore.
     """
 
-    steps: Annotated[int, Field("updates of the weights", low=1, common=True)] = 1000
+    steps: Annotated[
+        int, Field("updates of the weights; of objectives that sample, batches", low=1, common=True)
+    ] = 1000
     batch: Annotated[int, Field("rows of each update", low=1, common=True)] = 256
     grad_accum: Annotated[
         int,
@@ -210,6 +213,11 @@ class TrainConfig:
                 raise refuse(f"train.{name}", getattr(self, name), allowed)
         self._combinations()
         self._decays()
+        self._check_objective({"cot_noise": self.cot_noise, "offset": self.offset})
+
+    def step_rows(self) -> int:
+        """Rows that a step trains on, at most: of objectives that sample, completions."""
+        return self.batch * (1 if self.objective == "next_token" else self.samples)
 
     def betas(self) -> tuple[float, ...]:
         """The decay rates in use: of the first moment, and of the second where there is one."""

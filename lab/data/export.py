@@ -3,8 +3,12 @@
 Row i depends on options, split, lengths, seed and i alone, so an interrupted export resumes where
 it stopped and ends with the same bytes. Of L lengths, row i has the length number i mod L. One row:
 
-    {"prompt": "1 0 1", "thought": "0 1", "answer": "0", "tokens": [...], "roles": [...],
-     "hidden": []}
+    {"prompt": "1 0 1", "completion": "0 1 0", "thought": "0 1", "answer": "0",
+     "tokens": [...], "roles": [...], "hidden": [], "task": "{\\"k\\": 2, ...}"}
+
+The texts are those of the part that a probe scores: of a task in context the last example, with the
+others in the prompt. With `hidden` and `task` they are what `tasks.verify` needs to judge another
+completion of the prompt.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from typing import Any, NamedTuple
 
 from lab.data.rows import BLOCK, Rows
 from lab.files import replacing
-from tasks import Batch, Role, Task, refuse
+from tasks import Batch, Role, Task, refuse, to_json
 
 COUNTED = 2_000_000  # rows among which repeated ones are counted: 0.2 GB of memory
 
@@ -128,22 +132,27 @@ def _complete_lines(source: _Source, rows: int, out: Path, seen: set[int]) -> in
 
 def records(task: Task, batch: Batch) -> Iterator[dict[str, Any]]:
     """Each row as a dictionary of texts, token ids and roles, without padding."""
-    words = task.words
+    words, made_by = task.words, to_json(task)
 
     def text(tokens: list[int], roles: list[int], *wanted: Role) -> str:
         return " ".join(words[t] for t, r in zip(tokens, roles, strict=True) if r in wanted)
 
+    scored = task.scored_part(batch).roles
     sizes = (batch.roles != Role.PAD).sum(1).tolist()
-    columns = (sizes, batch.tokens.tolist(), batch.roles.tolist(), batch.hidden.tolist())
-    for size, tokens, roles, hidden in zip(*columns, strict=True):
-        tokens, roles = tokens[:size], roles[:size]
+    columns = (part.tolist() for part in (batch.tokens, batch.roles, batch.hidden, scored))
+    for size, tokens, roles, hidden, parts in zip(sizes, *columns, strict=True):
+        tokens, roles, parts = tokens[:size], roles[:size], parts[:size]
+        thought = text(tokens, parts, Role.THOUGHT, Role.TOOL)
+        answer = text(tokens, parts, Role.ANSWER)
         yield {
-            "prompt": text(tokens, roles, Role.PROMPT),
-            "thought": text(tokens, roles, Role.THOUGHT, Role.TOOL),
-            "answer": text(tokens, roles, Role.ANSWER),
+            "prompt": text(tokens, parts, Role.PROMPT),
+            "completion": f"{thought} {answer}".strip(),
+            "thought": thought,
+            "answer": answer,
             "tokens": tokens,
             "roles": roles,
             "hidden": hidden,
+            "task": made_by,
         }
 
 
@@ -152,9 +161,9 @@ def _to_parquet(lines: Path, out: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    texts = [(name, pa.string()) for name in ("prompt", "thought", "answer")]
-    numbers = [("tokens", pa.int64()), ("roles", pa.int64()), ("hidden", pa.int64())]
-    schema = pa.schema(texts + [(name, pa.list_(kind)) for name, kind in numbers])
+    texts = [(name, pa.string()) for name in ("prompt", "completion", "thought", "answer")]
+    numbers = [(name, pa.list_(pa.int64())) for name in ("tokens", "roles", "hidden")]
+    schema = pa.schema([*texts, *numbers, ("task", pa.string())])
     with replacing(out) as neighbour:
         with lines.open(encoding="utf-8") as file, pq.ParquetWriter(neighbour, schema) as writer:
             while block := [json.loads(line) for _, line in zip(range(BLOCK), file, strict=False)]:

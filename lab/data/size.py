@@ -42,7 +42,7 @@ def check_size(experiment: Experiment, training: bool = True) -> None:
         tokens = row_tokens(experiment.task, length) * experiment.prompt_repeats
         if train.examples:  # they stay in memory, as they are drawn and in their order
             refuse_above("train.examples", train.examples, train.examples * (32 + 20 * tokens))
-        rows = train.batch // train.grad_accum
+        rows = train.step_rows() // train.grad_accum
         # The backward pass needs what every layer computed.
         stored = len(model.stack()) * (12 + 3 * model.mlp_ratio)
         name, value = ("train.batch", train.batch) if rows > tokens else ("length", length)

@@ -1,5 +1,5 @@
-"""Figures of finished runs: accuracy by length, training curves, heat maps, samples to learn; and
-of claims.
+"""Figures of finished runs: accuracy by length, curves, heat maps, samples to learn, reward; and of
+claims.
 
 No pyplot and no torch. matplotlib is imported when a figure is drawn.
 """
@@ -12,6 +12,7 @@ from lab.figures.draw import (
     choose,
     file_name,
     make_figure,
+    of_report,
     of_run,
     save,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "choose",
     "file_name",
     "make_figure",
+    "of_report",
     "of_run",
     "save",
 ]

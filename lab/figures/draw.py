@@ -19,13 +19,14 @@ from lab.files import write_bytes
 from lab.results.groups import Group, groups
 from lab.results.reader import exists
 from lab.results.result import Result
+from lab.results.steps import samples
 from tasks import refuse
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-KINDS = ("length", "curve", "heatmap", "samples")
+KINDS = ("length", "curve", "heatmap", "samples", "reinforcement")
 
 SUFFIXES = (".png", ".svg")
 
@@ -67,7 +68,8 @@ def make_figure(
 
     from lab.figures.heatmap import heatmap
     from lab.figures.lines import curve, length
-    from lab.figures.samples import samples
+    from lab.figures.reinforcement import reinforcement
+    from lab.figures.samples import samples as samples_to_learn
 
     if not results:
         raise refuse("runs", [], "one run or more")
@@ -79,7 +81,8 @@ def make_figure(
         "length": length,
         "curve": curve,
         "heatmap": heatmap,
-        "samples": samples,
+        "samples": samples_to_learn,
+        "reinforcement": reinforcement,
     }
     if kind not in kinds:
         raise refuse("kind", kind, f"auto or one of {', '.join(KINDS)}")
@@ -94,9 +97,23 @@ def make_figure(
 
 
 def choose(results: Sequence[Result]) -> str:
-    """The kind for `auto`: a heat map of three or more training ranges on several lengths, accuracy
-    against length where a label has several, samples to learn for several groups that were
-    evaluated on the way, else the curves of training."""
+    """The kind for `auto`: reinforcement where all runs are trained by it, else as `of_scores`."""
+    return "reinforcement" if all(map(samples, results)) else of_scores(results)
+
+
+def of_report(results: Sequence[Result]) -> list[str]:
+    """The kinds that a report shows: that of `auto`, and what else these runs have data for. A loss
+    of reinforcement tells nothing."""
+    kinds = [choose(results), of_scores(results), "curve"]
+    if kinds[0] == "reinforcement":
+        return [kind for kind in kinds[:2] if kind != "curve"]
+    return list(dict.fromkeys(kinds))
+
+
+def of_scores(results: Sequence[Result]) -> str:
+    """The kind of figure that scores are enough for: a heat map of three or more training ranges on
+    several lengths, accuracy against length where a label has several, samples to learn for several
+    groups that were evaluated on the way, else the curves of training."""
     grouped = groups(results)
     probes = {(i, s.probe, s.length) for i, g in enumerate(grouped) for s in g.results[0].scores}
     if len(probes) > len({(i, label) for i, label, _ in probes}):  # a label with two lengths

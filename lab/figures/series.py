@@ -6,16 +6,15 @@ one seed, the Wilson interval over the rows of a probe.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lab.results.groups import Group
-from lab.results.reader import exists, read_rows
 from lab.results.result import Result
+from lab.results.steps import of_steps
 from lab.stats import bands
 from tasks import refuse
 
@@ -73,9 +72,10 @@ def by_rows(group: Group, metric: str, branches: bool = False) -> list[Series]:
 
 
 def logged(group: Group, name: str) -> Series:
-    """What training logged every few steps: loss, or exact match of its batches. Averaged in POINTS
-    bins at most; steps that some seed did not reach are left out. ValueError without such a log."""
-    runs = [dict(_log(result, name)) for result in group.results]
+    """What training logged every few steps, such as loss, exact match of its batches or reward.
+    Averaged in POINTS bins at most; steps that some seed did not reach are left out. ValueError
+    without such a log."""
+    runs = [dict(of_steps(result, name)) for result in group.results]
     shared = sorted(set.intersection(*(set(run) for run in runs)))
     if not shared:
         raise refuse("kind", "curve", f"no losses are logged in {group.results[0].run}")
@@ -85,16 +85,6 @@ def logged(group: Group, name: str) -> Series:
     x = np.array([np.array(shared)[some].mean() for some in bins])
     ends = bands(values) if len(runs) > 1 else np.full((len(x), 2), np.nan)
     return Series(name, x, values, ends[:, 0], ends[:, 1])
-
-
-def _log(result: Result, name: str) -> Iterable[tuple[int, float]]:
-    """(rows seen, value) of a run's log, up to its first damaged line. ValueError for a log that is
-    no regular file, or too large."""
-    path = Path(result.run) / "metrics.jsonl"
-    for row in read_rows(path) if exists(path) else ():
-        rows, value = row.get("rows"), row.get(name)
-        if "scores" not in row and isinstance(value, int | float) and type(rows) is int:
-            yield rows, value
 
 
 def _ends(values: np.ndarray, scores: Sequence[dict[str, Any]], metric: str) -> np.ndarray:

@@ -23,8 +23,8 @@ class Inputs(NamedTuple):
     ids: torch.Tensor | None
 
     def parts(self, number: int) -> Iterator[Inputs]:
-        """Split the rows into equal parts."""
-        chunks = [None if x is None else x.chunk(number) for x in self]
+        """Split the rows into parts that are equal, up to one row."""
+        chunks = [None if x is None else x.tensor_split(number) for x in self]
         for i in range(number):
             yield Inputs(*(None if x is None else x[i] for x in chunks))  # type: ignore[arg-type]
 

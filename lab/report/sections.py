@@ -27,6 +27,7 @@ FIGURES = {
     "curve": "Loss and accuracy against training rows seen",
     "heatmap": "Accuracy by training length and test length",
     "samples": "Training rows until each group learned the first probe",
+    "reinforcement": "Reward and Pass@k of the sampled completions against training prompts seen",
 }
 
 MOST = 160  # tokens of an example that are shown
@@ -111,11 +112,11 @@ def facts(grouped: Sequence[Group]) -> list[tuple[str, list[str]]]:
 
 def figures(results: Sequence[Result], names: dict[str, str]) -> list[Figure]:
     """The figures of lab.figures for which these runs have data. names: of the groups, by label."""
-    from lab.figures import choose, make_figure
+    from lab.figures import make_figure, of_report
     from lab.report.svg import inline_svg
 
     drawn = []
-    for kind in dict.fromkeys([choose(results), "curve"]):
+    for kind in of_report(results):
         alt = f"{FIGURES[kind]}. The table of probes has the final values."
         try:
             greys = kind != "heatmap"  # the numbers in its cells need the colours behind them

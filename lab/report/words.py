@@ -21,6 +21,7 @@ from typing import Any
 from lab.results.groups import Group, span
 from lab.results.lineage import ancestors
 from lab.results.result import Score
+from lab.results.steps import samples
 from lab.results.words import generalization, generalization_in_words, share
 from lab.verdicts.why import why
 
@@ -182,6 +183,9 @@ def facts(group: Group) -> dict[str, str]:
     )
     rows = f"{s['train.batch']:,} {fresh}"
     took = f"{min(steps):,}" + (f" to {max(steps):,}" if max(steps) > min(steps) else "")
+    objective = s.get("train.objective", "next_token")
+    if objective != "next_token":
+        rows += f", as prompts of {samples(group.results[0])} completions each, by {objective},"
     return {
         "Task": ", ".join([str(s["task.name"]), *shown]),
         "Rows": _rows(s, any(x.valid_thought is not None for x in group.results[0].scores)),

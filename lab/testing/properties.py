@@ -164,7 +164,7 @@ def droppable(task: Task, seed: int, n: int, length: int) -> None:
 
 
 def scored_part_has_an_answer(task: Task, seed: int, n: int, length: int) -> None:
-    """A probe scores at least one answer of every row and gives the rest unchanged."""
+    """A probe scores an answer in every row, which solve_scored computes from the rest."""
     whole = sample(task, seed, n, length)
     for batch in (whole, whole.without_thoughts()):
         scored = task.scored_part(batch)
@@ -175,6 +175,14 @@ def scored_part_has_an_answer(task: Task, seed: int, n: int, length: int) -> Non
         assert (scored.roles[given] == Role.PROMPT).all(), "scored_part sets a role but PROMPT"
         assert (batch.roles[given] != Role.PAD).all(), "scored_part makes padding a prompt"
         assert (scored.roles == Role.ANSWER).any(1).all(), "scored_part leaves no answer"
+        if type(task).solve_scored is Task.solve_scored:
+            continue  # it is `solve`
+        before, hidden = tokens_of(scored, 0, Role.PROMPT), batch.hidden[0].tolist()
+        thought, answer = task.solve_scored(before, hidden, batch is whole)
+        right = answer == tokens_of(scored, 0, Role.ANSWER)
+        if batch is whole:
+            right &= thought == tokens_of(scored, 0, Role.THOUGHT, Role.TOOL)
+        assert right, "solve_scored does not compute the scored part (for tasks.verify)"
 
 
 def decodable(task: Task, seed: int, n: int, length: int) -> None:

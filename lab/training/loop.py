@@ -8,8 +8,8 @@ only where a token is supervised: where the next token is THOUGHT or ANSWER.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterator, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -18,7 +18,7 @@ from torch import nn
 from lab.config import Experiment, TrainConfig
 from lab.data.batches import batch_for_step
 from lab.data.rows import prefetch, stream
-from lab.nn.inputs import shift_positions, to_torch
+from lab.nn.inputs import Inputs, shift_positions, to_torch
 from lab.nn.loss import precision, teacher_forced
 from lab.nn.mlp import new_step
 from lab.nn.model import Model
@@ -28,13 +28,15 @@ from lab.training.schedules import learning_rate
 @dataclass(frozen=True)
 class Step:
     """One step. number: from 1. loss: mean per supervised token, nats. exact: fraction of rows with
-    every supervised token right, before the update. tokens: read, with padding. lr: the rate."""
+    every supervised token right, before the update. tokens: read, with padding. lr: the rate.
+    more: what else the objective tells of the step."""
 
     number: int
     loss: float
     exact: float
     tokens: int
     lr: float
+    more: Mapping[str, float] = field(default_factory=dict)
 
 
 def train(
@@ -58,22 +60,43 @@ def train(
         if config.offset:
             inputs = inputs._replace(ids=shift_positions(inputs, config, number))
         optimizer.zero_grad(set_to_none=True)
-        new_step(model)
-        total, right = 0.0, 0.0
-        with dropout_stream(experiment, number, device):
-            for part in inputs.parts(config.grad_accum):
-                with precision(config.precision, device):
-                    loss, exact = teacher_forced(model, part)
-                # by supervised tokens, so that the parts add up to the loss of the whole batch
-                share = float(part.supervised.sum() / inputs.supervised.sum())
-                torch.autograd.backward(loss * share)
-                total, right = total + share * loss.item(), right + exact.sum().item()
-        if config.grad_clip:
-            torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
-        if config.grad_noise:
-            add_noise(model, config, number, device)
-        optimizer.step()
+        total, right = supervised(experiment, model, inputs, number, device)
+        update(model, optimizer, config, number, device)
         yield Step(number + 1, total, right / len(batch), inputs.tokens.numel(), lr)
+
+
+def supervised(
+    experiment: Experiment, model: Model, inputs: Inputs, number: int, device: torch.device
+) -> tuple[float, int]:
+    """Add the gradients of the mean loss over supervised tokens to the parameters: the loss, and
+    how many rows are right. number: of the update, from 0, for its streams."""
+    config = experiment.train
+    new_step(model)
+    total, right = 0.0, 0
+    with dropout_stream(experiment, number, device):
+        for part in inputs.parts(min(config.grad_accum, len(inputs.tokens))):
+            with precision(config.precision, device):
+                loss, exact = teacher_forced(model, part)
+            # by supervised tokens, so that the parts add up to the loss of the whole batch
+            share = float(part.supervised.sum() / inputs.supervised.sum())
+            torch.autograd.backward(loss * share)
+            total, right = total + share * loss.item(), right + int(exact.sum())
+    return total, right
+
+
+def update(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    config: TrainConfig,
+    number: int,
+    device: torch.device,
+) -> None:
+    """Clip the gradients, add noise if configured, and update the weights."""
+    if config.grad_clip:
+        torch.nn.utils.clip_grad_norm_(model.parameters(), config.grad_clip)
+    if config.grad_noise:
+        add_noise(model, config, number, device)
+    optimizer.step()
 
 
 def add_noise(model: nn.Module, config: TrainConfig, step: int, device: torch.device) -> None:

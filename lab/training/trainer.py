@@ -14,7 +14,7 @@ branch has the step at which the branch left.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from typing import Any, Literal
@@ -32,11 +32,12 @@ from lab.training import checkpoint, divergence
 from lab.training.average import Average
 from lab.training.compile import compile_blocks, decide
 from lab.training.loop import Step, train
+from lab.training.objectives.reinforce import reinforce
 from lab.training.optim import build
 from lab.training.start import start
 from lab.training.state import Position
 
-LOG_EVERY = 10  # steps between two rows of the loss
+LOG_EVERY = 10  # steps between two rows of the loss; a step that samples has its own row
 
 Row = dict[str, Any]  # one line of metrics.jsonl
 
@@ -119,7 +120,7 @@ class Trainer:
         RunFailed when the loss or a weight is not finite.
         """
         config = self.config
-        run = train(self.experiment, self.model, self.optimizer, self.step, self.device)
+        run = self._steps(self.model, self.optimizer)
         with closing(run) as steps:
             while True:
                 self._evaluate()
@@ -145,7 +146,8 @@ class Trainer:
                 self.step, self._tokens = now.number, self._tokens + now.tokens
                 if self._average:
                     self._average.update(self.model, self.step)
-                if self.step % LOG_EVERY == 0 or self.step == config.steps:
+                every = LOG_EVERY if config.objective == "next_token" else 1
+                if self.step % every == 0 or self.step == config.steps:
                     self._log_step(now)
 
     @property
@@ -171,6 +173,23 @@ class Trainer:
     def _build(self) -> tuple[Model, torch.optim.Optimizer]:
         model = make_model(self.experiment).to(self.device)
         return model, build(model, self.config)
+
+    def _steps(
+        self, model: Model, optimizer: torch.optim.Optimizer, budget: int | None = None
+    ) -> Generator[Step, None, None]:
+        """The steps from here on, by the objective."""
+        told = (self.experiment, model, optimizer, self.step, self.device, budget)
+        if self.config.objective == "next_token":
+            return train(*told)
+        return reinforce(*told, self._reference())
+
+    def _reference(self) -> Model | None:
+        """The model with the weights before step 0, if the objective compares with it."""
+        if not self.config.kl:
+            return None
+        model = make_model(self.experiment).to(self.device)
+        start(self.experiment, self.folder.path.parent, model)
+        return model
 
     def _save(self) -> None:
         position = self._position("step", self.step)
@@ -212,6 +231,7 @@ class Trainer:
                 "lr": now.lr,
                 "tokens_per_second": self._tokens / (time.monotonic() - self._start_time),
                 "seconds": self.seconds,
+                **now.more,
             }
         )
 
@@ -246,7 +266,7 @@ class Trainer:
         checkpoint.copy_state(self.model, self.optimizer, model, optimizer)
         if self.compiled["used"]:
             compile_blocks(model)
-        for now in train(self.experiment, model, optimizer, self.step, self.device, budget):
+        for now in self._steps(model, optimizer, budget):
             divergence.check(self.folder, now, model)
             self.heartbeat()
             if stop_requested:

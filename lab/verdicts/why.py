@@ -2,6 +2,7 @@
 
     Flat: exact match 0.031 after +0.002 in the last quarter of the steps; more of the same ...
     Right in range only: answers 0.998 at length 20, 0.031 at length 40 (longer).
+    Completions, first to last tenth of the steps: reward 0.21 to 0.9, Pass@1 0.21 to 0.9 ...
 
 The rules are those of lab.verdicts.diagnosis: LEARNED for what a model can do, RISING for a curve.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from lab.results.result import Result
+from lab.results.steps import ends, largest_pass
 from lab.results.summary import late_gain
 from lab.results.words import share
 from lab.verdicts.diagnosis import LEARNED, mean, rising
@@ -19,7 +21,28 @@ from lab.verdicts.diagnosis import LEARNED, mean, rising
 def why(results: Sequence[Result]) -> list[str]:
     """Sentences on runs that differ only in their seed (means over seeds); none where there is
     nothing to say. The rows of the first probe are like those of training."""
-    return [text for text in (_curve(results), _range(results), _thought(results)) if text]
+    told = (_reinforced(results), _curve(results), _range(results), _thought(results))
+    return [text for text in told if text]
+
+
+def _reinforced(results: Sequence[Result]) -> str | None:
+    """What the completions of a run by reinforcement were like at its start and at its end."""
+    many = largest_pass(results[0])
+    if many is None:
+        return None
+    names = {"reward": "reward", "pass@1": "Pass@1", many: many.capitalize()}
+    names |= {"entropy": "entropy in nats", "written": "tokens"}
+    told = {name: ends(results, name) for name in [*names, "idle"]}
+    parts = [
+        f"{names[n]} {e.first:.3g} to {e.last:.3g}" for n, e in told.items() if e and n in names
+    ]
+    idle = told["idle"]
+    if idle is None:
+        return None
+    return (
+        f"Completions, first to last tenth of the steps: {', '.join(parts)}; {share(idle.last)} of"
+        " the last prompts taught nothing."
+    )
 
 
 def _curve(results: Sequence[Result]) -> str | None:

@@ -78,7 +78,11 @@ def test_a_setting_that_an_older_commit_lacks_is_timed_alone(
 
 def test_settings_are_every_experiment_and_the_arms_of_claims() -> None:
     names = {setting.name for setting in settings(["experiments"])}
-    assert names >= {*registry.names("experiments"), "addition, length 12"}
+    sampled = {"addition_rl"}
+    assert names >= {*registry.names("experiments"), "addition, length 12"} - sampled
+    assert not names & sampled
+    with pytest.raises(ValueError, match="NAMES = 'addition_rl' cannot be used"):
+        settings(["addition_rl"])
     arms = settings(["cot-parity"])
     claim = registry.load("claims", "cot-parity")("cpu")
     assert sum(arm.runs for arm in arms) == len(claim.experiments())

@@ -40,12 +40,14 @@ def test_bars_keep_off_stdout(
 ) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "120")
-    with progress(["seed 0", "seed 1"], 9, quiet) as update:
-        update([ROW, {"step": 9, "evaluating": "held out"}])
+    sampled = {**ROW, "reward": 0.75, "pass@1": 0.5}
+    with progress(["seed 0", "seed 1", "seed 2"], 9, quiet) as update:
+        update([ROW, {"step": 9, "evaluating": "held out"}, sampled])
     out, err = capsys.readouterr()
     assert not out and bool(err) is not quiet
     if not quiet:
         assert "loss 0.5000" in err and "evaluating" in err and "seed 1" in err
+        assert "reward 0.750  pass@1 0.500" in err
 
 
 def test_where_it_stands_is_said_every_30_seconds(

@@ -29,17 +29,41 @@ def test_every_field_changes_the_folder(part: str) -> None:
     for field in dataclasses.fields(getattr(experiment(), part)):
         config = type(getattr(experiment(), part))(**(NEEDS | TRAIN_NEEDS).get(field.name, {}))
         start = child() if field.name == "optimizer_state" else experiment()
+        if field.name == "reward_format":  # needs a task with stop tokens
+            start = registry.load("experiments", "addition")()
         base = dataclasses.replace(start, **{part: config})
         new = dataclasses.replace(config, **{field.name: OTHER[field.name]})
         assert new != config, f"{field.name} is not changed by this test"
         assert dataclasses.replace(base, **{part: new}).slug != base.slug, field.name
 
 
-@pytest.mark.parametrize("name", ["reveal", "cot_noise"])
+@pytest.mark.parametrize("name", ["reveal", "cot_noise", "reward_process"])
 def test_what_happens_to_thoughts_needs_thoughts(name: str) -> None:
-    train = TrainConfig(**{name: OTHER[name]})
+    train = TrainConfig(**{name: OTHER[name], **TRAIN_NEEDS.get(name, {})})
     with pytest.raises(ValueError, match=rf"train\.{name} = .* no thought"):
         dataclasses.replace(experiment(cot=False), train=train)
+
+
+@pytest.mark.parametrize(
+    ("name", "model", "train", "message"),
+    [
+        ("addition", {"position": "coupled"}, {}, "no position ids of the task"),
+        ("parity", {"dropout": 0.1}, {}, "another model than it updates"),
+        ("parity", {}, {"reward_format": 1.0}, "every completion of the task parity has its form"),
+        ("istree", {}, {}, "the task istree has a tool"),
+    ],
+)
+def test_what_cannot_be_sampled_is_refused(
+    name: str, model: dict[str, Any], train: dict[str, Any], message: str
+) -> None:
+    base = registry.load("experiments", name)()
+    changed = dataclasses.replace(base.train, objective="grpo", **train)
+    task = dataclasses.replace(base.task, trace="retrieval") if name == "istree" else base.task
+    plain = {"dropout": 0.0, "position": "learned", "banded": 0, **model}
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(
+            base, task=task, train=changed, model=dataclasses.replace(base.model, **plain)
+        )
 
 
 def test_task_cot_and_probes_change_the_folder() -> None:

@@ -35,6 +35,9 @@ NO_LONGER_PROBE: dict[str, str] = {
     "star": "the leaves of a longer star were never trained on",
 }
 
+# Experiments whose task has another name.
+TASK = {"addition_rl": "addition"}
+
 
 def every(scales: tuple[str, ...] = SCALES) -> list[tuple[str, str]]:
     return [(name, scale) for name in NAMES for scale in scales]
@@ -71,7 +74,7 @@ def test_scale_and_length_are_options_everywhere(name: str) -> None:
 @pytest.mark.parametrize(("name", "scale"), every())
 def test_every_row_that_a_run_needs_can_be_made(name: str, scale: str) -> None:
     experiment = made(name, scale=scale)
-    assert (experiment.name, experiment.task.name) == (name, name)
+    assert (experiment.name, experiment.task.name) == (name, TASK.get(name, name))
     assert from_json(experiment.to_json()) == experiment
     rng = np.random.default_rng(0)
     for length in experiment.train.lengths:
@@ -198,7 +201,19 @@ def test_every_length_that_is_taken_can_be_sampled(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_steps_of_training_and_all_probes(name: str, tmp_path: Any) -> None:
-    experiment = made(name)
+    experiment = shortened(made(name))
+    if experiment.parent:
+        parent = dataclasses.replace(
+            experiment.parent, experiment=shortened(made(name).parent.experiment)
+        )
+        experiment = dataclasses.replace(experiment, parent=parent)
+    result = run(experiment, tmp_path)
+    assert len(result.scores) == len(experiment.probes)
+    assert len(result.curves) == 1 and len(result.curves[0]["scores"]) == len(experiment.probes)
+
+
+def shortened(experiment: Experiment) -> Experiment:
+    """Two steps of training on a few rows, and a row of each probe."""
     short = dataclasses.replace(
         experiment.train,
         steps=2,
@@ -208,8 +223,7 @@ def test_two_steps_of_training_and_all_probes(name: str, tmp_path: Any) -> None:
         eval_every=1,
         examples=None,
         reveal=(),
+        early_stop=False,
     )
     few = tuple(dataclasses.replace(probe, n=1) for probe in experiment.probes)
-    result = run(dataclasses.replace(experiment, train=short, probes=few), tmp_path)
-    assert len(result.scores) == len(experiment.probes)
-    assert len(result.curves) == 1 and len(result.curves[0]["scores"]) == len(experiment.probes)
+    return dataclasses.replace(experiment, train=short, probes=few)

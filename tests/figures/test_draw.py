@@ -14,7 +14,7 @@ from matplotlib.text import Text
 
 from lab.config.experiment import change
 from lab.figures import draw
-from tests.figure_runs import base, finished, several
+from tests.figure_runs import base, finished, reinforced, several
 from tests.profiles import NIGHTLY
 
 
@@ -51,7 +51,11 @@ def all_kinds(out: Path, seeds: dict[str, int]) -> dict[str, Figure]:
         e = change(base("longer", "hard", eval_every=10), "model.position", name)
         runs += several(out, e, n, way=way)
         runs += several(out, change(e, "train.lengths", "2,4"), n, way=way)
-    return {kind: draw.make_figure(runs, kind) for kind in draw.KINDS}
+    sampled = [reinforced(out, kl=kl) for kl in (0.0, 0.1)]
+    return {
+        kind: draw.make_figure(sampled if kind == "reinforcement" else runs, kind)
+        for kind in draw.KINDS
+    }
 
 
 def test_readable_at_column_width_and_without_colour(tmp_path: Path) -> None:
@@ -68,6 +72,9 @@ def test_readable_at_column_width_and_without_colour(tmp_path: Path) -> None:
             lines = [x for x in figure.axes[-1].lines if "|" in str(x.get_label())]
             seen = {(x.get_marker(), str(x.get_linestyle())) for x in lines}
             assert len(seen) == len(lines) == 16
+        if kind == "reinforcement":
+            lines = figure.axes[1].lines
+            assert len({(x.get_marker(), x.get_linestyle()) for x in lines}) == len(lines) == 4
 
 
 def test_both_formats_are_whole_files_and_the_same_each_time(tmp_path: Path) -> None:

@@ -239,7 +239,15 @@ class TwoBits(Bits):
     read = (3, 5)  # type: ignore[assignment]
 
 
+class ScoresAnotherPart(Sum):
+    def solve_scored(
+        self, before: Sequence[int], hidden: Sequence[int] = (), cot: bool = True
+    ) -> tuple[list[int], list[int]]:
+        return [], [sum(before[:-2]) % 10]
+
+
 FAULTS: dict[type[Task], str] = {
+    ScoresAnotherPart: "solve_scored does not compute the scored part",
     WrongBehindTheFirstRows: r"a block of 1,024 rows of length 3: row \d+ has token 0 of the answer"
     r" wrong: .* has answer '\d', solve says '\d'",
     WrongInLongRows: r"a block of 1,024 rows of length 256: row 0 has token 0 of the answer wrong",

@@ -88,7 +88,7 @@ class Moments:
 
     def stepping(self, *args: Any) -> Iterator[Any]:
         for step in train(*args):
-            self.moment("step of a branch" if len(args) > 5 else "step")
+            self.moment("step" if args[5] is None else "step of a branch")  # its budget
             yield step
 
     def chosen(self) -> list[int]:

@@ -1,0 +1,58 @@
+"""The figure of a run by reinforcement, and the sentence on its completions, against their log."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lab.figures import choose, make_figure, of_report
+from lab.figures.reinforcement import PANELS
+from lab.results.steps import ends, largest_pass
+from lab.verdicts.why import why
+from tests.figure_runs import base, finished, line, logged_value, reinforced
+
+
+def test_every_panel_shows_what_was_logged(tmp_path: Path) -> None:
+    results = [reinforced(tmp_path, seed) for seed in (0, 1)]
+    assert choose(results) == "reinforcement" and of_report(results) == ["reinforcement"]
+    figure = make_figure(results)
+    for panel, names in enumerate(PANELS.values()):
+        for name in (*names, "pass@4") if names == ("pass@1",) else names:
+            x, y = line(figure, f"{name} of ", panel)
+            assert x == [10 * s for s in range(1, 41)]
+            middle = [
+                np.median([logged_value(name, s, seed) for seed in (0, 1)]) for s in range(1, 41)
+            ]
+            assert y == pytest.approx(middle)
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.texts] == ["Pass@1", "Pass@4"]
+
+
+def test_several_settings_are_several_lines(tmp_path: Path) -> None:
+    figure = make_figure([reinforced(tmp_path), reinforced(tmp_path, kl=0.1)], "reinforcement")
+    labels = [x.get_label() for x in figure.axes[0].lines]
+    assert len(labels) == 2 and len({x.get_marker() for x in figure.axes[0].lines}) == 2
+
+
+def test_other_runs_are_refused(tmp_path: Path) -> None:
+    plain = finished(tmp_path, base(lengths=(8,)))
+    assert largest_pass(plain) is None and ends([plain], "reward") is None
+    with pytest.raises(ValueError, match="trained on the rows of its task"):
+        make_figure([plain], "reinforcement")
+    with pytest.raises(ValueError, match="always shows reward"):
+        make_figure([reinforced(tmp_path)], "reinforcement", "exact")
+    assert choose([plain, reinforced(tmp_path)]) != "reinforcement"
+
+
+def test_the_sentence_has_the_first_and_the_last_tenth(tmp_path: Path) -> None:
+    results = [reinforced(tmp_path, seed) for seed in (0, 1)]
+    first, last = (np.mean(part) for part in (range(1, 5), range(37, 41)))
+    told = why(results)[0]
+    for name, text in (("reward", "reward"), ("pass@4", "Pass@4"), ("written", "tokens")):
+        low, high = (
+            np.mean([logged_value(name, s, seed) for seed in (0, 1)]) for s in (first, last)
+        )
+        assert f"{text} {low:.3g} to {high:.3g}" in told
+    assert why([finished(tmp_path, base(lengths=(8,)))])[0].startswith("No curve")
