@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from lab.config import Experiment, ModelConfig, Probe, TrainConfig
+    from lab.config import Experiment, ModelConfig, Parent, Probe, TrainConfig
     from lab.nn.model import Model
     from lab.results.result import Result
     from lab.runs.progress import Progress
@@ -31,6 +31,7 @@ __version__ = "0.2.0"
 __all__ = [
     "Experiment",
     "ModelConfig",
+    "Parent",
     "Probe",
     "TrainConfig",
     "check_claim",
@@ -43,7 +44,7 @@ __all__ = [
     "sweep",
 ]
 
-_CLASSES = ("Experiment", "ModelConfig", "Probe", "TrainConfig")
+_CLASSES = ("Experiment", "ModelConfig", "Parent", "Probe", "TrainConfig")
 
 
 def __getattr__(name: str) -> Any:
@@ -63,12 +64,16 @@ def experiment(name: str | Callable[..., Experiment], **options: Any) -> Experim
 
     name: one of the lab's experiments (`lab list experiments`), a task, the path of your own
     FILE.py (which is executed), or a function that returns an Experiment. options: the experiment's
-    own options, fields of ModelConfig and TrainConfig by their plain names, `preset` and
-    `prompt_repeats`. ValueError for an unknown name or option and for a bad value.
+    own options, fields of ModelConfig and TrainConfig by their plain names, `preset`,
+    `prompt_repeats`, and `parent`, the run whose weights training starts from, whose model it then
+    has. ValueError for an unknown name or option and for a bad value.
 
     >>> parity = lab.experiment("parity", k=4, cot=True, lr=3e-4)
     >>> parity.task.k, parity.train.lr, parity.model.layers
     (4, 0.0003, 'attention')
+    >>> tuned = lab.experiment("parity", k=5, parent=lab.Parent(parity, fixed=True))
+    >>> tuned.parent.experiment.train.lr
+    0.0003
     >>> lab.experiment("parity", widht=32)
     Traceback (most recent call last):
     ValueError: ...
@@ -89,7 +94,8 @@ def run(
 
     A complete run is read instead of repeated; an interrupted one resumes from its last checkpoint.
     threads: another number gives other bytes of weights; a run that resumes keeps its own. watch:
-    called with every logged row of metrics: step, loss, exact. Without it, a progress bar is shown
+    called with every logged row of metrics: step, loss, exact; a parent is made first, and rows
+    with `parent` say where it stands. Without it, a progress bar is shown
     in a terminal. RunFailed when the run cannot go on (full disk, diverged loss), RunStopped when
     it is interrupted, ValueError for options that exclude each other.
 

@@ -69,6 +69,9 @@ OTHER: dict[str, Any] = {
     "threshold": 0.9,
     "early_stop": True,
     "keep_steps": (4,),
+    "ema": 0.9,
+    "freeze": ("embed.*",),
+    "optimizer_state": "kept",
 }
 
 

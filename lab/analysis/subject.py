@@ -63,8 +63,8 @@ class Layer(NamedTuple):
 def load_model(
     run: str | Path, at: str | None = None, trusted: Trusted = NOTHING
 ) -> tuple[Experiment, Model, str]:
-    """The experiment of a run folder, its model at a checkpoint (step-500 or branch-500; None: the
-    last step), and the name of that checkpoint.
+    """The experiment of a run folder, its model at a checkpoint (step-500, branch-500 or ema-500;
+    None: what the run's own scores are of, at its last step), and the name of that checkpoint.
 
     Never executes what the folder contains; trusted: the files of code that the user
     named. ValueError in words when there is no such run, checkpoint or task.
@@ -78,16 +78,15 @@ def load_model(
         there = checkpoint.list_checkpoints(run / "checkpoint")
         if not there:
             raise refuse("RUN", str(run), "it has no checkpoint")
-        at = there[-1].name
+        at = there[-1].name.replace("step", experiment.train.scored())
     path = checkpoint.find_checkpoint(run / "checkpoint", at)
     try:
         _check_weights(path, experiment)
         model = make_model(experiment)
-        checkpoint.load_weights(path, model)
+        checkpoint.load_weights(path, model, average=at.startswith("ema-"))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise refuse("checkpoint", at, f"{path} is damaged: {error}") from None
-    kind, _, step = path.name.partition("-")
-    return experiment, model.eval(), f"{kind}-{int(step)}"
+    return experiment, model.eval(), f"{at.partition('-')[0]}-{int(path.name.partition('-')[2])}"
 
 
 def _check_weights(path: Path, experiment: Experiment) -> None:

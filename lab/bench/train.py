@@ -169,11 +169,12 @@ def _row(setting: Setting, ours: _Timer, theirs: _Timer | None) -> dict[str, Any
 def _without_defaults(experiment: Experiment) -> dict[str, Any]:
     """Its JSON without the options that have their defaults, which an older commit may not know."""
     data = experiment.to_json()
+    data.pop("parent", None)  # a step takes as long from other weights
     for name in ("task", "model", "train"):
         part = getattr(experiment, name)
         for field in dataclasses.fields(part):
             if getattr(part, field.name) == field.default:
-                del data[name][field.name]
+                data[name].pop(field.name, None)
     return data
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 PROBE = "length=40,split=test, or any option of the task; the rest is as in the run's first probe"
-CHECKPOINT = "checkpoint to analyze, step-500 or branch-500  [default: the last step]"
+CHECKPOINT = "checkpoint to analyze, step-500, branch-500 or ema-500  [default: the last step]"
 DEPENDENCIES = "columns that every token depends on, where the task does not define them: 1,4,7"
 
 

@@ -30,7 +30,8 @@ PROBE = (
 INTERPOLATE = (
     "average weights: step-500:0.25 is 3/4 of step-500 and 1/4 of the evaluated checkpoint"
 )
-CHECKPOINT = "checkpoint to evaluate, step-500 or branch-500  [default: the last step]"
+AVERAGE = "average the weights of the evaluated checkpoint and of these equally: step-300,step-400"
+CHECKPOINT = "checkpoint to evaluate, step-500, branch-500 or ema-500  [default: the last step]"
 THREADS = "threads of torch"
 
 
@@ -41,6 +42,7 @@ THREADS = "threads of torch"
 @click.option("--temperature", type=float, help="temperature of the samples, above 0  [default: 1]")
 @click.option("--checkpoint", "at", help=CHECKPOINT)
 @click.option("--interpolate", metavar="STEP:SHARE", help=INTERPOLATE)
+@click.option("--average", metavar="CHECKPOINT,...", help=AVERAGE)
 @click.option("--reveal", type=float, help="fraction of the thought given as a hint in the prompt")
 @click.option("--prompt-repeats", type=click.IntRange(1), help="how often the prompt is repeated")
 @TASK_FILE
@@ -56,6 +58,7 @@ def eval_(
     temperature: float | None,
     at: str | None,
     interpolate: str | None,
+    average: str | None,
     reveal: float | None,
     prompt_repeats: int | None,
     task_file: str | None,
@@ -70,7 +73,7 @@ def eval_(
 
     With --samples K, answers are also drawn K times: Pass@k for k = 1, 2, 4, ... and the
     majority vote. --interpolate STEP:SHARE averages weights: (1 - SHARE) of STEP, SHARE of the
-    evaluated checkpoint.
+    evaluated checkpoint; --average takes several checkpoints, each with the same share.
     """
     import torch
 
@@ -80,20 +83,27 @@ def eval_(
     from lab.results.environment import environment
     from lab.results.result import Result
     from lab.runs.process import pick_device
-    from lab.training.checkpoint import blend
+    from lab.training.checkpoint import blend, mean
+    from tasks import refuse
 
     folder = resolve_run(run, out)
     with as_cli_errors():
         _check_sampling(samples, temperature)
         first, share = _split_interpolation(interpolate)
+        others = _split_average(average, interpolate)
         trusted = trusted_files([configuration(folder)], task_file, mixer_files)
         experiment, model, checkpoint = load_model(folder, at, trusted)
+        if experiment.model.sigma and (first is not None or others):
+            reason = "with model.sigma = true the weights have estimates that do not average"
+            raise UsageError(f"--{'average' if others else 'interpolate'} does not apply: {reason}")
         if first is not None:
-            if experiment.model.sigma:
-                reason = "with model.sigma = true the weights have estimates that do not average"
-                raise UsageError(f"--interpolate does not apply: {reason}")
             _, other, first = load_model(folder, first, trusted)
             blend(model, other, share)
+        loaded = [load_model(folder, name, trusted)[1:] for name in others]
+        names = [checkpoint, *(name for _, name in loaded)]
+        if len(set(names)) < len(names):
+            raise refuse("--average", average, f"each checkpoint once; {checkpoint} is evaluated")
+        mean(model, [other for other, _ in loaded])
         experiment = _with_view(experiment, reveal, prompt_repeats)
         chosen = [parse_probe(text, experiment) for text in probes] or list(experiment.probes)
         torch.set_num_threads(threads)
@@ -110,11 +120,16 @@ def eval_(
             seconds=time.monotonic() - began,
             environment=environment(where.type, threads),
         )
-    mixed = None if first is None else {"checkpoint": first, "share": share}
+    mixed = {
+        "interpolate": None if first is None else {"checkpoint": first, "share": share},
+        "average": names if others else None,
+    }
     if as_json:
         click.echo(json.dumps(_document(result, checkpoint, mixed, drawn)))
-    else:
-        _print(result, checkpoint, mixed, drawn)
+        return
+    part = "" if first is None else f", averaged: {1 - share:g} of {first}"
+    part += f", averaged with {', '.join(names[1:])}" if others else ""
+    _print(result, checkpoint + part, drawn)
 
 
 def _check_sampling(samples: int | None, temperature: float | None) -> None:
@@ -138,6 +153,13 @@ def _split_interpolation(text: str | None) -> tuple[str | None, float]:
     raise UsageError(f"--interpolate = {text!r} cannot be used: {allowed}")
 
 
+def _split_average(text: str | None, interpolate: str | None) -> list[str]:
+    """The checkpoints of --average."""
+    if text is not None and interpolate is not None:
+        raise UsageError("--average and --interpolate exclude each other")
+    return [] if text is None else [name.strip() for name in text.split(",")]
+
+
 def _with_view(
     experiment: Experiment, reveal: float | None, prompt_repeats: int | None
 ) -> Experiment:
@@ -151,22 +173,20 @@ def _with_view(
 
 
 def _document(
-    result: Result, checkpoint: str, mixed: dict[str, Any] | None, drawn: list[Sampled]
+    result: Result, checkpoint: str, mixed: dict[str, Any], drawn: list[Sampled]
 ) -> dict[str, Any]:
     document = result.to_json()
     return {
         **{name: document[name] for name in ("run", "experiment")},
         "checkpoint": checkpoint,
-        "interpolate": mixed,
+        **mixed,
         "scores": document["scores"],
         "samples": [dataclasses.asdict(one) for one in drawn],
         **{name: document[name] for name in ("seconds", "environment")},
     }
 
 
-def _print(
-    result: Result, checkpoint: str, mixed: dict[str, Any] | None, drawn: list[Sampled]
-) -> None:
+def _print(result: Result, checkpoint: str, drawn: list[Sampled]) -> None:
     from rich.console import Console
 
     from lab.cli import tables
@@ -178,5 +198,4 @@ def _print(
         message = f"{one.samples} samples of each prompt at temperature {one.temperature:g}"
         say(f"\n{message}:")
         console.print(tables.samples(drawn))
-    part = "" if mixed is None else f", averaged: {1 - mixed['share']:g} of {mixed['checkpoint']}"
-    say(f"{result.run} at {checkpoint}{part}  ({result.seconds:.0f} s)")
+    say(f"{result.run} at {checkpoint}  ({result.seconds:.0f} s)")

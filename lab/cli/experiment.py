@@ -121,7 +121,7 @@ def command(
 
 
 def _of_every_run() -> list[Option]:
-    """Options of `lab run` and `lab sweep`, none of which changes a result but --set."""
+    """Options of `lab run` and `lab sweep`, none of which changes a result but --set and --from."""
     from lab.cli.options import Option
     from lab.runs import trackers
 
@@ -133,6 +133,13 @@ def _of_every_run() -> list[Option]:
             multiple=True,
             metavar="PATH=VALUE",
             help="set any field by its path, such as task.k=10 or train.lr=3e-4; repeatable",
+        ),
+        Option(
+            ["--from", "parent"],
+            common=True,
+            metavar="RUN[@CHECKPOINT]",
+            help="start from the weights of this run, at its end or at a checkpoint that it keeps"
+            " (@500, @branch-500); model and words must fit",
         ),
         Option(
             ["--out"],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.text import Text
 
 from lab.cli.tables import plain
 from lab.text import shown
@@ -41,6 +42,8 @@ class _Lines:
         if now - self._said < SAY_EVERY:
             return
         self._said = now
+        for text in dict.fromkeys(row["parent"] for row in rows if "parent" in row):
+            self.say(text)
         for run, row in self._rows.items():
             if running is None or run in running:
                 self.say(f"{self._labels[run]}: {self._where(run, row, now)}")
@@ -89,6 +92,8 @@ def progress(labels: list[str], steps: int, quiet: bool) -> Iterator[Callable[[R
                     bars.update(task, completed=row["step"], status=status)
                 elif "evaluating" in row:
                     bars.update(task, completed=row["step"], status="evaluating")
+                elif "parent" in row:
+                    bars.update(task, status=row["parent"])
 
         yield show
 
@@ -132,4 +137,9 @@ def _runs(labels: list[str], steps: list[int], states: list[State], height: int)
         rows.append([labels[i], f"{row['step']}/{steps[i]}", loss, exact])
     if len(running) > room:
         rows.append([f"and {len(running) - room + 1} more", "", "", ""])
-    return Group("  ".join(counts), plain(["run", "step", "loss", "exact"], rows, left=["run"]))
+    parents = dict.fromkeys(state.row["parent"] for state in states if "parent" in state.row)
+    return Group(
+        "  ".join(counts),
+        *(Text(shown(text)) for text in parents),
+        plain(["run", "step", "loss", "exact"], rows, left=["run"]),
+    )

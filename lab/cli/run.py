@@ -51,6 +51,7 @@ def run() -> None:
 def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -> None:
     from lab.cli.options import build, check_once, set_paths
     from lab.cli.progress import progress
+    from lab.cli.stages import with_parent
     from lab.config.experiment import with_seeds
     from lab.data.position_ids import check_rows
     from lab.runs.run import run as run_one
@@ -60,6 +61,7 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
     out, device, quiet = given["out"], given["device"], given["as_json"]
     every, compile, track = given["checkpoint_every"], given["compile"], given["track"]
     with as_cli_errors():
+        given = with_parent(function, given)
         check_once(function, given, set_paths(given["sets"]))
         base = check_rows(build(function, given, given["sets"]))
         experiments = with_seeds(base, given["seeds"])

@@ -108,6 +108,7 @@ def _options() -> list[Any]:
 def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -> None:
     from lab.cli.grid import combinations
     from lab.cli.progress import table
+    from lab.cli.stages import with_parent
     from lab.results.folder import Folder
     from lab.runs.sweep import SweepOptions
     from lab.runs.sweep import sweep as run_all
@@ -125,7 +126,7 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
             given["retries"],
             _own(given),
         )
-        chosen = combinations(function, given)
+        chosen = combinations(function, with_parent(function, given))
         experiments = [e for c in chosen for e in c.experiments]
         labels = [f"{c.label} seed {e.train.seed}" for c in chosen for e in c.experiments]
         with table(labels, [e.train.steps for e in experiments], given["as_json"]) as show:

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lab.results.lineage import ancestors
 from lab.results.result import Result
 from lab.results.summary import rows_of_table, summary
 from lab.results.words import MANY
@@ -123,21 +124,34 @@ def samples(drawn: Sequence[Sampled]) -> Table:
 
 
 def runs(found: Sequence[Entry], running: Collection[str] = ()) -> Cells:
-    """Complete, interrupted and running runs, one a line, with the settings that matter most."""
+    """Complete, interrupted and running runs, one a line, with the settings that matter most, and
+    the parent where one of them has one."""
     rows = []
+    staged = any("parent" in entry.experiment for entry in found)
     for entry in found:
         e, name = entry.experiment, entry.run.rpartition("/")[2]
         if not entry.scores:
             state = "running" if entry.run in running else "interrupted"
-            rows.append([name, "", "", "", state, "-", "-"])
+            rows.append([name, *_parent(entry, staged), "", "", "", state, "-", "-"])
             continue
         first = entry.scores[0]
         options = {k: v for k, v in e["task"].items() if k not in ("name", "split")}
         task = " ".join(f"{k}={v}" for k, v in options.items() if v not in (0, False, None))
-        cells = [name, "yes" if e["cot"] else "no", task, str(e["train"].get("seed"))]
+        cells = [
+            name,
+            *_parent(entry, staged),
+            "yes" if e["cot"] else "no",
+            task,
+            str(e["train"].get("seed")),
+        ]
         rows.append([*cells, first.probe, share(first.exact), share(first.answer)])
-    headings = ["run", "cot", "task", "seed", "probe", "exact", "answer"]
-    return headings, rows, ["run", "cot", "task", "probe"]
+    headings = ["run", *["parent"] * staged, "cot", "task", "seed", "probe", "exact", "answer"]
+    return headings, rows, ["run", "parent", "cot", "task", "probe"]
+
+
+def _parent(entry: Entry, staged: bool) -> list[str]:
+    """The cell of the parent, in a table that has this column."""
+    return (ancestors(entry.experiment)[:1] or ["-"]) if staged else []
 
 
 def of_rows(rows: Sequence[dict[str, Any]]) -> Cells:

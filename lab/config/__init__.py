@@ -13,6 +13,7 @@ from lab.config.experiment import (
     with_seeds,
 )
 from lab.config.model import ModelConfig, Position
+from lab.config.parent import Parent
 from lab.config.presets import PRESETS
 from lab.config.train import TrainConfig
 from lab.config.trust import NOTHING, Trusted
@@ -22,6 +23,7 @@ __all__ = [
     "PRESETS",
     "Experiment",
     "ModelConfig",
+    "Parent",
     "Position",
     "Probe",
     "Scale",

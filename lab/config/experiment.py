@@ -19,6 +19,7 @@ import numpy as np
 import tasks
 from lab.config.fields import at_least, set_field
 from lab.config.model import ModelConfig
+from lab.config.parent import Parent, checked, with_model
 from lab.config.train import TrainConfig
 from lab.config.trust import NOTHING, Trusted, mixer_files
 from tasks import Role, Task, draw, refuse
@@ -64,7 +65,7 @@ class Experiment:
     """One question: a task with or without chain of thought, a model, its training, and the probes
     that score it. prompt_repeats: number of times that the prompt stands in a row before the
     answer, 2 for just-read-twice (2407.05483). source: the user's file of a task that is not the
-    lab's own."""
+    lab's own. parent: where the weights come from; None for random ones."""
 
     name: str
     task: Task
@@ -74,8 +75,17 @@ class Experiment:
     probes: tuple[Probe, ...]
     prompt_repeats: int = 1
     source: str | None = None
+    parent: Parent | None = None
 
     def __post_init__(self) -> None:
+        if self.parent is not None:
+            object.__setattr__(self, "parent", checked(self, self.parent))
+        elif self.train.optimizer_state == "kept":
+            allowed = "without a parent there is none to keep"
+            raise refuse("train.optimizer_state", "kept", allowed)
+        if self.train.ema and self.model.sigma:
+            allowed = "with model.sigma = true the weights have estimates that do not average"
+            raise refuse("train.ema", self.train.ema, allowed)
         at_least(self, "", "prompt_repeats", 1)
         if self.prompt_repeats > MOST:
             raise refuse("prompt_repeats", self.prompt_repeats, f"at most {MOST:,}")
@@ -122,18 +132,33 @@ class Experiment:
         return dict(json.loads(json.dumps(self._data())))
 
     def _data(self) -> dict[str, Any]:
+        from lab.config.strict import stored
+
         data = {
             "name": self.name,
             "task": {"name": self.task.name, **dataclasses.asdict(self.task)},  # type: ignore[call-overload]
             "cot": self.cot,
-            "model": vars(self.model),
-            "train": vars(self.train),
+            "model": stored(self.model),
+            "train": stored(self.train),
             "prompt_repeats": self.prompt_repeats,
             "probes": [{**vars(p), "change": dict(p.change)} for p in self.probes],
         }
         if self.source:
             data["source"] = self.source
+        if self.parent:
+            data["parent"] = {**vars(self.parent), "experiment": self.parent.experiment._data()}
         return data
+
+    @property
+    def stage(self) -> int:
+        """How many runs come before this one: 0 without a parent."""
+        return len(self.ancestors())
+
+    def ancestors(self) -> list[Experiment]:
+        """The parent of the parent, the parent: every run before this one, the first one first."""
+        if self.parent is None:
+            return []
+        return [*self.parent.experiment.ancestors(), self.parent.experiment]
 
     @functools.cached_property  # a sweep asks for it several times a run
     def slug(self) -> str:
@@ -156,22 +181,39 @@ def from_json(data: Mapping[str, Any], trusted: Trusted = NOTHING) -> Experiment
     """
     from lab.config import strict
 
-    strict.check_keys(data, (*_FIELDS, "source"), _FIELDS, "")
+    strict.check_keys(data, (*_FIELDS, "source", "parent"), _FIELDS, "")
     for name, kind in (("name", str), ("cot", bool), ("prompt_repeats", int), ("probes", list)):
         strict.check(data[name], kind, name)
     strict.check(data.get("source"), str | None, "source")
     task = _task(data, trusted)
     _check_mixers(data["model"], trusted)
+    train = strict.build(TrainConfig, data["train"], "train")
     return Experiment(
         name=data["name"],
         task=task,
         cot=data["cot"],
         model=strict.build(ModelConfig, data["model"], "model"),
-        train=strict.build(TrainConfig, data["train"], "train"),
+        train=train,
         probes=tuple(_probe(p, task, f"probes[{i}]") for i, p in enumerate(data["probes"])),
         prompt_repeats=data["prompt_repeats"],
         source=data.get("source"),
+        parent=_parent(data["parent"], train.seed, trusted) if "parent" in data else None,
     )
+
+
+def _parent(data: Any, seed: int, trusted: Trusted) -> Parent:
+    from lab.config import strict
+
+    fields = ("experiment", "at", "fixed")
+    strict.check_keys(data, fields, fields, "parent")
+    strict.check(data["at"], str | None, "parent.at")
+    strict.check(data["fixed"], bool, "parent.fixed")
+    parent = Parent(from_json(data["experiment"], trusted), data["at"], data["fixed"])
+    own = parent.experiment.train.seed
+    if not parent.fixed and own != seed:
+        allowed = f"the child's, {seed}, unless parent.fixed is true"
+        raise refuse("parent.experiment.train.seed", own, allowed)
+    return parent
 
 
 def _task(data: Mapping[str, Any], trusted: Trusted) -> Task:
@@ -218,8 +260,8 @@ def change(experiment: Experiment, path: str, text: str) -> Experiment:
         raise refuse(
             "--set", path, "a path such as task.k, model.width, train.lr, cot or prompt_repeats"
         )
-    part = getattr(experiment, head)
-    return replace(experiment, **{head: set_field(part, leaf, text, path)})
+    part = set_field(getattr(experiment, head), leaf, text, path)
+    return with_model(experiment, part) if head == "model" else replace(experiment, **{head: part})
 
 
 def over_lengths(

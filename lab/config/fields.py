@@ -28,7 +28,8 @@ class Field:
     """What stands at a field besides its type and default.
 
     help: one sentence. unit: what the number counts. low, high: the range of a number, or of every
-    number of a tuple; an open end is excluded. common: `--help` shows it without --help-all.
+    number of a tuple; an open end is excluded. common: `--help` shows it without --help-all. late:
+    it came after runs were kept, whose hashes stay: its default does not stand in the JSON.
     """
 
     help: str
@@ -38,6 +39,7 @@ class Field:
     low_open: bool = False
     high_open: bool = False
     common: bool = False
+    late: bool = False
 
     @property
     def range(self) -> str:
@@ -224,14 +226,15 @@ def in_words(hint: Any) -> str:
     """The values that an annotated type allows, such as "a whole number or none"."""
     if typing.get_origin(hint) is Literal:
         return "one of " + ", ".join(map(str, typing.get_args(hint)))
-    if _is_union(hint):
+    if len(_alternatives(hint)) > 1:
         return " or ".join(in_words(kind) for kind in typing.get_args(hint))
     if typing.get_origin(hint) is tuple:
         kind, *rest = typing.get_args(hint)
         count = "" if Ellipsis in rest else f"{len(rest) + 1} "
-        return f"{count}{'whole numbers' if kind is int else 'numbers'} separated by commas"
+        what = {int: "whole numbers", str: "texts"}.get(kind, "numbers")
+        return f"{count}{what} separated by commas"
     words = {int: "a whole number", float: "a number", str: "a text", bool: "true or false"}
-    return words.get(hint, "none" if hint is type(None) else str(hint))
+    return words.get(hint, "none" if hint is type(None) else getattr(hint, "__name__", str(hint)))
 
 
 def _default_of(field: dataclasses.Field[Any]) -> Any:
@@ -265,11 +268,8 @@ def _doc_lines(doc: str) -> dict[str, str]:
 
 
 def _alternatives(hint: Any) -> tuple[Any, ...]:
-    return typing.get_args(hint) if _is_union(hint) else (hint,)
-
-
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) in (typing.Union, types.UnionType)
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    return typing.get_args(hint) if union else (hint,)
 
 
 def _parse_one(text: str, hint: Any) -> Any:

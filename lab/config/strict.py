@@ -17,6 +17,7 @@ import typing
 from collections.abc import Collection, Mapping
 from typing import Any, Literal, TypeVar
 
+from lab.config.fields import describe
 from tasks import refuse
 
 T = TypeVar("T")
@@ -35,6 +36,13 @@ def build(cls: type[T], values: Any, where: str) -> T:
     needed = [f.name for f in fields if (f.default, f.default_factory) == missing]
     check_keys(values, [f.name for f in fields], needed, where)
     return cls(**typed(cls, values, where))
+
+
+def stored(config: Any) -> dict[str, Any]:
+    """The fields of a dataclass as an experiment's JSON has them: all, but late ones that have
+    their default (lab.config.fields.Field)."""
+    late = {info.name: info.default for info in describe(type(config)) if info.field.late}
+    return {k: v for k, v in vars(config).items() if k not in late or v != late[k]}
 
 
 def typed(cls: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:

@@ -166,8 +166,30 @@ class TrainConfig:
     ] = False
     keep_steps: Annotated[
         tuple[int, ...],
-        Field("steps whose weights are kept for lab eval --interpolate", low=1),
+        Field("steps whose weights are kept, for lab eval and for runs that start there", low=1),
     ] = ()
+    ema: Annotated[
+        float,
+        Field(
+            "decay rate of a moving average of the weights, which probes then score; 0 for none",
+            low=0,
+            high=1,
+            high_open=True,
+            late=True,
+        ),
+    ] = 0.0
+    freeze: Annotated[
+        tuple[str, ...],
+        Field(
+            "patterns of names of parameters that keep their first weights, such as embed.* or"
+            " blocks.0.*",
+            late=True,
+        ),
+    ] = ()
+    optimizer_state: Annotated[
+        Literal["new", "kept"],
+        Field("state of the optimizer at the first step: new, or kept from the parent", late=True),
+    ] = "new"
 
     def __post_init__(self) -> None:
         check(self, "train.")
@@ -197,10 +219,24 @@ class TrainConfig:
         """The step at which wsd and wsd_s start a decay that reaches 0 at step `end`."""
         return min(end - 1, round((1 - self.decay) * end))
 
+    def kept(self) -> list[str]:
+        """The checkpoints that a complete run keeps for certain, by name; ema-500: the average at
+        step 500."""
+        steps = sorted({*self.keep_steps, self.steps})
+        names = [f"step-{step}" for step in steps] + [f"branch-{end}" for end in self.branching()]
+        return names + [f"ema-{step}" for step in steps if self.ema]
+
+    def scored(self) -> Literal["step", "ema"]:
+        """The kind of checkpoint that probes score and that others start from."""
+        return "ema" if self.ema else "step"
+
+    def branching(self) -> list[int]:
+        """The budgets that are reached on a copy of the run."""
+        return sorted(set(self.budgets)) if self.schedule == "wsd" else []
+
     def branches(self, step: int) -> list[int]:
         """The budgets whose decay starts, on a copy of the run, after this many steps."""
-        budgets = sorted(set(self.budgets)) if self.schedule == "wsd" else []
-        return [end for end in budgets if self.decay_start(end) == step]
+        return [end for end in self.branching() if self.decay_start(end) == step]
 
     def installed(self) -> None:
         """ValueError when the optimizer needs a package that is not installed."""
@@ -217,6 +253,7 @@ class TrainConfig:
             ("beta2", second, f"{self.optimizer} has no second decay rate"),
             ("curriculum", len(self.lengths) > 1, "train.lengths holds only one length"),
             ("cot_noise_rows cot_noise_rate", self.cot_noise != "none", "it needs cot_noise"),
+            ("ema", not self.branching(), "a branch of wsd decays instead of averaging"),
             ("eval_rows eval_answers early_stop", self.eval_every, "it needs eval_every"),
         )
         for names, met, why in needs:

@@ -17,7 +17,8 @@ def batch_for_step(experiment: Experiment) -> Callable[[int], Batch]:
     """A function from a step (0, 1, ...) to its training batch. It depends on the step alone, so
     training can start at any step."""
     config, task = experiment.train, experiment.task
-    rows = {length: training_rows(task, length, config) for length in config.lengths}
+    stage = experiment.stage
+    rows = {length: training_rows(task, length, config, stage) for length in config.lengths}
     size = -(-(config.examples or 0) // len(rows))  # rows of a fixed set, per length
 
     @functools.lru_cache(maxsize=2 * len(rows))

@@ -17,8 +17,10 @@ def check_rows(experiment: Experiment) -> Experiment:
     """The experiment, after one row was made at each training length and for each probe.
 
     A bad option, and a size beyond this machine's memory, raises ValueError here, before a run
-    folder is made.
+    folder is made. The parent is checked first.
     """
+    if experiment.parent:
+        check_rows(experiment.parent.experiment)
     experiment.train.installed()
     check_size(experiment)
     rows = [(probe.of(experiment.task), probe.length, 0) for probe in experiment.probes]

@@ -32,7 +32,8 @@ def check_size(experiment: Experiment, training: bool = True) -> None:
     than there is: to read, on this machine; to train, here or ELSEWHERE."""
     model, train, words = experiment.model, experiment.train, len(experiment.task.words)
     most = max(memory(), ELSEWHERE) if training else memory()
-    check_model(model, words, 4 if training else 1, most)  # weights, gradients and two moments
+    copies = 4 + bool(train.ema)  # weights, gradients, two moments and an average
+    check_model(model, words, copies if training else 1, most)
     for probe in experiment.probes:
         tokens = row_tokens(probe.of(experiment.task), probe.length) * experiment.prompt_repeats
         needed = _rows(model, min(ROWS, probe.n), tokens, 6 + model.mlp_ratio)

@@ -45,16 +45,20 @@ def reveal(batch: Batch, share: float) -> Batch:
     return Batch(batch.tokens, roles, batch.hidden)
 
 
-def training_rows(task: Task, length: int, config: TrainConfig) -> Rows:
-    """The rows that training draws from at one length, with noise in thoughts if configured."""
+def training_rows(task: Task, length: int, config: TrainConfig, stage: int = 0) -> Rows:
+    """The rows that training draws from at one length, with noise in thoughts if configured.
+
+    stage: of the run (Experiment.stage). Every stage has rows of its own, so that a child does not
+    see its parent's rows again (our choice)."""
+    name = f"train {stage}" if stage else "train"
     if config.cot_noise == "none":
-        return Rows(task, length, config.seed, "train")
-    return _CorruptedRows(task, length, config)
+        return Rows(task, length, config.seed, name)
+    return _CorruptedRows(task, length, config, name)
 
 
 class _CorruptedRows(Rows):
-    def __init__(self, task: Task, length: int, config: TrainConfig) -> None:
-        super().__init__(task, length, config.seed, "train")
+    def __init__(self, task: Task, length: int, config: TrainConfig, name: str) -> None:
+        super().__init__(task, length, config.seed, name)
         self.config = config
 
     def _make(self, number: int) -> Batch:

@@ -17,8 +17,9 @@ from typing import Any, Literal
 
 import tasks
 from lab import registry
-from lab.config import PRESETS, Experiment, ModelConfig, TrainConfig
+from lab.config import PRESETS, Experiment, ModelConfig, Parent, TrainConfig
 from lab.config.fields import describe, fits, in_words
+from lab.config.parent import with_model
 from lab.experiments._any import for_task
 from tasks import Task, refuse
 
@@ -30,8 +31,9 @@ def make(experiment: str | Function, **options: Any) -> Experiment:
     """The experiment of a name, a task, a FILE.py or a function, with these options.
 
     options: the experiment's own parameters, fields of model and train by their plain names (the
-    experiment's own parameter where both have the name), `preset` and `prompt_repeats`. Fields of
-    one part are set together, because they may need each other. A name that ends in .py executes
+    experiment's own parameter where both have the name), `preset`, `prompt_repeats` and `parent`.
+    Fields of one part are set together, because they may need each other. The model is that of
+    `parent`, but for what the options say of it. A name that ends in .py executes
     that file. ValueError for an unknown name (with the nearest ones) and for a bad value.
     """
     function = of_name(experiment) if isinstance(experiment, str) else experiment
@@ -47,7 +49,7 @@ def make(experiment: str | Function, **options: Any) -> Experiment:
     own = {info.name for info in describe(function)}
     made = function(**{name: value for name, value in options.items() if name in own})
     if options.get("preset") is not None and "preset" not in own:
-        made = replace(made, model=PRESETS[options["preset"]])
+        made = with_model(made, PRESETS[options["preset"]])
     if "prompt_repeats" in options and "prompt_repeats" not in own:
         made = replace(made, prompt_repeats=options["prompt_repeats"])
     changes = {
@@ -55,12 +57,29 @@ def make(experiment: str | Function, **options: Any) -> Experiment:
         for part, cls in PARTS.items()
         if (values := _of_part(cls, options, own))
     }
+    parent = None if "parent" in own else options.get("parent")
+    if parent is not None:
+        changes["model"] = _fitting(changes.get("model", made.model), function(), options, parent)
+        return replace(made, **changes, parent=parent)
+    if "model" in changes:
+        made = with_model(made, changes.pop("model"))
     return replace(made, **changes) if changes else made
+
+
+def _fitting(
+    model: ModelConfig, default: Experiment, options: Mapping[str, Any], parent: Parent
+) -> ModelConfig:
+    """The model of a parent, in which every field that the options name, or that differs from the
+    experiment's default, has the value of this model."""
+    named = {name for name in vars(model) if name in options}
+    named |= {name for name in vars(model) if vars(model)[name] != vars(default.model)[name]}
+    return replace(parent.experiment.model, **{name: vars(model)[name] for name in named})
 
 
 def option_types(function: Function) -> dict[str, Any]:
     """The type of every option that `make` takes for this experiment."""
     types: dict[str, Any] = {"preset": Literal[tuple(PRESETS)], "prompt_repeats": int}
+    types["parent"] = Parent
     for source in (ModelConfig, TrainConfig, function):
         types |= {info.name: info.type for info in describe(source)}
     return types
@@ -112,9 +131,17 @@ def of_file(path: str) -> Function:
         if len(_task_classes(module)) != 1:
             allowed = "an experiment on a task of its own file needs exactly one public Task there"
             raise refuse("file", path, allowed)
-        return replace(made, source=source)
+        return _with_source(made, module, source)
 
     return experiment
+
+
+def _with_source(made: Experiment, module: ModuleType, source: str) -> Experiment:
+    """The experiment, and those of its ancestors that are on the task of this file, with it."""
+    parent = made.parent
+    if parent and type(parent.experiment.task).__module__ == module.__name__:
+        parent = replace(parent, experiment=_with_source(parent.experiment, module, source))
+    return replace(made, source=source, parent=parent)
 
 
 def _task_classes(module: ModuleType) -> list[type[Task]]:

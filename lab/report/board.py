@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 from lab.results.groups import HIDDEN, differing, flattened, label, training
 from lab.results.index import Entry
+from lab.results.lineage import ancestors
 from lab.results.words import share
 from lab.text import shown
 
@@ -59,7 +60,8 @@ class Best:
     runs: int
 
 
-HEADS = ("experiment", "settings", "seed", "steps", "exact", "answer", "longest", "answer there")
+TEXTS = ("experiment", "settings")  # and the parent, where a run has one
+NUMBERS = ("seed", "steps", "exact", "answer", "longest", "answer there")
 
 
 def html(entries: Sequence[Entry], to: Path, title: str) -> str:
@@ -69,16 +71,25 @@ def html(entries: Sequence[Entry], to: Path, title: str) -> str:
 
     script = (resources.files("lab.report") / "templates" / "board.js").read_text("ascii")
     flats = [training(flattened(entry.experiment)) for entry in entries]
-    paths = [path for path in differing(flats) if path not in (*HIDDEN, "name", "train.seed")]
+    paths = [
+        path for path in differing(flats) if path not in (*HIDDEN, "name", "parent", "train.seed")
+    ]
     settings = [label(flat, _own(paths, flat)) for flat in flats]
+    parents = [(ancestors(entry.experiment) or ["-"])[0] for entry in entries]
+    staged = set(parents) > {"-"}
+    columns = [*TEXTS, *["parent"] * staged]
     text = templates().get_template("board.html.jinja").render(
         title=title,
         style=(resources.files("lab.report") / "style.css").read_text("ascii"),
         script=script,
         digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         best=_best(entries, settings),
-        heads=HEADS,
-        lines=[_line(e, s, to) for e, s in zip(entries, settings, strict=True)],
+        heads=[*columns, *NUMBERS],
+        texts=len(columns),
+        lines=[
+            _line(e, [s, *[parent] * staged], to)
+            for e, s, parent in zip(entries, settings, parents, strict=True)
+        ],
         width=WIDTH,
         height=HEIGHT,
         footer=footer(len(entries)),
@@ -91,11 +102,11 @@ def _own(paths: Sequence[str], flat: dict[str, Any]) -> list[str]:
     return [path for path in paths if path in flat]
 
 
-def _line(entry: Entry, setting: str, to: Path) -> Line:
+def _line(entry: Entry, texts: Sequence[str], to: Path) -> Line:
     e, name = entry.experiment, Path(entry.run).name
     page = Path(entry.run) / REPORT
     link = quote(os.path.relpath(page, to.parent)) if page.is_file() else ""
-    cells = [Cell(e["name"]), Cell(setting), _count(e["train"].get("seed"))]
+    cells = [Cell(e["name"]), *map(Cell, texts), _count(e["train"].get("seed"))]
     if entry.scores:
         first = entry.scores[0]
         longest = max(entry.scores, key=lambda score: score.length)

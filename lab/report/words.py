@@ -19,6 +19,7 @@ from statistics import median
 from typing import Any
 
 from lab.results.groups import Group, span
+from lab.results.lineage import ancestors
 from lab.results.result import Score
 from lab.results.words import generalization, generalization_in_words, share
 from lab.verdicts.why import why
@@ -187,10 +188,27 @@ def facts(group: Group) -> dict[str, str]:
         "Model": f"{s['model.layers']}, width {s['model.width']}, heads {s['model.heads']},"
         f" positions: {s['model.position']}",
         "Training": f"{took} steps of {rows} at length {span(group.lengths)};"
-        f" {s['train.optimizer']}, learning rate {s['train.lr']:g}, schedule {s['train.schedule']}",
+        f" {s['train.optimizer']}, learning rate {s['train.lr']:g}, schedule {s['train.schedule']}"
+        + _stages(group),
         "Seeds": ", ".join(str(r.experiment["train"]["seed"]) for r in group.results),
         "Probes": "; ".join(_probes(s["probes"])),
     }
+
+
+def _stages(group: Group) -> str:
+    """Where training started from, and what of the first weights it kept."""
+    s, first = group.settings, group.results[0].experiment
+    names = ancestors(first)
+    text = f"; from the weights of {', which started from '.join(names)}" if names else ""
+    if names and len(group.results) > 1 and not first["parent"]["fixed"]:
+        text += " (each seed from a run of its own seed)"
+    if names and s.get("train.optimizer_state") == "kept":
+        text += ", with the state of its optimizer"
+    if s.get("train.freeze"):
+        text += f"; frozen: {', '.join(s['train.freeze'])}"
+    if s.get("train.ema"):
+        text += f"; probes score an average of the weights with decay {s['train.ema']:g}"
+    return text
 
 
 def _rows(s: dict[str, Any], thought: bool) -> str:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lab.results.find import folders, reason
 from lab.results.groups import flattened
 from lab.results.index import Entry, read
+from lab.results.lineage import ancestors
 from lab.results.reader import read_rows
 from lab.results.result import Score
 
@@ -41,9 +42,11 @@ def entries(runs: str | Path, skip: Callable[[str], None], out: str | Path = "ru
 
 def settings(entry: Entry) -> dict[str, Any]:
     """The columns of a run without its scores. Lists become tuples, so that rows can be grouped by
-    them; the experiment's probes themselves are left out."""
+    them; the experiment's probes themselves are left out. `parent` names run and checkpoint."""
     flat = flattened(entry.experiment)
     del flat["probes"]
+    if "parent" in flat:
+        flat["parent"] = ancestors(entry.experiment)[0]
     flat = {path: tuple(v) if isinstance(v, list) else v for path, v in flat.items()}
     return {"run": entry.run, "steps": entry.steps, "seconds": entry.seconds, **flat}
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lab.results.lineage import family
 from lab.results.result import Result
 
 # Settings of evaluations on the way: they change no weights, unless training stops by them.
@@ -73,10 +74,13 @@ def settings(result: Result) -> dict[str, Any]:
 
 
 def flattened(experiment: Mapping[str, Any]) -> dict[str, Any]:
-    """An experiment as {"cot": true, "task.k": 3, ...}: its JSON, one level flattened."""
+    """An experiment as {"cot": true, "task.k": 3, ...}: its JSON, one level flattened. Of a parent
+    there is the name of its `lab.results.lineage.family`."""
     flat: dict[str, Any] = {}
     for key, value in experiment.items():
-        if isinstance(value, dict):
+        if key == "parent":
+            flat[key] = family(experiment)
+        elif isinstance(value, dict):
             flat |= {f"{key}.{name}": inner for name, inner in value.items()}
         else:
             flat[key] = value

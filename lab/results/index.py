@@ -53,6 +53,7 @@ class Configuration(TypedDict):
     prompt_repeats: int
     probes: list[dict[str, Any]]
     source: NotRequired[str | None]
+    parent: NotRequired[dict[str, Any]]
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,11 @@ folder.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
 
-from lab.config import ModelConfig, TrainConfig
+from lab.config import ModelConfig, TrainConfig, strict
 
 # Older name: today's name, at each level of a configuration.
 MODEL = {
@@ -30,15 +29,19 @@ EXPERIMENT = {"reads": "prompt_repeats"}
 
 def configuration(data: Any) -> Any:
     """The JSON of an experiment under today's names, with the default of every setting that came
-    later. What is no such JSON is returned as far as it goes: `lab.config.from_json` refuses it."""
+    later, but not of a late one (lab.config.fields.Field). What is no such JSON is returned as far
+    as it goes: `lab.config.from_json` refuses it."""
     renamed = _experiment(data)
     if not isinstance(renamed, dict):
         return renamed
     filled = {"prompt_repeats": 1, **renamed}
     for name, cls in (("model", ModelConfig), ("train", TrainConfig)):
         if isinstance(filled.get(name), dict):
-            defaults = json.loads(json.dumps(dataclasses.asdict(cls())))
+            defaults = json.loads(json.dumps(strict.stored(cls())))
             filled[name] = {**defaults, **filled[name]}
+    parent = filled.get("parent")
+    if isinstance(parent, dict) and "experiment" in parent:
+        filled["parent"] = {**parent, "experiment": configuration(parent["experiment"])}
     return filled
 
 

@@ -46,6 +46,14 @@ class Evaluation(TypedDict):
     budget: NotRequired[int]
 
 
+class Parent(TypedDict):
+    """Where a run started."""
+
+    experiment: dict[str, Any]
+    at: str | None
+    fixed: bool
+
+
 class Learned(TypedDict):
     """A row of `Result.learned`."""
 
@@ -185,9 +193,12 @@ def configuration(data: Any) -> dict[str, Any]:
 
     The task, and a mixer from the user's own file, are not loaded: their options stay unchecked.
     """
-    told = legacy.configuration(data)
+    return _configuration(legacy.configuration(data))
+
+
+def _configuration(told: Any) -> dict[str, Any]:
     needed = ("name", "task", "cot", "model", "train", "prompt_repeats", "probes")
-    strict.check_keys(told, (*needed, "source"), needed, "")
+    strict.check_keys(told, (*needed, "source", "parent"), needed, "")
     kinds = {"name": str, "cot": bool, "prompt_repeats": int, "task": dict, "probes": list}
     for name, kind in kinds.items():
         strict.check(told[name], kind, name)
@@ -195,6 +206,11 @@ def configuration(data: Any) -> dict[str, Any]:
     if not told["probes"]:
         raise ValueError("probes is empty")
     strict.check(told.get("source"), str | None, "source")
+    if "parent" in told:
+        fields = list(Parent.__annotations__)
+        strict.check_keys(told["parent"], fields, fields, "parent")
+        strict.check(told["parent"], Parent, "parent")
+        _configuration(told["parent"]["experiment"])
     for number, probe in enumerate(told["probes"]):
         strict.build(Probe, probe, f"probes[{number}]")
     strict.build(TrainConfig, told["train"], "train")

@@ -18,6 +18,7 @@ from lab.results.environment import environment, forget_operators, missing_compi
 from lab.results.folder import Folder, load
 from lab.results.result import Result
 from lab.results.summary import samples_to
+from lab.runs.lineage import failure, missing, where
 from lab.runs.process import interrupts, pick_device
 
 LOOKED_AT = 0.2  # seconds
@@ -38,14 +39,16 @@ def run(
     wait: float = 0,
     heartbeat: Callable[[], None] = lambda: None,
 ) -> Result:
-    """Train and evaluate one experiment under out/, or read it where that is done.
+    """Train and evaluate one experiment under out/, or read it where that is done. Its parent is
+    made first where it is not there, unless this run has a checkpoint already.
 
     threads: of torch; another number gives other bytes of weights, so a run that resumes keeps that
     of its start. checkpoint_every: steps. compile: use torch.compile where it pays
-    (lab.training.compile). watch: gets every row of metrics.jsonl. warn: gets a sentence about each
+    (lab.training.compile). watch: gets every row of metrics.jsonl, and rows with `parent`, a text,
+    while that one is made. warn: gets a sentence about each
     checkpoint that cannot be used, other threads, or a compiler that is missing. track: a tracker
-    (lab.runs.trackers). wait: seconds to wait for another process that makes the same run, -1 for
-    no limit. heartbeat: called after every step and every evaluated batch.
+    (lab.runs.trackers), of this run alone. wait: seconds to wait for another process that makes the
+    same run, -1 for no limit. heartbeat: called after every step and every evaluated batch.
 
     Raises RunFailed (folder in use, full disk, loss or weights not finite), RunStopped (SIGINT,
     SIGTERM), ValueError (options that exclude each other, a damaged result.json, no sound
@@ -59,10 +62,14 @@ def run(
     folder = Folder(Path(out), experiment)
     if folder.result.exists() and not track:
         return load(folder.path)
-    where = pick_device(device)
+    target = pick_device(device)
     experiment.train.installed()
     if not folder.path.exists():
-        check_rows(experiment)  # what is refused leaves no folder
+        _check(experiment)  # what is refused leaves no folder
+    for parent in missing(experiment, out):
+        _make_parent(
+            parent, out, device, threads, checkpoint_every, compile, watch, warn, wait, heartbeat
+        )
     try:
         folder.open()
         # `lab list runs` takes the lock for a moment, to see whether it is held.
@@ -80,7 +87,7 @@ def run(
                 result = _train(
                     experiment,
                     folder,
-                    where,
+                    target,
                     threads,
                     checkpoint_every,
                     compile,
@@ -93,8 +100,54 @@ def run(
     except Timeout:
         raise RunFailed(f"{folder.path} is in use by another process") from None
     except OSError as error:
-        where = error.filename or folder.path
-        raise RunFailed(f"cannot write {where}: {error.strerror or error}") from None
+        place = error.filename or folder.path
+        raise RunFailed(f"cannot write {place}: {error.strerror or error}") from None
+
+
+def _make_parent(
+    parent: Experiment,
+    out: str | Path,
+    device: str,
+    threads: int,
+    checkpoint_every: int,
+    compile: bool,
+    watch: Watcher,
+    warn: Callable[[str], None],
+    wait: float,
+    heartbeat: Callable[[], None],
+) -> None:
+    """`run` of the parent of a run, whose `watch` hears where it stands."""
+
+    def standing(row: dict[str, Any]) -> None:
+        watch({"step": 0, "parent": where(parent, row["step"])})
+
+    try:
+        run(
+            parent,
+            out,
+            device,
+            threads,
+            checkpoint_every,
+            compile,
+            standing,
+            warn,
+            wait=wait,
+            heartbeat=heartbeat,
+        )
+    except RunFailed as failed:
+        raise RunFailed(failure(parent, failed)) from None
+
+
+def _check(experiment: Experiment) -> None:
+    """ValueError for what cannot be run, which only a look at its rows and parameters shows."""
+    check_rows(experiment)
+    frozen = [e for e in (*experiment.ancestors(), experiment) if e.train.freeze]
+    if frozen:
+        from lab.nn.model import make_model
+        from lab.training.freeze import freeze
+
+        for one in frozen:
+            freeze(make_model(one), one.train.freeze)
 
 
 def _train(

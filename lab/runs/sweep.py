@@ -22,6 +22,7 @@ from lab.results.folder import Folder, load
 from lab.results.reader import open_regular
 from lab.results.result import Result
 from lab.runs import engines, trackers
+from lab.runs.lineage import failure, missing, waves, where
 from lab.runs.process import interrupts
 from tasks import refuse
 
@@ -32,14 +33,17 @@ TAIL = 1 << 16  # bytes at the end of metrics.jsonl that hold its latest row
 
 @dataclass
 class State:
-    """One run of a sweep, as the live table shows it. row: its latest row of metrics. error: a
-    sentence, when it failed. earlier: a sentence about the attempt before, when that crashed or
-    hung."""
+    """One run of a sweep, as the live table shows it. row: its latest row of metrics; while it
+    waits for its parent, `parent` in it says where that stands. error: a sentence, when it failed.
+    earlier: a sentence about the attempt before, when that crashed or hung."""
 
     status: Literal["waiting", "running", "done", "failed"] = "waiting"
     row: dict[str, Any] = field(default_factory=lambda: {"step": 0})
     error: str = ""
     earlier: str = ""
+
+
+Run = tuple[Experiment, State]
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,8 @@ def sweep(
     options: SweepOptions,
     poll: Callable[[list[State]], None] = lambda states: None,
 ) -> list[State]:
-    """Run every experiment; returns the last state of each, done or failed.
+    """Run every experiment; returns the last state of each, done or failed. Parents that are not
+    there are made first, each once; a child whose parent fails has failed.
 
     poll gets the states several times a second. SIGINT and SIGTERM make every run save and end,
     then RunStopped is raised. ValueError when engine or tracker is not installed, or an option is
@@ -97,7 +102,7 @@ def sweep(
     _check(options)
     engine = registry.load("engines", options.engine)
     states = [State() for _ in experiments]
-    start, polled = time.time(), 0.0
+    start = time.time()
     with interrupts() as stop_requested:
         for experiment, state in zip(experiments, states, strict=True):
             folder = Folder(Path(out), experiment)
@@ -105,33 +110,77 @@ def sweep(
                 state.status = "done"
             elif folder.metrics.exists():
                 _update(state, folder, start)
-        waiting = [i for i, state in enumerate(states) if state.status != "done"]
-        unfinished = dict.fromkeys(waiting)
-        jobs = _Jobs([experiments[i] for i in waiting], out, options)
         poll(states)
-        if jobs and not stop_requested:
-            running = engine(jobs, options.workers, options.retries, **options.own)
-            with contextlib.closing(running) as events:
-                for results in events:
-                    for number, error, earlier in results:
-                        i = waiting[number]
-                        del unfinished[i]
-                        states[i].earlier = earlier
-                        # A job of a cluster may be lost when some of its runs are complete.
-                        if error and not (Folder(Path(out), experiments[i]).result.exists()):
-                            states[i].status, states[i].error = "failed", error
-                        else:
-                            states[i].status = "done"
-                    if time.monotonic() - polled > POLL_EVERY or not unfinished:
-                        for i in itertools.islice(unfinished, LOOK):
-                            _update(states[i], Folder(Path(out), experiments[i]), start)
-                        poll(states)
-                        polled = time.monotonic()
-                    if stop_requested:
-                        break
+        wanted = list(zip(experiments, states, strict=True))
+        failed: dict[str, str] = {}  # the sentences of runs that failed, by slug
+        for wave in waves([e for e, state in wanted if state.status != "done"], out):
+            own = [(e, State()) for e in wave.ancestors]
+            now = own + [pair for pair in wanted if pair[0].slug in wave.slugs]
+
+            def watch(own: list[Run] = own) -> None:
+                _show_ancestors(wanted, own)
+                poll(states)
+
+            _execute(engine, now, failed, out, options, stop_requested, watch)
+            failed |= {e.slug: state.error for e, state in now if state.error}
         if stop_requested:
             raise RunStopped(Path(out), max(state.row["step"] for state in states))
     return states
+
+
+def _execute(
+    engine: engines.Engine,
+    runs: Sequence[Run],
+    failed: Mapping[str, str],
+    out: str | Path,
+    options: SweepOptions,
+    stop_requested: Sequence[int],
+    poll: Callable[[], None],
+) -> None:
+    """Run what is not done by the engine, until all have ended or a stop is requested. failed: the
+    sentences of ancestors that failed, whose children fail without a try."""
+    start, polled = time.time(), 0.0
+    for experiment, state in runs:
+        state.row.pop("parent", None)
+        for parent in missing(experiment, out):
+            if parent.slug in failed:
+                state.status, state.error = "failed", failure(parent, failed[parent.slug])
+                break
+    waiting = [run for run in runs if run[1].status not in ("done", "failed")]
+    unfinished = dict(enumerate(waiting))
+    jobs = _Jobs([experiment for experiment, _ in waiting], out, options)
+    if stop_requested:
+        return
+    if not jobs:
+        poll()
+        return
+    running = engine(jobs, options.workers, options.retries, **options.own)
+    with contextlib.closing(running) as events:
+        for results in events:
+            for number, error, earlier in results:
+                experiment, state = unfinished.pop(number)
+                state.earlier = earlier
+                # A job of a cluster may be lost when some of its runs are complete.
+                if error and not Folder(Path(out), experiment).result.exists():
+                    state.status, state.error = "failed", error
+                else:
+                    state.status = "done"
+            if time.monotonic() - polled > POLL_EVERY or not unfinished:
+                for experiment, state in itertools.islice(unfinished.values(), LOOK):
+                    _update(state, Folder(Path(out), experiment), start)
+                poll()
+                polled = time.monotonic()
+            if stop_requested:
+                break
+
+
+def _show_ancestors(runs: Sequence[Run], ancestors: Sequence[Run]) -> None:
+    """Put into the row of each run that waits for one of these ancestors where that one stands."""
+    steps = {e.slug: state.row["step"] for e, state in ancestors}
+    for experiment, state in runs if steps else ():
+        for parent in experiment.ancestors():
+            if state.status == "waiting" and parent.slug in steps:
+                state.row["parent"] = where(parent, steps[parent.slug])
 
 
 def _check(options: SweepOptions) -> None:

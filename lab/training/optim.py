@@ -9,6 +9,7 @@ from torch import nn
 
 from lab.config import TrainConfig
 from lab.mixers._conv import ShortConv
+from lab.training.freeze import freeze
 from lab.training.optimizers import Adalayer, CombinedOptimizer, Lion, Muon, Signum
 
 Named = list[tuple[str, nn.Parameter]]
@@ -17,7 +18,8 @@ TABLES = ("embed.", "place.", "head.", "next_place.")  # parameters: a row a tok
 
 
 def build(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
-    """The optimizer that a configuration names, over all parameters of a model.
+    """The optimizer that a configuration names, over all parameters of a model. Those that
+    train.freeze names are frozen here: without a gradient, no optimizer changes them.
 
     Weight decay acts on matrices, not on norms and biases, nor on the decay rates of a state space
     (A_log), as its authors have it. It is decoupled from the gradient, but for sgd, where torch
@@ -35,9 +37,10 @@ def build(model: nn.Module, config: TrainConfig) -> torch.optim.Optimizer:
               tokens or positions only along sides no longer than the width (our choice)
     adalayer  0.9, 0.999
 
-    ValueError when the optimizer is soap and its package is not installed.
+    ValueError when the optimizer is soap and its package is not installed, and as `freeze`.
     """
     config.installed()
+    freeze(model, config.freeze)
     named = [(name, p) for name, p in model.named_parameters()]
     betas, lr = config.betas(), config.lr
     match config.optimizer:

@@ -29,9 +29,11 @@ from lab.results.folder import Folder
 from lab.results.log import Log
 from lab.results.result import Score
 from lab.training import checkpoint, divergence
+from lab.training.average import Average
 from lab.training.compile import compile_blocks, decide
 from lab.training.loop import Step, train
 from lab.training.optim import build
+from lab.training.start import start
 from lab.training.state import Position
 
 LOG_EVERY = 10  # steps between two rows of the loss
@@ -65,9 +67,16 @@ class Trainer:
         self.watch, self.heartbeat = watch, heartbeat
         divergence.refuse_again(folder)
         self.model, self.optimizer = self._build()
+        self._average = Average(self.model, self.config.ema) if self.config.ema else None
         self._metrics = Log(folder.metrics)
         resumed = checkpoint.restore(
-            folder.checkpoints, experiment.slug, self._metrics, self.model, self.optimizer, warn
+            folder.checkpoints,
+            experiment.slug,
+            self._metrics,
+            self.model,
+            self.optimizer,
+            warn,
+            self._averaged,
         )
         self.step, self._seconds_before = 0, 0.0
         self.threads = threads
@@ -76,6 +85,8 @@ class Trainer:
             self.threads = resumed["threads"]
             # The process before may have been killed between a save and this.
             checkpoint.prune(folder.checkpoints, resumed, self.model, self.config.keep_steps)
+        else:
+            start(experiment, folder.path.parent, self.model, self.optimizer)
         if self.threads != threads:
             warn(
                 f"{folder.path} goes on with --threads {self.threads}, with which it started, not"
@@ -132,6 +143,8 @@ class Trainer:
                 divergence.check(self.folder, now, self.model)
                 self.heartbeat()
                 self.step, self._tokens = now.number, self._tokens + now.tokens
+                if self._average:
+                    self._average.update(self.model, self.step)
                 if self.step % LOG_EVERY == 0 or self.step == config.steps:
                     self._log_step(now)
 
@@ -140,9 +153,18 @@ class Trainer:
         """Wall time of all evaluations in the log; one of an older lab does not say and adds 0."""
         return sum(row.get("evaluation_seconds", 0.0) for row in self._evaluations.values())
 
+    @property
+    def _averaged(self) -> Model | None:
+        return self._average.model if self._average else None
+
+    @property
+    def scored(self) -> Model:
+        """What probes score: the model, or the average of its weights where there is one."""
+        return self._averaged or self.model
+
     def scores(self, model: Model | None = None) -> Iterator[Score]:
-        """The final scores on every probe, of the run's model or of another one."""
-        model = self.model if model is None else model
+        """The final scores on every probe, of what the run scores or of another model."""
+        model = self.scored if model is None else model
         probes = self.experiment.probes
         return (score(model, self.experiment, probe, self.heartbeat) for probe in probes)
 
@@ -153,7 +175,10 @@ class Trainer:
     def _save(self) -> None:
         position = self._position("step", self.step)
         keep = self.config.keep_steps
-        checkpoint.save(self.folder.checkpoints, position, self.model, self.optimizer, keep)
+        average = self._averaged
+        checkpoint.save(
+            self.folder.checkpoints, position, self.model, self.optimizer, keep, average
+        )
 
     def _position(self, kind: Literal["step", "branch"], step: int) -> Position:
         return {
@@ -202,9 +227,9 @@ class Trainer:
             probes = self.experiment.probes
             some = [replace(p, n=min(p.n, config.eval_rows or p.n)) for p in probes]
             scores = (
-                vars(score(self.model, self.experiment, probe, self.heartbeat))
+                vars(score(self.scored, self.experiment, probe, self.heartbeat))
                 if config.eval_answers
-                else score_teacher_forced(self.model, self.experiment, probe, self.heartbeat)
+                else score_teacher_forced(self.scored, self.experiment, probe, self.heartbeat)
                 for probe in some
             )
             self._log_scores(row, scores)

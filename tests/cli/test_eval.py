@@ -15,6 +15,7 @@ import torch
 from click.testing import CliRunner, Result
 from safetensors.numpy import load_file
 
+from lab.analysis.subject import load_model
 from lab.cli.main import main
 from lab.config import Experiment, Probe
 from lab.config.experiment import change, from_json
@@ -25,7 +26,7 @@ from lab.experiments.parity import experiment
 from lab.nn.model import make_model
 from lab.results.folder import read_configuration
 from lab.runs.run import run
-from lab.training.checkpoint import blend
+from lab.training.checkpoint import blend, mean
 from tasks import load_file as load_task_file
 from tasks.compose_parity import ComposeParity
 from tasks.parity import Parity
@@ -230,6 +231,11 @@ REFUSED: list[tuple[list[str], str]] = [
     (["--interpolate", "step-4"], "step-500:0.5"),
     (["--interpolate", "step-4:2"], "from 0 to 1"),
     (["--interpolate", "step-4:x"], "from 0 to 1"),
+    (["--average", "step-5"], "'step-5'"),
+    (["--average", "step-4,step-4"], "each checkpoint once; step-12 is evaluated"),
+    (["--average", LAST], "each checkpoint once"),
+    (["--average", ""], "checkpoint = ''"),
+    (["--average", "step-4", "--interpolate", "step-4:0.5"], "exclude each other"),
     (["--probe", "kk=3"], "label, length, n, k, secret"),
     (["--probe", "length"], "such as length=40, with a key of label, length, n, k, secret"),
     (["--probe", "length=far"], "--probe length = 'far'"),
@@ -277,6 +283,27 @@ def test_estimates_of_weights_are_not_averaged(tmp_path: Path) -> None:
     base = small(change(for_task(Parity)(), "model.sigma", "true"), steps="2", keep_steps="1")
     path = run(base, tmp_path, device="cpu").run
     assert "model.sigma" in refused(path, "--interpolate", "step-1:0.5")
+    assert "--average does not apply: with model.sigma" in refused(path, "--average", "step-1")
+
+
+def test_an_average_is_the_mean_of_its_checkpoints(folder: Path) -> None:
+    """Weights against a loop in float64; the command scores the model that has them."""
+    names = ("step-10", STEP, LAST)
+    experiment, *models = (
+        load_model(folder, names[0])[0],
+        *(load_model(folder, n)[1] for n in names),
+    )
+    weights = [{k: v.clone() for k, v in m.state_dict().items()} for m in models]
+    mean(models[0], models[1:])
+    for name, found in models[0].state_dict().items():
+        expected = sum(one[name].double() for one in weights) / len(weights)
+        assert torch.allclose(found.double(), expected, rtol=1e-5, atol=1e-8), name
+    probe = experiment.probes[0]
+    scored = document(folder, "--checkpoint", names[0], "--average", f"{STEP}, {LAST}")
+    assert scored["average"] == list(names) and scored["interpolate"] is None
+    assert scored["scores"][0] == dataclasses.asdict(score(models[0], experiment, probe))
+    done = lab_eval(folder, "--average", STEP)
+    assert f"at {LAST}, averaged with {STEP}  (" in done.stdout
 
 
 def test_a_task_of_the_users_own(folder: Path, tmp_path: Path) -> None:

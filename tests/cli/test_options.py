@@ -33,7 +33,7 @@ def subcommand(group: str, name: str = "parity") -> click.Command:
 
 
 USED = "--layers --width --heads --position --steps --batch --optimizer --lr --schedule --seed"
-USED += " --eval-every --seeds --set --out --device --json --help --help-all"
+USED += " --eval-every --seeds --set --from --out --device --json --help --help-all"
 OWN = "--scale --cot --length --k --noise --secret"
 
 

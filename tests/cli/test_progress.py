@@ -79,6 +79,27 @@ def test_where_it_stands_is_said_every_30_seconds(
     assert capsys.readouterr().err == "seed 0: step 9 of 9, loss 0.5000, exact 0.250, evaluating\n"
 
 
+def test_the_parent_that_a_run_waits_for_is_said(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    row = {"step": 0, "parent": "parent parity-12345678: step 3 of 9"}
+    now = [1000.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with progress(["seed 0"], 9, quiet=False) as show, table(["a", "b"], [9, 9], False) as tell:
+        now[0] += 30
+        show([row])
+        tell([State("waiting", row), State("waiting", row)])
+    assert capsys.readouterr().err.splitlines() == [row["parent"]] * 2
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "120")
+    with progress(["seed 0"], 9, quiet=False) as show:
+        show([row])
+    assert str(row["parent"]) in capsys.readouterr().err
+    with table(["a", "b"], [9, 9], quiet=False) as tell:
+        tell([State("waiting", row), State("waiting", row)])
+    assert str(row["parent"]) in capsys.readouterr().err
+
+
 def test_progress_needs_no_click() -> None:
     code = "import sys, lab.cli.progress; sys.exit('click' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -14,6 +14,7 @@ from lab.config import Experiment, Probe, TrainConfig
 from lab.config.experiment import change, from_json
 from lab.experiments.parity import experiment
 from tests.configurations import NEEDS, OTHER, TRAIN_NEEDS
+from tests.stages import child
 
 
 @pytest.mark.parametrize("name", registry.names("experiments"))
@@ -27,7 +28,8 @@ def test_json_round_trip(name: str) -> None:
 def test_every_field_changes_the_folder(part: str) -> None:
     for field in dataclasses.fields(getattr(experiment(), part)):
         config = type(getattr(experiment(), part))(**(NEEDS | TRAIN_NEEDS).get(field.name, {}))
-        base = dataclasses.replace(experiment(), **{part: config})
+        start = child() if field.name == "optimizer_state" else experiment()
+        base = dataclasses.replace(start, **{part: config})
         new = dataclasses.replace(config, **{field.name: OTHER[field.name]})
         assert new != config, f"{field.name} is not changed by this test"
         assert dataclasses.replace(base, **{part: new}).slug != base.slug, field.name

@@ -115,9 +115,18 @@ class Moments:
                 "step",
             },
         ),
-        ({**WSD_S, "eval_every": 3, "eval_rows": 4}, {"before score", "after log budget"}),
         (
-            {"eval_every": 2, "threshold": 0.2, "early_stop": True, "eval_answers": False},
+            {**WSD_S, "eval_every": 3, "eval_rows": 4, "ema": 0.9},
+            {"before score", "after log budget"},
+        ),
+        (
+            {
+                "eval_every": 2,
+                "threshold": 0.2,
+                "early_stop": True,
+                "eval_answers": False,
+                "freeze": ("embed.*",),
+            },
             {"before score_teacher_forced", "after finish"},
         ),
     ],
