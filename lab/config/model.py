@@ -63,6 +63,18 @@ class ModelConfig:
             low=0,
         ),
     ] = 0
+    score: Annotated[
+        Literal["softmax", "softplus"],
+        Field(
+            "weights of attention: softmax, or softplus that grows with the logarithm of the length"
+            " (LSSAR)",
+            late=True,
+        ),
+    ] = "softmax"
+    sharpen: Annotated[
+        float,
+        Field("power of softplus weights above the average, from 1; 0 for none", low=0, late=True),
+    ] = 15.0
     gate: Annotated[
         Literal["none", "headwise", "elementwise"],
         Field("gate of attention: one value per head, or one per channel"),
@@ -158,7 +170,8 @@ class ModelConfig:
         table = self.position in ("learned", "coupled", "predicted")
         convolution = bool(stack & {"mamba", "deltanet", "based"})
         needs = (
-            ("kv_heads forget log_length gate qk_norm", attention, "no layer is attention"),
+            ("kv_heads forget log_length gate qk_norm score", attention, "no layer is attention"),
+            ("sharpen", self.score == "softplus", "only score = softplus has weights to sharpen"),
             ("gate_at gate_shared gate_add gate_act gate_input", gate, "it needs a gate"),
             ("banded", self.position == "hard_alibi", "only position = hard_alibi has bands"),
             ("rope_base", self.position == "rope", "only position = rope has a base"),
@@ -185,11 +198,26 @@ class ModelConfig:
             raise refuse("model.gate_shared", True, "a headwise gate has one value per head")
         if self.gate_at == "G5" and (self.gate == "headwise" or self.gate_shared):
             raise refuse("model.gate_at", "G5", "there are no heads after the output projection")
+        if self.score == "softplus":
+            self._softplus()
         if self.log_length == 1:
             raise refuse("model.log_length", 1, "0, or the tokens of a row from 2")
         if self.embed == "sinusoidal" and not self.tie_embeddings:
             allowed = "the output uses it too: set tie_embeddings = true"
             raise refuse("model.embed", "sinusoidal", allowed)
+
+    def _softplus(self) -> None:
+        if self.position == "path":
+            raise refuse("model.score", "softplus", "position = path has softmax alone")
+        if self.width == self.heads:
+            raise refuse("model.score", "softplus", "width / heads must be at least 2")
+        if 0 < self.sharpen < 1:
+            raise refuse("model.sharpen", self.sharpen, "0, or from 1")
+        if self.qk_norm:
+            raise refuse("model.qk_norm", True, "score = softplus scales q and k to norm 1")
+        if self.log_length:
+            allowed = "score = softplus grows with the logarithm of the length at every length"
+            raise refuse("model.log_length", self.log_length, allowed)
 
     def stack(self) -> list[str]:
         """The mixers from bottom to top: "attention*2,lstm" is attention, attention, lstm.

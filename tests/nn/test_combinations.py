@@ -28,6 +28,7 @@ USEFUL: list[dict[str, Any]] = [
     {"gate": "elementwise", "gate_input": "constant"},
     {"position": "rope", "qk_norm": True, "kv_heads": 1},
     {"position": "rope", "log_length": 16},
+    {"position": "rope", "score": "softplus"},
     *({"layers": f"{m}*2", "position": "none"} for m in ("lstm", "gru", "linear", "deltanet")),
     {"layers": "based*2", "position": "none"},
     {"layers": "mamba*2", "position": "none", "mlp_ratio": 0},
