@@ -30,7 +30,7 @@ USEFUL: list[dict[str, Any]] = [
     {"position": "rope", "log_length": 16},
     {"position": "rope", "score": "softplus"},
     *({"layers": f"{m}*2", "position": "none"} for m in ("lstm", "gru", "linear", "deltanet")),
-    {"layers": "based*2", "position": "none"},
+    *({"layers": f"{m}*2", "position": "none"} for m in ("based", "hedgehog")),
     {"layers": "mamba*2", "position": "none", "mlp_ratio": 0},
     {"layers": "mamba*2,attention", "position": "path", "gate": "headwise"},
     {"layers": "mamba*2,attention", "position": "rope", "mlp_in": "attention"},
