@@ -33,6 +33,7 @@ OTHER: dict[str, Any] = {
     "experts_per_token": 1,
     "aux_loss_weight": 0.1,
     "balance_over": "global",
+    "memories": 3,
     "d_state": 8,
     "expand": 1,
     "d_conv": 3,
@@ -86,6 +87,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     **{name: {"experts": 4} for name in ("experts_per_token", "aux_loss_weight", "balance_over")},
     **{name: {"layers": "mamba"} for name in ("d_state", "expand", "d_conv")},
     "feature": {"layers": "based"},
+    "memories": {"layers": "memories"},
     "embed": {"tie_embeddings": True},
 }
 

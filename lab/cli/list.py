@@ -52,7 +52,7 @@ def list_(what: Any, name: str | None, out: Path, as_json: bool, **table: Any) -
         click.echo(
             "\nStack them with --layers NAME*TIMES,NAME, or your own FILE.py. Options of a model:"
         )
-        for field in ("position", "gate", "gate_at", "norm", "mlp_act", "embed"):
+        for field in ("position", "score", "gate", "gate_at", "norm", "mlp_act", "embed"):
             choices = typing.get_args(typing.get_type_hints(ModelConfig)[field])
             click.echo(f"  --{field.replace('_', '-')} {' | '.join(choices)}")
         switches = (

@@ -23,6 +23,8 @@ Position = Literal[
     "predicted",
 ]
 
+CONVOLUTIONS = ("mamba", "deltanet", "based", "memories")  # mixers with a short convolution
+
 LAYERS = 10_000  # more are a mistake, and take minutes to build
 
 
@@ -114,17 +116,26 @@ class ModelConfig:
     experts: Annotated[int, Field("experts of each MLP; 0 for a plain MLP", low=0)] = 0
     experts_per_token: Annotated[int, Field("experts that process a token", low=1)] = 2
     aux_loss_weight: Annotated[
-        float, Field("weight of the load-balancing loss of the experts", low=0)
+        float, Field("weight of the load-balancing loss of experts and memories", low=0)
     ] = 0.01
     balance_over: Annotated[
         Literal["micro", "global"],
-        Field("rows over which experts are balanced: part of a batch (micro), or all (global)"),
+        Field("rows over which a load is balanced: part of a batch (micro), or all (global)"),
     ] = "micro"
+    memories: Annotated[
+        int,
+        Field(
+            "states of the mixer memories that tokens are routed to, 2 a token; one more is shared",
+            low=2,
+            high=64,
+            late=True,
+        ),
+    ] = 4
     d_state: Annotated[int, Field("state size of mamba", low=1)] = 16
     expand: Annotated[int, Field("inner width of mamba divided by the width", low=1)] = 2
     d_conv: Annotated[
         int,
-        Field("length in tokens of the short convolution of mamba, deltanet and based", low=1),
+        Field(f"length in tokens of the short convolution of {', '.join(CONVOLUTIONS)}", low=1),
     ] = 4
     feature: Annotated[int, Field("width of the queries and keys of based", low=1)] = 16
     bias: Annotated[bool, Field("give linear layers a bias")] = False
@@ -168,7 +179,8 @@ class ModelConfig:
         own = any(registry.is_file(name) for name in stack)
         attention, gate = "attention" in stack or own, self.gate != "none"
         table = self.position in ("learned", "coupled", "predicted")
-        convolution = bool(stack & {"mamba", "deltanet", "based"})
+        convolution = bool(stack & set(CONVOLUTIONS))
+        routed = self.experts or "memories" in stack or own
         needs = (
             ("kv_heads forget log_length gate qk_norm score", attention, "no layer is attention"),
             ("sharpen", self.score == "softplus", "only score = softplus has weights to sharpen"),
@@ -180,11 +192,13 @@ class ModelConfig:
             ("d_conv", convolution or own, "no layer has a short convolution"),
             ("feature", "based" in stack or own, "no layer is based"),
             ("mlp_act mlp_in", self.mlp_ratio, "model.mlp_ratio = 0 leaves no MLP"),
+            ("experts_per_token", self.experts, "it needs model.experts"),
             (
-                "experts_per_token aux_loss_weight balance_over",
-                self.experts,
-                "it needs model.experts",
+                "aux_loss_weight balance_over",
+                routed,
+                "it needs model.experts or a layer of memories",
             ),
+            ("memories", "memories" in stack or own, "no layer is memories"),
         )
         for names, met, why in needs:
             for name in names.split():

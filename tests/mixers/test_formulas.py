@@ -145,7 +145,11 @@ def test_is_its_formula_with_other_options(name: str, options: dict[str, int]) -
 
 @every
 def test_gradients(name: str) -> None:
-    small = {"mamba": {"d_state": 2}, "based": {"feature": 2}}.get(name, {})
+    small = {
+        "mamba": {"d_state": 2},
+        "based": {"feature": 2},
+        "memories": {"memories": 3, "d_conv": 2},
+    }.get(name, {})
     _, mixer = make(name, width=4, **small)
     names, weights = zip(*mixer.named_parameters(), strict=True)
     x = inputs(2, 5, 4).requires_grad_()

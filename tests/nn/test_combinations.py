@@ -41,6 +41,7 @@ USEFUL: list[dict[str, Any]] = [
     {"norm": "preaffine", "gate": "elementwise"},
     {"norm": "gated"},
     {"experts": 4, "balance_over": "global"},
+    {"layers": "memories*2", "position": "none", "memories": 3, "balance_over": "global"},
     {"sigma": True},
     {"bias": True, "tie_embeddings": True, "dropout": 0.1},
     {"embed": "sinusoidal", "tie_embeddings": True, "position": "rope"},
