@@ -13,6 +13,7 @@ Every folder has the same files; what an operator lacks is absent, and its `__in
     native        C++ for a CPU in float32 (native.cpp, compiled on first use), and its gradient
     forward, backward   Triton kernels and their launches, imported when a kernel first runs
     bands         what the reference does for heads with a window (attention)
+    softplus      what it does for softplus scores (attention)
     chunks        what both kernels do with one chunk of tokens (delta, path)
     plans         tile sizes and launch options; needs no triton
     operator      registration with torch.library: shapes, gradient, vmap

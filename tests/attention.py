@@ -71,6 +71,8 @@ class Literal:
         return turned
 
     def normed(self, vector: Tensor, which: str) -> Tensor:
+        if self.c.score == "softplus":
+            return vector / vector.square().sum().sqrt()
         if not self.c.qk_norm:
             return vector
         rms = (vector.square().mean() + 1e-6).sqrt()
@@ -114,25 +116,47 @@ class Literal:
         if self.c.position == "path":
             for t in range(j + 1, i + 1):
                 k = self.reflection(t, g) @ k
-        s = self.query(i, h) @ k / self.d**0.5
+        s = self.query(i, h) @ k
+        if self.c.score == "softplus":
+            s = s * math.log(self.d) * math.log(self.seen(i, h))
+        else:
+            s = s / self.d**0.5
         if self.c.position == "alibi":
             s = s - 2 ** (-8 * (h + 1) / self.H) * (i - j)
-        if self.c.position == "hard_alibi":
-            banded = self.c.banded or max(1, self.H // 2)
-            s = s if h >= banded or i - j <= h else torch.tensor(-torch.inf)
+        if i - j >= self.seen(i, h):
+            s = torch.tensor(-torch.inf)
         if self.c.forget:
             for t in range(j + 1, i + 1):
                 s = s - torch.log(1 + torch.exp(-self.linear("forget", self.x[t])[h]))
         return s
+
+    def seen(self, i: int, h: int) -> int:
+        """The last so many tokens are seen."""
+        banded = self.c.banded or max(1, self.H // 2)
+        return min(i, h) + 1 if self.c.position == "hard_alibi" and h < banded else i + 1
+
+    def shares(self, i: int, h: int) -> list[float]:
+        s = [self.logit(i, j, h) for j in range(i + 1)]
+        if self.c.score == "softmax":
+            e = torch.stack(s).exp()
+            return (e / e.sum()).tolist()
+        N, p = self.seen(i, h), self.c.sharpen
+        a = [math.log(1 + math.exp(x)) for x in s]
+        if p:
+            a = [x * N / sum(a) for x in a]
+            if N > 3 and max(a) > 1 + 1e-5:
+                a = [max(0.0, x - 1) for x in a]
+            a = [x**p for x in a]
+        return [x / sum(a) for x in a]
 
     def run(self) -> Tensor:
         out = []
         for i in range(len(self.x)):
             heads = []
             for h in range(self.H):
-                e = torch.stack([self.logit(i, j, h) for j in range(i + 1)]).exp()
+                w = self.shares(i, h)
                 g = h * self.G // self.H
-                y = sum(e[j] * self.value(j, g) for j in range(i + 1)) / e.sum()
+                y = sum(w[j] * self.value(j, g) for j in range(i + 1))
                 heads.append(self.gated("G1", y, i, h))  # type: ignore[arg-type]
             out.append(self.gated("G5", self.linear("out", torch.cat(heads)), i, 0))
         return torch.stack(out)
@@ -172,6 +196,11 @@ OTHERS: list[Options] = [
     {"qk_norm": True, "position": "rope", "gate": "headwise", "gate_at": "G4"},
     {"log_length": 3, "position": "path"},
     {"log_length": 2, "position": "alibi", "forget": True},
+    {"score": "softplus"},
+    {"score": "softplus", "sharpen": 0.0, "position": "rope", "kv_heads": 2},
+    {"score": "softplus", "sharpen": 1.0, "position": "alibi", "forget": True},
+    {"score": "softplus", "sharpen": 3.0, "position": "hard_alibi", "banded": 3, "kv_heads": 2},
+    {"score": "softplus", "gate": "headwise", "gate_at": "G4"},
     {"kv_heads": 2, "gate": "elementwise", "gate_at": "G2"},
     {"kv_heads": 2, "position": "path", "forget": True, "gate": "elementwise", "bias": True},
     {"kv_heads": 1, "position": "alibi", "forget": True, "qk_norm": True},

@@ -15,6 +15,8 @@ OTHER: dict[str, Any] = {
     "banded": 2,
     "forget": True,
     "log_length": 40,
+    "score": "softplus",
+    "sharpen": 3.0,
     "gate": "headwise",
     "gate_at": "G2",
     "gate_shared": True,
@@ -31,6 +33,7 @@ OTHER: dict[str, Any] = {
     "experts_per_token": 1,
     "aux_loss_weight": 0.1,
     "balance_over": "global",
+    "memories": 3,
     "d_state": 8,
     "expand": 1,
     "d_conv": 3,
@@ -90,10 +93,12 @@ OTHER: dict[str, Any] = {
 NEEDS: dict[str, dict[str, Any]] = {
     "rope_base": {"position": "rope"},
     "banded": {"position": "hard_alibi", "heads": 4},
+    "sharpen": {"score": "softplus"},
     **{f"gate_{name}": {"gate": "elementwise"} for name in ("at", "shared", "add", "act", "input")},
     **{name: {"experts": 4} for name in ("experts_per_token", "aux_loss_weight", "balance_over")},
     **{name: {"layers": "mamba"} for name in ("d_state", "expand", "d_conv")},
     "feature": {"layers": "based"},
+    "memories": {"layers": "memories"},
     "embed": {"tie_embeddings": True},
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -12,13 +13,14 @@ from torch import Tensor, nn
 from lab import registry
 from lab.config import ModelConfig
 
-NAMES = ["lstm", "gru", "mamba", "linear", "deltanet", "based"]
+NAMES = [name for name in registry.names("mixers") if name != "attention"]
 
 
 every = pytest.mark.parametrize("name", NAMES)
 
 
 Weights = dict[str, Tensor]
+Formula = Callable[[Tensor, Weights, ModelConfig], Tensor]
 
 
 def make(name: str, seed: int = 0, **options: Any) -> tuple[ModelConfig, nn.Module]:
@@ -35,6 +37,32 @@ def make(name: str, seed: int = 0, **options: Any) -> tuple[ModelConfig, nn.Modu
 def inputs(*shape: int, seed: int = 1) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+
+@torch.no_grad()
+def check_formula(name: str, formula: Formula, B: int, T: int, **options: Any) -> None:
+    """The mixer, at once and as a prompt, is its formula of one row x [T,D] and its weights."""
+    config, mixer = make(name, **options)
+    x = inputs(B, T, config.width)
+    expected = torch.stack([formula(row, dict(mixer.named_parameters()), config) for row in x])
+    assert torch.allclose(mixer(x), expected, atol=1e-10, rtol=1e-10)
+    assert torch.allclose(mixer.prefill(x)[0], expected, atol=1e-10, rtol=1e-10)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    return 1 / (1 + (-x).exp())
+
+
+def silu(x: Tensor) -> Tensor:
+    return x * sigmoid(x)
+
+
+def softplus(x: Tensor) -> Tensor:
+    return (1 + x.exp()).log()
+
+
+def normed(o: Tensor, weight: Tensor) -> Tensor:
+    return o / ((o * o).mean() + 1e-6).sqrt() * weight
 
 
 def convolved(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -11,6 +11,9 @@
                             the sigmoid is taken here, and is fused with the rest
     offsets [rows+1] int32  rows of different lengths packed along T with B = 1: row r holds the
                             tokens offsets[r] .. offsets[r+1] - 1 and sees no other
+    softplus                a power: w_ij of softplus scores in place of softmax_j(s_ij), after
+                            2501.13428, sharpened by it unless 0 (kernels/attention/softplus.py).
+                            s_ij is log(keys seen) scale q_i . k_j and the biases. Reference only
     queries [N] int64       the tokens that ask, where not all do: token t of row b is b T + t, and
                             they rise. q [1,N,H,d], gate and y [1,N,...] then hold these alone
 
@@ -37,6 +40,7 @@ from kernels._inputs import (
 from kernels.attention.definition import definition, example_inputs
 from kernels.attention.operator import eager, operator
 from kernels.attention.reference import reference
+from kernels.attention.softplus import usual_scale
 
 __all__ = ["attention", "definition", "example_inputs", "reference"]
 
@@ -53,25 +57,31 @@ def attention(
     gate: Tensor | None = None,
     offsets: Tensor | None = None,
     queries: Tensor | None = None,
+    softplus: float | None = None,
     impl: Impl = "auto",
 ) -> Tensor:
-    """y [B,T,H,e] of the formula above; `scale` is d**-0.5 unless given.
+    """y [B,T,H,e] of the formula above; `scale` is d**-0.5, log d for softplus, unless given.
 
     Raises ValueError, naming the input, where shapes do not fit, where impl is "triton" and there
-    is no kernel (float64, mixed types, heads wider than 128), or "native" and it cannot run (other
-    types than float32, packed rows, no compiler). Only the native operator gains by queries.
+    is no kernel (float64, mixed types, heads wider than 128, softplus), or "native" and it cannot
+    run (other types than float32, packed rows, softplus, no compiler). Only the native operator
+    gains by queries.
     """
     check_heads("attention", q, k, v, log_forget, gate, offsets, queries)
     H = q.shape[2]
     for name, x in (("slopes", slopes), ("window", window)):
         if x is not None and (x.shape != (H,) or x.requires_grad):
             raise ValueError(f"attention: {name} must be [{H}] and not learned: {list(x.shape)}")
+    if softplus is not None and not (softplus == 0 or softplus >= 1):
+        raise ValueError(f"attention: softplus = {softplus} must be 0 or at least 1")
     q, k, v = autocast(q, k, v)
-    scale = q.shape[-1] ** -0.5 if scale is None else scale
-    no = not_float32(q, k, v, log_forget, gate)
+    scale = usual_scale(q.shape[-1], softplus) if scale is None else scale
+    no, unsupported = not_float32(q, k, v, log_forget, gate), unsupported_heads(q, k, v)
     if offsets is not None:
         no = "the native operator takes no packed rows"
-    chosen = choose("attention", impl, q.device, unsupported_heads(q, k, v), no)
+    if softplus is not None:
+        no = unsupported = "there is no kernel for softplus scores"
+    chosen = choose("attention", impl, q.device, unsupported, no)
     if queries is not None and chosen != "native":
         y = attention(
             at_all_tokens(q, queries, k),
@@ -82,6 +92,7 @@ def attention(
             window=window,
             log_forget=log_forget,
             gate=None if gate is None else at_all_tokens(gate, queries, k),
+            softplus=softplus,
             impl=chosen,
         )
         return at_queries(y, queries)
@@ -102,4 +113,5 @@ def attention(
         log_forget=log_forget,
         gate=gate,
         offsets=offsets,
+        softplus=softplus,
     )

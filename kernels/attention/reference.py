@@ -11,6 +11,7 @@ from torch import Tensor
 from kernels._inputs import open_gate, ragged
 from kernels._native import transformed
 from kernels.attention.bands import banded, narrow_heads
+from kernels.attention.softplus import softplus_reference, usual_scale
 
 
 def reference(
@@ -24,6 +25,7 @@ def reference(
     log_forget: Tensor | None = None,
     gate: Tensor | None = None,
     offsets: Tensor | None = None,
+    softplus: float | None = None,
 ) -> Tensor:
     """The same through torch's scaled_dot_product_attention, differentiable.
 
@@ -31,7 +33,8 @@ def reference(
     softmax when the constant is dropped; it rides in extra columns of q and k, so that the flash
     kernel needs no mask of [T, T] and gives its gradient. Its rounding is that of its largest sum.
 
-    On a CPU heads whose window is at most T / 8 and 16 are computed as bands.
+    On a CPU heads whose window is at most T / 8 and 16 are computed as bands. Softplus scores have
+    a reference of their own, without torch's operator.
     """
     if offsets is not None:
         packed, unpacked = ragged(offsets, q.shape[1])
@@ -44,12 +47,17 @@ def reference(
                 window=window,
                 log_forget=parts[3],
                 gate=parts[4],
+                softplus=softplus,
             )
         )
     T, H, d = q.shape[1:]
     G, e = v.shape[2:]
     dtype = v.dtype
-    scale = d**-0.5 if scale is None else scale
+    scale = usual_scale(d, softplus) if scale is None else scale
+    if softplus is not None:
+        biases = {"slopes": slopes, "window": window, "log_forget": log_forget}
+        y = softplus_reference(q, k, v, softplus, scale=scale, **biases)
+        return y.to(dtype) if gate is None else (y * open_gate(gate)).to(dtype)
     if (slopes is not None or log_forget is not None) and G != H:
         k, v = (x.repeat_interleave(H // G, 2) for x in (k, v))
     if slopes is not None or log_forget is not None:

@@ -48,7 +48,7 @@ def list_(what: Any, name: str | None, out: Path, as_json: bool, **table: Any) -
         from lab.config.presets import PRESETS
 
         click.echo("\nStack them with --layers NAME*TIMES,NAME, or your own FILE.py. Options:")
-        for field in ("position", "gate", "gate_at", "norm", "mlp_act", "embed"):
+        for field in ("position", "score", "gate", "gate_at", "norm", "mlp_act", "embed"):
             choices = typing.get_args(typing.get_type_hints(ModelConfig)[field])
             click.echo(wrapped(f"  --{field.replace('_', '-')} {' | '.join(choices)}", " " * 6))
         switches = (

@@ -23,6 +23,8 @@ Position = Literal[
     "predicted",
 ]
 
+CONVOLUTIONS = ("mamba", "deltanet", "based", "memories")  # mixers with a short convolution
+
 LAYERS = 10_000  # more are a mistake, and take minutes to build
 
 
@@ -63,6 +65,18 @@ class ModelConfig:
             low=0,
         ),
     ] = 0
+    score: Annotated[
+        Literal["softmax", "softplus"],
+        Field(
+            "weights of attention: softmax, or softplus that grows with the logarithm of the length"
+            " (LSSAR)",
+            late=True,
+        ),
+    ] = "softmax"
+    sharpen: Annotated[
+        float,
+        Field("power of softplus weights above the average, from 1; 0 for none", low=0, late=True),
+    ] = 15.0
     gate: Annotated[
         Literal["none", "headwise", "elementwise"],
         Field("gate of attention: one value per head, or one per channel"),
@@ -102,17 +116,26 @@ class ModelConfig:
     experts: Annotated[int, Field("experts of each MLP; 0 for a plain MLP", low=0)] = 0
     experts_per_token: Annotated[int, Field("experts that process a token", low=1)] = 2
     aux_loss_weight: Annotated[
-        float, Field("weight of the load-balancing loss of the experts", low=0)
+        float, Field("weight of the load-balancing loss of experts and memories", low=0)
     ] = 0.01
     balance_over: Annotated[
         Literal["micro", "global"],
-        Field("rows over which experts are balanced: part of a batch (micro), or all (global)"),
+        Field("rows over which a load is balanced: part of a batch (micro), or all (global)"),
     ] = "micro"
+    memories: Annotated[
+        int,
+        Field(
+            "states of the mixer memories that tokens are routed to, 2 a token; one more is shared",
+            low=2,
+            high=64,
+            late=True,
+        ),
+    ] = 4
     d_state: Annotated[int, Field("state size of mamba", low=1)] = 16
     expand: Annotated[int, Field("inner width of mamba divided by the width", low=1)] = 2
     d_conv: Annotated[
         int,
-        Field("length in tokens of the short convolution of mamba, deltanet and based", low=1),
+        Field(f"length in tokens of the short convolution of {', '.join(CONVOLUTIONS)}", low=1),
     ] = 4
     feature: Annotated[int, Field("width of the queries and keys of based", low=1)] = 16
     bias: Annotated[bool, Field("give linear layers a bias")] = False
@@ -156,9 +179,11 @@ class ModelConfig:
         own = any(registry.is_file(name) for name in stack)
         attention, gate = "attention" in stack or own, self.gate != "none"
         table = self.position in ("learned", "coupled", "predicted")
-        convolution = bool(stack & {"mamba", "deltanet", "based"})
+        convolution = bool(stack & set(CONVOLUTIONS))
+        routed = self.experts or "memories" in stack or own
         needs = (
-            ("kv_heads forget log_length gate qk_norm", attention, "no layer is attention"),
+            ("kv_heads forget log_length gate qk_norm score", attention, "no layer is attention"),
+            ("sharpen", self.score == "softplus", "only score = softplus has weights to sharpen"),
             ("gate_at gate_shared gate_add gate_act gate_input", gate, "it needs a gate"),
             ("banded", self.position == "hard_alibi", "only position = hard_alibi has bands"),
             ("rope_base", self.position == "rope", "only position = rope has a base"),
@@ -167,11 +192,13 @@ class ModelConfig:
             ("d_conv", convolution or own, "no layer has a short convolution"),
             ("feature", "based" in stack or own, "no layer is based"),
             ("mlp_act mlp_in", self.mlp_ratio, "model.mlp_ratio = 0 leaves no MLP"),
+            ("experts_per_token", self.experts, "it needs model.experts"),
             (
-                "experts_per_token aux_loss_weight balance_over",
-                self.experts,
-                "it needs model.experts",
+                "aux_loss_weight balance_over",
+                routed,
+                "it needs model.experts or a layer of memories",
             ),
+            ("memories", "memories" in stack or own, "no layer is memories"),
         )
         for names, met, why in needs:
             for name in names.split():
@@ -185,11 +212,26 @@ class ModelConfig:
             raise refuse("model.gate_shared", True, "a headwise gate has one value per head")
         if self.gate_at == "G5" and (self.gate == "headwise" or self.gate_shared):
             raise refuse("model.gate_at", "G5", "there are no heads after the output projection")
+        if self.score == "softplus":
+            self._softplus()
         if self.log_length == 1:
             raise refuse("model.log_length", 1, "0, or the tokens of a row from 2")
         if self.embed == "sinusoidal" and not self.tie_embeddings:
             allowed = "the output uses it too: set tie_embeddings = true"
             raise refuse("model.embed", "sinusoidal", allowed)
+
+    def _softplus(self) -> None:
+        if self.position == "path":
+            raise refuse("model.score", "softplus", "position = path has softmax alone")
+        if self.width == self.heads:
+            raise refuse("model.score", "softplus", "width / heads must be at least 2")
+        if 0 < self.sharpen < 1:
+            raise refuse("model.sharpen", self.sharpen, "0, or from 1")
+        if self.qk_norm:
+            raise refuse("model.qk_norm", True, "score = softplus scales q and k to norm 1")
+        if self.log_length:
+            allowed = "score = softplus grows with the logarithm of the length at every length"
+            raise refuse("model.log_length", self.log_length, allowed)
 
     def stack(self) -> list[str]:
         """The mixers from bottom to top: "attention*2,lstm" is attention, attention, lstm.

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 MOST = 8  # stages: their JSON lies inside each other
 
 # Fields of a model that shape no weight, so that a child may have its own.
-FREE = ("dropout", "aux_loss_weight", "balance_over", "rope_base", "log_length")
+FREE = (
+    "dropout",
+    "aux_loss_weight",
+    "balance_over",
+    "rope_base",
+    "log_length",
+    "score",
+    "sharpen",
+)
 
 
 @dataclass(frozen=True)

@@ -45,6 +45,7 @@ def check_size(experiment: Experiment, training: bool = True) -> None:
         rows = train.step_rows() // train.grad_accum
         # The backward pass needs what every layer computed.
         stored = len(model.stack()) * (12 + 3 * model.mlp_ratio)
+        stored += 12 * model.memories * model.stack().count("memories")
         name, value = ("train.batch", train.batch) if rows > tokens else ("length", length)
         refuse_above(name, value, _rows(model, rows, tokens, stored), most)
 
@@ -86,6 +87,7 @@ def parameters(config: ModelConfig, words: int) -> float:
         total += {
             "mamba": inner * (3 * D + D / 8 + 3 * config.d_state + config.d_conv),
             "based": 2 * D * D + config.heads * 2 * config.feature * (D + config.d_conv),
+            "memories": (2 * config.memories + 3) * D * (D + config.d_conv) + 2 * D * D,
             "lstm": 8 * D * D,
             "gru": 6 * D * D,
         }.get(name, 4 * D * D + (3 * D * config.d_conv if name == "deltanet" else 0))

@@ -22,6 +22,7 @@ from dataclasses import replace
 
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
 from lab.config.experiment import Scale, over_lengths
+from lab.config.model import CONVOLUTIONS
 from lab.experiments._arc import MODEL, TRAIN
 from tasks.compose_parity import ComposeParity
 
@@ -55,7 +56,7 @@ def experiment(
         model = ModelConfig(
             layers=layers or "based*2,attention", width=64, heads=4, position="coupled"
         )
-        if {"based", "mamba", "deltanet"} & set(model.stack()):
+        if set(CONVOLUTIONS) & set(model.stack()):
             model = replace(model, d_conv=length + k)
         if "attention" in model.stack():
             model = replace(model, forget=True)

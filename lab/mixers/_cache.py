@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from kernels.attention.softplus import softplus_weights, usual_scale
 from lab.mixers._position import exact
 
 
@@ -48,11 +49,18 @@ def grown(cache: Cache) -> Cache:
 
 
 def step(
-    cache: Cache, q: Tensor, k: Tensor, v: Tensor, log_f: Tensor | None, bias: Tensor | None
+    cache: Cache,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    log_f: Tensor | None,
+    bias: Tensor | None,
+    softplus: float | None = None,
 ) -> tuple[Tensor, Cache]:
     """y [B,1,H,d] of one token, q [B,1,H,d], k, v [B,1,G,d], log_f [B,1,H], and the cache with it.
 
-    bias [H,places] of its logits, or None. The memory of the cache is used again.
+    bias [H,places] of its logits, or None; softplus as in kernels.attention. The memory of the
+    cache is used again.
     """
     keys, values, forgotten, t = cache
     place, filled = t % keys.shape[2], min(t + 1, keys.shape[2])
@@ -61,17 +69,23 @@ def step(
         forgotten[:, :, :filled] += log_f[:, 0, :, None]
         forgotten[:, :, place] = 0
         bias = forgotten[:, :, :filled] + (0 if bias is None else bias)
-    y = _read(q, keys[:, :, :filled], values[:, :, :filled], bias)
+    y = _read(q, keys[:, :, :filled], values[:, :, :filled], bias, softplus)
     return y, Cache(keys, values, forgotten, t + 1)
 
 
-def _read(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+def _read(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, softplus: float | None) -> Tensor:
     """Attention of one token, q [B,1,H,d], over k, v [B,G,t,d] with bias [H,t] or [B,H,t]: heads of
     a group are the rows of one matrix. -> [B,1,H,d]
 
     Two plain products: for one query a row, the fused CPU kernel takes nearly twice as long.
     """
     B, G, _, d = k.shape
+    if softplus is not None:
+        k = k.to(exact(k))
+        s = (q.reshape(B, G, -1, d) * usual_scale(d, softplus)).to(k.dtype) @ k.mT
+        bias = s.new_zeros(s.shape[1:]) if bias is None else bias.to(s).unflatten(-2, (G, -1))
+        w = softplus_weights(s, bias, softplus)
+        return (w @ v.to(k.dtype)).to(v.dtype).reshape(B, 1, -1, d)
     s = (q.reshape(B, G, -1, d) * d**-0.5).to(k.dtype) @ k.mT
     if bias is not None:
         s = s + bias.to(s.dtype).unflatten(-2, (G, -1))

@@ -1,4 +1,4 @@
-"""Short causal depthwise convolution with a state, shared by mamba, deltanet and based.
+"""Short causal depthwise convolution with a state, of mamba, deltanet, based and memories.
 
     y_t = f(bias + sum_{i < w} weight_i * x_{t-w+1+i})        x before the first token is 0
 

@@ -14,13 +14,15 @@
     qk_norm      RMSNorm of every q and k, eps 1e-6, one learned weight [d] for the heads (Qwen3)
     kv_heads     G heads of keys and values, head h reads head h G // H of them
     log_length   q_i scaled up beyond the training length (entropy-ABF, lab/mixers/_position.py)
+    score        softplus: other weights of q and k, which are scaled to norm 1 where qk_norm would
+                 act; log d replaces 1 / sqrt(d) (2501.13428, kernels/attention/softplus.py)
 
 Order: projection, norm, gate on q or k, rope, log_length. Shapes use the letters of kernels.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -30,6 +32,7 @@ from kernels import native_serves
 from kernels._inputs import at_queries
 from kernels.attention import attention
 from kernels.attention import definition as attention_definition
+from kernels.normalize import normalize
 from kernels.path import PathCache, path, path_prefill, path_step
 from kernels.path import definition as path_definition
 from kernels.rotary import rotary
@@ -95,6 +98,7 @@ class Attention(nn.Module):
         self.heads, self.kv_heads, self.d = H, config.kv_heads or H, D // H
         self.rope_base = config.rope_base if config.position == "rope" else 0.0
         self.log_length = config.log_length
+        self.softplus = config.sharpen if config.score == "softplus" else None
         self.qkv = projection(config, D, (H + 2 * self.kv_heads) * self.d)
         self.out = projection(config, D, D)
         self.q_norm = RMSNorm(self.d) if config.qk_norm else None
@@ -119,9 +123,9 @@ class Attention(nn.Module):
 
     def forward_at(self, x: Tensor, rows: Tensor) -> Tensor | None:
         """y [N,D] at some of the B T tokens; None where all of them cost no more: if most ask, or
-        there is no native operator to gain by it."""
-        most = 3 * len(rows) > 2 * x.shape[0] * x.shape[1]
-        if most or not native_serves("attention" if self.turns is None else "path", x):
+        there is no native operator to gain by it (softplus scores have none)."""
+        all_cheap = 3 * len(rows) > 2 * x.shape[0] * x.shape[1] or self.softplus is not None
+        if all_cheap or not native_serves("attention" if self.turns is None else "path", x):
             return None
         return self._attend(self._project(x, 0, None, rows))[0]
 
@@ -154,10 +158,7 @@ class Attention(nn.Module):
             w, beta = (part.double() for part in new.turns[:2])
             weights = path_definition(q, k, unit, w, beta, log_forget=log_f)
         else:
-            slopes, window = self.slopes, self.window
-            weights = attention_definition(
-                q, k, unit, slopes=slopes, window=window, log_forget=log_f
-            )
+            weights = attention_definition(q, k, unit, **self._options(log_f))
         weights = weights.transpose(1, 2)
         v = v.repeat_interleave(self.heads // G, 2)
         read = torch.einsum("bhij,bjhd->bihd", weights, v)
@@ -191,6 +192,8 @@ class Attention(nn.Module):
             asking, at = (x if self.gate is None else at_queries(x, rows)), rows % x.shape[1]
         if self.q_norm is not None and self.k_norm is not None:
             q, k = _normed(self.q_norm, q), _normed(self.k_norm, k)
+        if self.softplus is not None:
+            q, k = (normalize(part.to(exact(part))).to(part.dtype) for part in (q, k))
         q, k, v = self._gated("G4", asking, q), self._gated("G3", x, k), self._gated("G2", x, v)
         if self.rope_base:
             q, k = (rotary(part, t, base=self.rope_base) for part, t in ((q, at), (k, start)))
@@ -221,11 +224,13 @@ class Attention(nn.Module):
         if turns is not None:
             y = path(q, k, v, *turns[:2], log_forget=log_f, gate=gate, queries=rows)
         else:
-            slopes, window = self.slopes, self.window
-            y = attention(
-                q, k, v, slopes=slopes, window=window, log_forget=log_f, gate=gate, queries=rows
-            )
+            y = attention(q, k, v, **self._options(log_f), gate=gate, queries=rows)
         return self._merge(x, y if fused else self._gated("G1", x, y))
+
+    def _options(self, log_f: Tensor | None) -> dict[str, Any]:
+        """What the operator is told besides q, k, v and the gate, but under path."""
+        biases = {"slopes": self.slopes, "window": self.window, "log_forget": log_f}
+        return {**biases, "softplus": self.softplus}
 
     def _gated(self, at: str, x: Tensor, y: Tensor) -> Tensor:
         return self.gate(x, y) if self.gate is not None and self.gate.at == at else y
@@ -279,7 +284,7 @@ class Attention(nn.Module):
             window, offset = self.window[heads, None], cache.offsets()
             bias = torch.zeros(offset.shape, device=offset.device).expand(len(window), -1)
             bias = bias.masked_fill((window > 0) & (offset >= window), -torch.inf)
-        return step(cache, new.q, new.k, new.v, new.log_f, bias)
+        return step(cache, new.q, new.k, new.v, new.log_f, bias, self.softplus)
 
 
 def _normed(norm: RMSNorm, x: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ import contextlib
 import torch
 import torch.nn.functional as F
 
+from lab.mixers._router import balance_losses
 from lab.nn.inputs import Inputs
-from lab.nn.mlp import balance_losses
 from lab.nn.model import Model
 
 
@@ -17,7 +17,7 @@ def teacher_forced(model: Model, inputs: Inputs) -> tuple[torch.Tensor, torch.Te
     whether every supervised token has the highest logit (bool [n]).
 
     With position = predicted the loss adds the cross-entropy of the position ids, with weight 1
-    (our choice); in training, mixtures of experts add their load-balancing loss.
+    (our choice); in training, routers of experts and memories add their load-balancing loss.
     """
     tokens, supervised, ids = inputs
     hidden = model.hidden(tokens[:, :-1], supervised, None if ids is None else ids[:, :-1])
@@ -26,8 +26,8 @@ def teacher_forced(model: Model, inputs: Inputs) -> tuple[torch.Tensor, torch.Te
     loss = F.cross_entropy(logits.float(), targets)
     if model.next_place is not None and ids is not None:
         loss = loss + F.cross_entropy(model.next_place(hidden).float(), ids[:, 1:][supervised])
-    if model.training and model.config.experts:
-        loss = loss + model.config.aux_loss_weight * torch.stack(balance_losses(model)).sum()
+    if model.training and (balance := balance_losses(model)):
+        loss = loss + model.config.aux_loss_weight * torch.stack(balance).sum()
     wrong = torch.zeros_like(supervised)
     wrong[supervised] = logits.argmax(-1) != targets
     return loss, ~wrong.any(1)

@@ -18,9 +18,9 @@ from torch import nn
 from lab.config import Experiment, TrainConfig
 from lab.data.batches import batch_for_step
 from lab.data.rows import prefetch, stream
+from lab.mixers._router import new_step
 from lab.nn.inputs import Inputs, shift_positions, to_torch
 from lab.nn.loss import precision, teacher_forced
-from lab.nn.mlp import new_step
 from lab.nn.model import Model
 from lab.training.schedules import learning_rate
 

@@ -33,6 +33,7 @@ SCHEMES: list[dict[str, Any]] = [
     {"position": "path", "forget": True, "kv_heads": 2},
     {"position": "none", "forget": True},
     {"position": "rope", "kv_heads": 1, "log_length": 4},
+    {"position": "rope", "kv_heads": 2, "score": "softplus"},
     {"position": "path", "gate": "elementwise"},
     *({"position": "alibi", "gate": "headwise", "gate_at": at} for at in ("G1", "G2", "G3", "G4")),
     {"gate": "elementwise", "gate_at": "G5"},

@@ -15,7 +15,8 @@ LAYERS = {
 }
 IGNORED: list[tuple[str, dict[str, Any]]] = [(name, {}) for name in NEEDS if name != "embed"]
 IGNORED += [(name, {"layers": "gru"}) for name in LAYERS["gru"]]
-IGNORED += [("qk_norm", {"layers": "gru"}), ("max_positions", {"position": "none"})]
+IGNORED += [(name, {"layers": "gru"}) for name in ("qk_norm", "score")]
+IGNORED += [("max_positions", {"position": "none"})]
 IGNORED += [(name, {"mlp_ratio": 0}) for name in ("mlp_act", "mlp_in", "experts")]
 
 
@@ -37,6 +38,11 @@ def test_options_that_would_be_ignored_are_refused(name: str, others: dict[str, 
         {"gate_at": "G5", "gate": "headwise"},
         {"gate_at": "G5", "gate": "elementwise", "gate_shared": True},
         {"log_length": 1},
+        {"log_length": 40, "score": "softplus"},
+        {"qk_norm": True, "score": "softplus"},
+        {"sharpen": 0.5, "score": "softplus"},
+        {"score": "softplus", "position": "path"},
+        {"score": "softplus", "width": 2, "heads": 2},
         {"kv_heads": 3, "heads": 4},
         {"experts_per_token": 5, "experts": 4},
         {"embed": "sinusoidal"},

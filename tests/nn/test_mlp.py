@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from lab.nn.mlp import _MLP, _Mixture, balance_losses, mlp, new_step
+from lab.mixers._router import balance_losses, new_step
+from lab.nn.mlp import _MLP, _Mixture, mlp
 from lab.nn.model import Model
 from tests.modules import config, filled, x
 
@@ -33,7 +34,7 @@ def by_token(mixture: _Mixture, v: Tensor) -> Tensor:
     rows = []
     for token in v.reshape(-1, v.shape[-1]):
         p = (mixture.router.weight @ token).softmax(0)
-        chosen = sorted(range(len(p)), key=lambda e: -float(p[e]))[: mixture.active]
+        chosen = sorted(range(len(p)), key=lambda e: -float(p[e]))[: mixture.router.active]
         total = sum(p[e] for e in chosen)
         rows.append(sum(p[e] / total * mixture.experts[e](token) for e in chosen))
     return torch.stack(typing.cast(list[Tensor], rows)).view_as(v)

@@ -23,9 +23,9 @@ import torch
 from torch import Tensor
 
 from lab.config import TrainConfig
+from lab.mixers._router import balance_losses, new_step
 from lab.nn.inputs import Inputs
 from lab.nn.loss import precision
-from lab.nn.mlp import balance_losses, new_step
 from lab.nn.model import Model
 from lab.training.objectives.rewards import advantages
 from lab.training.objectives.rollouts import Rollouts
