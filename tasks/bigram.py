@@ -28,7 +28,7 @@ import numpy as np
 
 from tasks import Batch, Role, Task, refuse
 from tasks._split import draw_digit
-from tasks._tables import Alias, of_entropy, row_entropy
+from tasks._tables import Alias, of_entropy, row_entropy, solve_drawn
 
 _PROMPTS = 16
 
@@ -107,6 +107,12 @@ class Bigram(Task):
         roles = batch.roles.copy()
         roles[:, :-1] = Role.PROMPT
         return Batch(batch.tokens, roles, batch.hidden)
+
+    def solve_scored(
+        self, before: Sequence[int], hidden: Sequence[int] = (), cot: bool = True
+    ) -> tuple[list[int], list[int]]:
+        """The last token of this row; the table allows others."""
+        return solve_drawn(self, before, hidden, len(hidden) - 1)
 
     def secrets(self, length: int) -> list[str]:
         best = ", ".join(f"{x} {y}" for x, y in enumerate(self.table().argmax(1)))

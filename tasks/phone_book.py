@@ -99,6 +99,18 @@ class PhoneBook(Task):
         roles[:, : sum(self._sizes)] = Role.PROMPT
         return Batch(batch.tokens, roles, batch.hidden)
 
+    def solve_scored(
+        self, before: Sequence[int], hidden: Sequence[int] = (), cot: bool = True
+    ) -> tuple[list[int], list[int]]:
+        """The second number, after the first name with its number and the second name."""
+        first, rest = list(before[: sum(self._sizes)]), before[sum(self._sizes) :]
+        names = [*first[: self.letters], *rest]
+        numbers = super().solve_scored(names, hidden, cot)[1]
+        if first[self.letters :] != numbers[: self.digits]:
+            allowed = "the book has another number for the first name"
+            raise refuse("prompt", " ".join(self.words[t] for t in before), allowed)
+        return [], numbers[self.digits :]
+
     def secrets(self, length: int) -> list[str]:
         words, letters = self.words, self.letters
         some = (

@@ -32,7 +32,7 @@ import numpy as np
 
 from tasks import Batch, Role, Task, refuse
 from tasks._split import draw_digit
-from tasks._tables import Alias, of_entropy, row_entropy
+from tasks._tables import Alias, of_entropy, row_entropy, solve_drawn
 
 _PROMPTS = 16
 
@@ -106,10 +106,21 @@ class Star(Task):
 
     def scored_part(self, batch: Batch) -> Batch:
         """The last leaf."""
-        leaf = batch.tokens.shape[1] - (1 if self.head_order == "first" else 2)
+        leaf = batch.tokens.shape[1] - self._from_end
         roles = np.full_like(batch.roles, Role.PROMPT)
         roles[:, leaf] = Role.ANSWER
         return Batch(batch.tokens, roles, batch.hidden)
+
+    def solve_scored(
+        self, before: Sequence[int], hidden: Sequence[int] = (), cot: bool = True
+    ) -> tuple[list[int], list[int]]:
+        """The last leaf of this row; the tables allow others."""
+        return solve_drawn(self, before, hidden, len(hidden) - self._from_end)
+
+    @property
+    def _from_end(self) -> int:
+        """The place of the last leaf, counted from the end of a row."""
+        return 1 if self.head_order == "first" else 2
 
     def dependencies(self, batch: Batch, length: int) -> np.ndarray | None:
         """With the head first, a leaf depends on it; with the head last, on all tokens before."""

@@ -204,8 +204,8 @@ class TrainConfig(Reinforcement):
             raise refuse("train.lengths", self.lengths, "one or more whole numbers from 1")
         if self.warmup > self.steps:
             raise refuse("train.warmup", self.warmup, f"at most train.steps, {self.steps}")
-        if self.examples is not None and self.examples < max(self.batch, len(self.lengths)):
-            least = max(self.batch, len(self.lengths))
+        least = max(self.batch, len(self.lengths))
+        if self.examples is not None and self.examples < least:
             raise refuse("train.examples", self.examples, f"none, or at least {least}")
         for name in ("budgets", "keep_steps"):
             if max(getattr(self, name), default=0) >= self.steps:
@@ -221,8 +221,7 @@ class TrainConfig(Reinforcement):
 
     def betas(self) -> tuple[float, ...]:
         """The decay rates in use: of the first moment, and of the second where there is one."""
-        given = (self.beta1, self.beta2)
-        pairs = zip(BETAS[self.optimizer], given, strict=False)
+        pairs = zip(BETAS[self.optimizer], (self.beta1, self.beta2), strict=False)
         return tuple(own if value is None else value for own, value in pairs)
 
     def decay_start(self, end: int) -> int:

@@ -27,7 +27,7 @@ def test_reference_equals_definition_with_every_gradient(power, scale, T, option
     inputs = doubles(T, options, B=1)
     want = with_gradients(lambda **x: definition(**x, softplus=power, scale=scale), inputs)
     got = with_gradients(lambda **x: reference(**x, softplus=power, scale=scale), inputs)
-    assert {n: gap(got[n], want[n]) for n in want if gap(got[n], want[n]) > 1e-9} == {}
+    assert {n: gap(got[n], want[n]) for n in want if gap(got[n], want[n]) > 1e-7} == {}
 
 
 def test_packed_rows_are_the_rows_alone():
