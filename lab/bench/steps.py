@@ -2,7 +2,7 @@
 
 It reads one JSON document a line and answers each with one line:
 
-    {"experiment": {...}}    build model and optimizer, make WARM steps    {}, or {"refused": why}
+    {"experiment": {...}}    build model and optimizer, make `warm` steps  {}, or {"refused": why}
     {"steps": n}             the next n steps     {"seconds": CPU seconds, "rate": FLOP/s}
     {"profile": n}           the next n steps     {"operators": {name: share of the time}}
 
@@ -22,7 +22,6 @@ from collections.abc import Iterator
 from typing import Any
 
 SIDE = 512  # of the matrices of the plain product
-WARM = 20  # steps before the first that is timed: rows of most lengths have been met once
 
 
 def main() -> None:
@@ -71,8 +70,14 @@ def _start(data: dict[str, Any]) -> Iterator[Any]:
             yield from train(experiment, model, optimizer, start, torch.device("cpu"))
 
     endless = steps()
-    _take(endless, WARM)
+    _take(endless, warm(experiment))
     return endless
+
+
+def warm(experiment: Any) -> int:
+    """Steps before the first that is timed: enough to meet rows of most lengths once, as a product
+    of a new size costs more the first time."""
+    return 2 + 2 * len(experiment.train.lengths)
 
 
 def numbers(steps: int, n: int) -> list[int]:

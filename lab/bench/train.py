@@ -140,8 +140,9 @@ def _row(setting: Setting, ours: _Timer, theirs: _Timer | None) -> dict[str, Any
         done = {id(one): one.ask({"steps": n}) for one in order}
         blocks.append([done[id(one)] for one in timers])
     draw, model = batch_for_step(experiment), make_model(experiment)
-    numbers = timer.numbers(experiment.train.steps, timer.WARM + 2 + n * ROUNDS)
-    cost = [flops(experiment, model, draw(i)) for i in numbers[timer.WARM + 2 :]]
+    first_timed = timer.warm(experiment) + 2
+    numbers = timer.numbers(experiment.train.steps, first_timed + n * ROUNDS)
+    cost = [flops(experiment, model, draw(i)) for i in numbers[first_timed:]]
     seconds = [statistics.median(b[i]["seconds"] for b in blocks) / n for i in range(len(timers))]
     rate = statistics.median(b[0]["rate"] for b in blocks)
     per_step = {name: statistics.mean(getattr(c, name) for c in cost) for name in cost[0]._fields}
