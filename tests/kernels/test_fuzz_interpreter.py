@@ -156,8 +156,8 @@ def terms_that_cancel(file: Any, inputs: Inputs, want: dict[str, torch.Tensor]) 
 
 
 def bounds(file: Any, name: str, inputs: Inputs, want: dict[str, torch.Tensor]) -> dict[str, float]:
-    """Those of rounding.py. In 16 bits tenfold, as narrow heads and tokens that repeat round alike,
-    and as much again for each term that cancels.
+    """Those of rounding.py, tenfold: an error of few numbers is no average, and narrow heads and
+    tokens that repeat round alike. In 16 bits as much again for each term that cancels.
     """
     dtype = next(iter(inputs.values())).dtype
     found = limits(name, inputs, want, dtype)
@@ -169,7 +169,7 @@ def bounds(file: Any, name: str, inputs: Inputs, want: dict[str, torch.Tensor]) 
         many = terms_that_cancel(file, inputs, want)
         found = {n: max(1.0, many) * x for n, x in found.items()}
     if dtype == torch.float32:
-        return found
+        return {n: 10 * x for n, x in found.items()}
     return {n: 10 * x * cancelled(inputs, want, n) for n, x in found.items()}
 
 
