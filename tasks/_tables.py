@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-
-from tasks import Task, refuse
 
 _HALVINGS = 80  # of the interval of a scale, to the last bits of a float64
 
@@ -68,16 +65,3 @@ def _softmax(scores: np.ndarray) -> np.ndarray:
     weights = np.exp(scores)
     shares: np.ndarray = weights / weights.sum(1, keepdims=True)
     return shares
-
-
-def solve_drawn(
-    task: Task, before: Sequence[int], drawn: Sequence[int], at: int
-) -> tuple[list[int], list[int]]:
-    """`Task.solve_scored` of a row whose tokens are drawn: the one at `at`, which no oracle could
-    know, after the prompt token and all the others."""
-    given = list(before)
-    task.solve(given[:1], drawn)
-    if at < 0 or given[1:] != [*drawn[:at], *drawn[at + 1 :]]:
-        text = " ".join(task.words[token] for token in given)
-        raise refuse("prompt", text, "the tokens of the row that `hidden` has")
-    return [], [drawn[at]]

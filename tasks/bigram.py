@@ -18,7 +18,6 @@ that follow and tells nothing of them, so these have the same distribution in bo
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import log, log2
@@ -26,15 +25,13 @@ from typing import Annotated
 
 import numpy as np
 
-from tasks import Batch, Role, Task, refuse
-from tasks._split import draw_digit
-from tasks._tables import Alias, of_entropy, row_entropy, solve_drawn
-
-_PROMPTS = 16
+from tasks import Batch, refuse
+from tasks._drawn import Drawn
+from tasks._tables import Alias, of_entropy, row_entropy
 
 
 @dataclass(frozen=True)
-class Bigram(Task):
+class Bigram(Drawn):
     """`length` is the number of tokens after the prompt."""
 
     symbols: Annotated[int, "number of symbols, 2 to 512"] = 32
@@ -58,10 +55,6 @@ class Bigram(Task):
         if self.secret < 0:
             raise refuse("secret", self.secret, "a whole number from 0")
 
-    @property
-    def words(self) -> tuple[str, ...]:
-        return (*map(str, range(self.symbols)), *(f"#{i}" for i in range(_PROMPTS)))
-
     def table(self) -> np.ndarray:
         """Probability of each symbol after each symbol, float64 [symbols, symbols]."""
         return self._made[0]
@@ -83,36 +76,7 @@ class Bigram(Task):
         u = rng.random((length, n), np.float32)
         for t in range(1, length):
             drawn[t] = alias.draw(drawn[t - 1], drawn[t], u[t])
-        test = self.split == "test"
-        prompt = draw_digit(rng, drawn.T, _PROMPTS, 1, test, key=self.secret)
-        tokens = np.concatenate([V + prompt[:, None], drawn.T], 1)
-        roles = np.full((n, length + 1), Role.ANSWER, np.uint8)
-        roles[:, 0] = Role.PROMPT
-        return Batch(tokens, roles, tokens[:, 1:].copy())
-
-    def solve(
-        self, prompt: Sequence[int], hidden: Sequence[int] = ()
-    ) -> tuple[list[int], list[int]]:
-        """`hidden` has the drawn tokens."""
-        if len(prompt) != 1 or not 0 <= prompt[0] - self.symbols < _PROMPTS:
-            raise refuse("prompt", list(prompt), f"one of the {_PROMPTS} tokens #0, #1, ...")
-        return [], list(hidden)
-
-    def unit(self, prompt: Sequence[int], hidden: Sequence[int]) -> Hashable:
-        """The whole row."""
-        return (*prompt, *hidden)
-
-    def scored_part(self, batch: Batch) -> Batch:
-        """The last token."""
-        roles = batch.roles.copy()
-        roles[:, :-1] = Role.PROMPT
-        return Batch(batch.tokens, roles, batch.hidden)
-
-    def solve_scored(
-        self, before: Sequence[int], hidden: Sequence[int] = (), cot: bool = True
-    ) -> tuple[list[int], list[int]]:
-        """The last token of this row; the table allows others."""
-        return solve_drawn(self, before, hidden, len(hidden) - 1)
+        return self.rows(rng, drawn, drawn)
 
     def secrets(self, length: int) -> list[str]:
         best = ", ".join(f"{x} {y}" for x, y in enumerate(self.table().argmax(1)))

@@ -22,7 +22,6 @@ that follow and tells nothing of them, so these have the same distribution in bo
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from math import log, log2
@@ -30,15 +29,13 @@ from typing import Annotated, Literal
 
 import numpy as np
 
-from tasks import Batch, Role, Task, refuse
-from tasks._split import draw_digit
-from tasks._tables import Alias, of_entropy, row_entropy, solve_drawn
-
-_PROMPTS = 16
+from tasks import Batch, refuse
+from tasks._drawn import Drawn
+from tasks._tables import Alias, of_entropy, row_entropy
 
 
 @dataclass(frozen=True)
-class Star(Task):
+class Star(Drawn):
     """`length` is the number of variables, the head among them."""
 
     head_order: Annotated[Literal["first", "last"], "the head before or after its leaves"] = "first"
@@ -58,10 +55,6 @@ class Star(Task):
             raise refuse("entropy", self.entropy, f"from 0 to log2(symbols) = {most:.4g} bits")
         if self.secret < 0:
             raise refuse("secret", self.secret, "a whole number from 0")
-
-    @property
-    def words(self) -> tuple[str, ...]:
-        return (*map(str, range(self.symbols)), *(f"#{i}" for i in range(_PROMPTS)))
 
     def tables(self, length: int) -> np.ndarray:
         """Probability of each value of each leaf given the head, float64 [length - 1, heads,
@@ -83,43 +76,12 @@ class Star(Task):
         row = head + V * np.arange(length - 1)[:, None]
         cell, u = rng.integers(0, V, row.shape), rng.random(row.shape, np.float32)
         leaves = alias.draw(row, cell, u)
-        test = self.split == "test"
-        rest = np.concatenate([head[None], leaves]).T
-        prompt = V + draw_digit(rng, rest, _PROMPTS, 1, test, key=self.secret)
-        columns = [head[None], leaves] if self.head_order == "first" else [leaves, head[None]]
-        tokens = np.ascontiguousarray(np.concatenate([prompt[None], *columns]).T)
-        roles = np.full(tokens.shape, Role.ANSWER, np.uint8)
-        roles[:, 0] = Role.PROMPT
-        return Batch(tokens, roles, tokens[:, 1:].copy())
-
-    def solve(
-        self, prompt: Sequence[int], hidden: Sequence[int] = ()
-    ) -> tuple[list[int], list[int]]:
-        """`hidden` has the drawn tokens."""
-        if len(prompt) != 1 or not 0 <= prompt[0] - self.symbols < _PROMPTS:
-            raise refuse("prompt", list(prompt), f"one of the {_PROMPTS} tokens #0, #1, ...")
-        return [], list(hidden)
-
-    def unit(self, prompt: Sequence[int], hidden: Sequence[int]) -> Hashable:
-        """The whole row."""
-        return (*prompt, *hidden)
-
-    def scored_part(self, batch: Batch) -> Batch:
-        """The last leaf."""
-        leaf = batch.tokens.shape[1] - self._from_end
-        roles = np.full_like(batch.roles, Role.PROMPT)
-        roles[:, leaf] = Role.ANSWER
-        return Batch(batch.tokens, roles, batch.hidden)
-
-    def solve_scored(
-        self, before: Sequence[int], hidden: Sequence[int] = (), cot: bool = True
-    ) -> tuple[list[int], list[int]]:
-        """The last leaf of this row; the tables allow others."""
-        return solve_drawn(self, before, hidden, len(hidden) - self._from_end)
+        first = np.concatenate([head[None], leaves])
+        return self.rows(rng, first, first if self.head_order == "first" else np.roll(first, -1, 0))
 
     @property
-    def _from_end(self) -> int:
-        """The place of the last leaf, counted from the end of a row."""
+    def scored_from_end(self) -> int:
+        """Of the last leaf."""
         return 1 if self.head_order == "first" else 2
 
     def dependencies(self, batch: Batch, length: int) -> np.ndarray | None:

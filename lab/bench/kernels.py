@@ -25,6 +25,7 @@ from kernels import attention as attention_file
 from kernels import delta as delta_file
 from kernels import path as path_file
 from kernels import scan as scan_file
+from kernels._floors import HARDWARE
 
 
 @dataclass(frozen=True)
@@ -38,16 +39,11 @@ class Shape:
 
 
 SHAPES = {"A": Shape(32, 2048, 8, 64), "B": Shape(1024, 128, 4, 32)}
-# Least microseconds (forward, backward) on one H200.
-FLOORS = {
-    ("attention + gate", "A"): (174, 435),
-    ("attention + gate", "B"): (39.5, 78.5),
-    ("PaTH", "A"): (281, 756),
-    ("PaTH", "B"): (40, 88),
-    ("delta rule", "A"): (63, 126),
-    ("delta rule", "B"): (32, 64),
-    ("scan", "A"): (47, 78),
-    ("scan", "B"): (23, 39),
+FOLDERS = {"attention + gate": "attention", "PaTH": "path", "delta rule": "delta", "scan": "scan"}
+FLOORS = {  # least microseconds (forward, backward) on one H200
+    (name, letter): HARDWARE[folder, letter]
+    for name, folder in FOLDERS.items()
+    for letter in SHAPES
 }
 SDPA = {"flash": SDPBackend.FLASH_ATTENTION, "cuDNN": SDPBackend.CUDNN_ATTENTION}
 Case = tuple[str, str, Callable[..., Tensor], dict[str, Tensor]]
