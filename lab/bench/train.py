@@ -48,12 +48,13 @@ MORE: tuple[tuple[str, dict[str, Any]], ...] = (
 @dataclasses.dataclass(frozen=True)
 class Setting:
     """What is timed. runs: how many runs of a claim have this model and these rows, 0 for an
-    experiment; steps: of all of them together."""
+    experiment; steps, and evaluations on the way: of all of them together."""
 
     name: str
     experiment: Experiment
     runs: int = 0
     steps: int = 0
+    evaluations: int = 0
 
 
 def settings(names: Sequence[str]) -> list[Setting]:
@@ -97,10 +98,20 @@ def _arms(name: str) -> list[Setting]:
         runs |= {run.slug: run for run in claim.seeded(arm)}
     return [
         Setting(
-            label, next(iter(runs.values())), len(runs), sum(r.train.steps for r in runs.values())
+            label,
+            next(iter(runs.values())),
+            len(runs),
+            sum(run.train.steps for run in runs.values()),
+            sum(_evaluations(run) for run in runs.values()),
         )
         for label, runs in same.values()
     ]
+
+
+def _evaluations(run: Experiment) -> int:
+    """How often it is scored before its end."""
+    every = run.train.eval_every
+    return (run.train.steps - 1) // every if every else 0
 
 
 def measure(names: Sequence[str] = (), against: str | None = None) -> Iterator[dict[str, Any]]:
@@ -146,6 +157,7 @@ def _row(setting: Setting, ours: _Timer, theirs: _Timer | None) -> dict[str, Any
     seconds = [statistics.median(b[i]["seconds"] for b in blocks) / n for i in range(len(timers))]
     rate = statistics.median(b[0]["rate"] for b in blocks)
     per_step = {name: statistics.mean(getattr(c, name) for c in cost) for name in cost[0]._fields}
+    spent = [_hours(setting, one, s) for one, s in zip(timers, seconds, strict=True)]
     operators = ours.ask({"profile": min(n, 20)})["operators"]
     row: dict[str, Any] = {
         "setting": setting.name,
@@ -162,14 +174,25 @@ def _row(setting: Setting, ours: _Timer, theirs: _Timer | None) -> dict[str, Any
         },
     }
     if setting.runs:
-        row |= {"runs": setting.runs, "steps": setting.steps}
-        row["hours"] = setting.steps * seconds[0] / 3600
+        row |= {"runs": setting.runs, "steps": setting.steps, **spent[0]}
     if theirs is not None:
         row["milliseconds_against"] = 1000 * seconds[1]
         row["ratio"] = statistics.median(b[0]["seconds"] / b[1]["seconds"] for b in blocks)
-        if setting.runs:
-            row["hours_against"] = setting.steps * seconds[1] / 3600
+        row |= {f"{name}_against": hours for name, hours in spent[1].items()}
     return row
+
+
+def _hours(setting: Setting, timer: _Timer, seconds: float) -> dict[str, float]:
+    """CPU hours of the runs of a claim, and how many of them are evaluations, where a step takes so
+    many seconds; nothing for an experiment."""
+    if not setting.runs:
+        return {}
+    took = timer.ask({"evaluate": True})
+    scored = setting.evaluations * took["on_the_way"] + setting.runs * took["end"]
+    return {
+        "hours": (setting.steps * seconds + scored) / 3600,
+        "evaluation_hours": scored / 3600,
+    }
 
 
 def _without_defaults(experiment: Experiment) -> dict[str, Any]:
@@ -186,8 +209,8 @@ def _without_defaults(experiment: Experiment) -> dict[str, Any]:
 
 def totals(rows: Sequence[dict[str, Any]]) -> dict[str, float]:
     """Over the rows: geometric mean and least of the shares of experiments, and that of the
-    needed ones; geometric mean of the ratios, and hours of training of the claims; where the
-    other version has been timed, its hours and their ratio."""
+    needed ones; geometric mean of the ratios, and CPU hours of the claims' runs; where the other
+    version has been timed, its hours and their ratio."""
     own = [row for row in rows if "runs" not in row]
     found: dict[str, float] = {}
     if own:
@@ -217,8 +240,8 @@ def sentence(record: dict[str, Any]) -> str:
         f"One thread of an {environment['device']} trains at {share:.2f} of its rate of plain"
         f" matrix products (model FLOPs, geometric mean of {number} settings, least {least:.2f};"
         f" {total['share_needed']:.2f} in those that a loss depends on);"
-        f" the claims' steps take {ratio:.2f} of the time at commit {against} (`lab bench train`,"
-        f" commit {environment['git']})."
+        f" the claims' runs take {ratio:.2f} of the CPU time at commit {against}"
+        f" (`lab bench train`, commit {environment['git']})."
     )
 
 

@@ -85,8 +85,8 @@ def bench_train(
     """Time of training steps, against this core's own matrix products.
 
     The share is that of the model's FLOPs in what plain matrix products would do in the same time.
-    NAMES are experiments or claims (their arms, at cpu scale); "experiments" and "claims" mean all
-    of them. Default: experiments.
+    NAMES are experiments or claims (their arms, at cpu scale, with the CPU hours of their runs and
+    evaluations); "experiments" and "claims" mean all of them. Default: experiments.
     """
     from lab.bench.train import measure
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ from lab import registry
 from lab.bench import steps, train
 from lab.bench.train import Setting, measure, settings, totals
 from lab.experiments._make import make
+from lab.runs.run import run
 from tests.commands import invoke, sentence
 
 SMALL = {"length": 6, "k": 2, "batch": 16, "width": 16, "steps": 40}
@@ -21,7 +23,7 @@ SMALL = {"length": 6, "k": 2, "batch": 16, "width": 16, "steps": 40}
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """One small setting, timed over few steps."""
-    one = [Setting("small", make("parity", **SMALL), runs=2, steps=80)]
+    one = [Setting("small", make("parity", **SMALL), runs=2, steps=80, evaluations=6)]
     monkeypatch.setattr(train, "settings", lambda names: one)
     monkeypatch.setattr(train, "LEAST", 0.001)
     monkeypatch.setattr(train, "ROUNDS", 2)
@@ -35,7 +37,9 @@ def test_this_code_against_itself_takes_as_long(small: None) -> None:
     assert row["share"] == pytest.approx(per_second / row["product_gflops"])
     assert 0 < row["share_needed"] < row["share"] < 1
     assert all(part >= train.SHOWN for part in row["operators"].values())
-    assert row["hours"] == pytest.approx(80 * row["milliseconds"] / 3.6e6)
+    training = 80 * row["milliseconds"] / 3.6e6
+    assert row["hours"] == pytest.approx(training + row["evaluation_hours"])
+    assert row["evaluation_hours"] > 0 and row["evaluation_hours_against"] > 0
     assert totals([row])["hours_against"] == row["hours_against"]
 
 
@@ -88,6 +92,26 @@ def test_settings_are_every_experiment_and_the_arms_of_claims() -> None:
     assert sum(arm.runs for arm in arms) == len(claim.experiments())
     assert sum(arm.steps for arm in arms) == sum(e.train.steps for e in claim.experiments())
     assert all(arm.name.startswith("cot-parity: ") for arm in arms)
+
+
+def test_evaluations_are_those_of_a_run(tmp_path: Path) -> None:
+    experiment = make("parity", **SMALL, eval_every=10)
+    evaluated = [row for row in run(experiment, tmp_path).curves if "scores" in row]
+    assert train._evaluations(experiment) == len(evaluated) == 3
+    assert train._evaluations(make("parity", **SMALL, eval_every=0)) == 0
+    (timer,) = [*settings(["cot-sparsity"])][:1]
+    assert timer.evaluations == timer.runs * train._evaluations(timer.experiment)
+
+
+def test_the_two_kinds_of_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    scored: list[tuple[str, int]] = []
+    module = importlib.import_module("lab.evaluation.score")
+    for kind in ("score", "score_teacher_forced"):
+        monkeypatch.setattr(module, kind, lambda m, e, p, kind=kind: scored.append((kind, p.n)))
+    experiment = make("parity", **SMALL, eval_rows=8, eval_answers=False)
+    steps._evaluate(experiment, None)
+    whole = [("score", p.n) for p in experiment.probes]
+    assert scored == [("score_teacher_forced", 8)] * len(experiment.probes) + whole
 
 
 def test_the_steps_are_those_of_the_second_half() -> None:
