@@ -15,7 +15,7 @@ from lab.bench.kernels import FLOORS, SDPA, SHAPES
 
 
 def markdown(record: dict[str, Any] | None) -> str:
-    """The README's table of speeds from a record of `lab bench kernels`, or a sentence without."""
+    """kernels/README.md's table of speeds, from a record of `lab bench kernels` if there is one."""
     if record is None:
         return (
             "Not measured yet: `lab bench kernels --record notebooks/records/bench-kernels.json`"

@@ -110,8 +110,7 @@ def _arms(name: str) -> list[Setting]:
 
 def _evaluations(run: Experiment) -> int:
     """How often it is scored before its end."""
-    every = run.train.eval_every
-    return (run.train.steps - 1) // every if every else 0
+    return (run.train.steps - 1) // run.train.eval_every if run.train.eval_every else 0
 
 
 def measure(names: Sequence[str] = (), against: str | None = None) -> Iterator[dict[str, Any]]:
@@ -189,10 +188,8 @@ def _hours(setting: Setting, timer: _Timer, seconds: float) -> dict[str, float]:
         return {}
     took = timer.ask({"evaluate": True})
     scored = setting.evaluations * took["on_the_way"] + setting.runs * took["end"]
-    return {
-        "hours": (setting.steps * seconds + scored) / 3600,
-        "evaluation_hours": scored / 3600,
-    }
+    trained = setting.steps * seconds
+    return {"hours": (trained + scored) / 3600, "evaluation_hours": scored / 3600}
 
 
 def _without_defaults(experiment: Experiment) -> dict[str, Any]:
