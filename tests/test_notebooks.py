@@ -46,8 +46,8 @@ SMALL = {
         "workers = None": "workers = 1",
         "range(4, 33, 4)": "range(4, 13, 4)",
     },
-    "theorem": {"25, 50, 100, 200)": "25)", "drawn = 4096": "drawn = 1024"},
     "tasks": {"examples=25": "examples=3", "examples=200": "examples=20"},
+    "theorem": {"25, 50, 100, 200)": "25)"},
     "write_your_own": {
         "steps = 400": "steps = 3",
         "steps: int = 400": "steps: int = 3",
