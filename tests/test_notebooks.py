@@ -47,6 +47,7 @@ SMALL = {
         "range(4, 33, 4)": "range(4, 13, 4)",
     },
     "tasks": {"examples=25": "examples=3", "examples=200": "examples=20"},
+    "theorem": {"25, 50, 100, 200)": "25)"},
     "write_your_own": {
         "steps = 400": "steps = 3",
         "steps: int = 400": "steps: int = 3",

@@ -1,4 +1,5 @@
-"""What a trained model computes: statistics of its heads and layers, and interventions on them."""
+"""What a trained model computes: statistics of its heads and layers, and interventions on them; and
+what a model can compute: weights set by hand (turing_program)."""
 
 from lab.analysis.heads import AnalysisResult, HeadStats, LayerStats, attention_maps, measure
 from lab.analysis.interventions import (
