@@ -102,8 +102,10 @@ def _clean(scale: Scale) -> Experiment:
             name="noise-cot",
             task=Parity(k=2),
             cot=True,
-            model=ModelConfig(layers="attention", width=64, heads=2),
-            train=TrainConfig(steps=800, batch=256, lengths=(16,), lr=1e-3, eval_every=80, seed=20),
+            model=ModelConfig(layers="attention", width=128, heads=4),
+            train=TrainConfig(
+                steps=1000, batch=256, lengths=(16,), lr=1e-3, eval_every=100, seed=30
+            ),
             probes=(Probe("held out", 16, {"split": "test"}, 1024),),
         )
     return Experiment(
