@@ -2,7 +2,8 @@
 
     ablate       exact match and loss with the heads of the highest scores switched off, with those
                  of the lowest, and with as many others drawn at random (2404.15574: the top heads
-                 matter, random ones do not); `ablation` by the retrieval score of lab.analysis.heads
+                 matter, random ones do not)
+    ablation     the same by the retrieval score of lab.analysis.heads
     importance   rise of the loss without a head, for every head
     interpolate  loss at (1 - a) A + a B for two checkpoints A, B: the river probe of 2410.05192, a
                  valley between checkpoints at a constant rate, smooth between decayed ones

@@ -1,7 +1,8 @@
 """The report of some runs as one page of HTML that needs no other file.
 
 Question, verdict in words, figures with bands, the table of probes, rows that the model wrote
-beside the reference with the first wrong token marked, attention, configuration and environment.
+beside the reference with the first wrong token marked, attention, the analyses that were asked for,
+configuration and environment.
 All of it is read from the run folders: scores and curves from result.json and metrics.jsonl,
 examples and attention from the checkpoint. Nothing in a folder is executed. Its texts are escaped
 by the templates (lab/report/templates), and the page's policy forbids scripts and requests.

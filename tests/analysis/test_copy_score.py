@@ -78,7 +78,7 @@ def by_its_words(s: Any) -> tuple[dict[int, float], int]:
 
 
 @given(st.integers(0, 2**32), st.sampled_from([0.0, 0.4, 0.8]))
-@settings(max_examples=10)
+@settings(max_examples=6)
 def test_the_score_by_its_words(seed: int, noise: float) -> None:
     s = damaged(seed, noise)
     found = copy_score.analyze(s)

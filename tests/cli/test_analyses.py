@@ -86,7 +86,7 @@ def test_a_file_of_your_own(trained: list[Path], tmp_path: Path) -> None:
         (["--what", "copy_score"], "its answers are computed, not copied from the prompt"),
         (["--what", "ablation"], "its answers are computed, not copied from the prompt"),
         (["--what", "neuron"], "no analysis is named 'neuron': did you mean 'neurons'?"),
-        (["--what", "neurons", "--set", "tops=1"], "the options of neurons are top, answer, word, back"),
+        (["--what", "neurons", "--set", "tops=1"], "the options of neurons are top, answer, wo"),
         (["--what", "neurons", "--set", "top=0"], "top = (0,) cannot be used: at least 1"),
         (["--what", "neurons", "--set", "top=many"], "it must be whole numbers separated"),
         (["--what", "neurons", "--set", "top=none"], "top = () cannot be used: numbers from 1 to"),
