@@ -89,7 +89,7 @@ def test_the_score_by_its_words(seed: int, noise: float) -> None:
 
 
 def test_rows_that_are_half_wrong_do_not_count() -> None:
-    s = damaged(1, 0.5)
+    s = damaged(4, 0.5)
     found, (scores, counted) = copy_score.analyze(s), by_its_words(s)
     assert 0 < found.counted == counted < found.rows
     assert 0 < scores[1] < scores[0] < 1

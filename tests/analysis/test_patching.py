@@ -63,7 +63,7 @@ def test_the_only_site_that_matters_restores_all() -> None:
     s = copier()
     found = patching.analyze(s)
     assert found.pairs == found.rows == 16
-    assert found.clean > 1 and found.corrupted == pytest.approx(-found.clean)
+    assert (found.clean, found.corrupted) == pytest.approx((10, -10), abs=0.1)
     shares = {str(Site(r.part, r.layer, r.head)): r.restored for r in found.sites}
     nothing = {"changed": 0, "query": 0, "others": 0}
     all_of_it = nothing | {"query": 1}
@@ -80,6 +80,7 @@ def test_the_only_site_that_matters_restores_all() -> None:
 
 def test_the_share_restored_by_its_words() -> None:
     s = made(Parity(k=2), 5, ModelConfig(width=16, position="rope"), n=10)
+    s.model.head.weight.data.neg_()  # so that this model prefers the right token
     found = patching.analyze(s, seed=3)
     both = corrupted_pairs(s, 3)
     n = len(both.query)
@@ -101,7 +102,7 @@ def test_the_share_restored_by_its_words() -> None:
     best, worst = difference(by_hand(s.model, clean, keep)), difference(by_hand(s.model, corrupted))
     assert found.clean == pytest.approx(best, abs=1e-5)
     assert found.corrupted == pytest.approx(worst, abs=1e-5)
-    assert best > worst, "this seed tells nothing: its model prefers the wrong token"
+    assert best > worst + 0.01
     assert len(found.sites) == 2 + 4 + 2
     for one in found.sites:
         site = Site(one.part, one.layer, one.head)  # type: ignore[arg-type]

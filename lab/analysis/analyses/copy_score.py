@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
-import torch
 
 from lab.analysis.finding import Finding
 from lab.analysis.heads import in_parts
