@@ -35,7 +35,11 @@ class Command(click.Command):
         from lab.cli.resolve import load_named
 
         with formatter.section(f"Options of {what} (--set OPTION=VALUE)"):
-            formatter.write_dl(list(map(_described, _options(load_named("analyses", what)))))
+            options = _options(load_named("analyses", what))
+            if options:
+                formatter.write_dl(list(map(_described, options)))
+            else:
+                formatter.write_text("none")
 
 
 def _options(analyze: Callable[..., Finding]) -> Sequence[FieldInfo]:

@@ -22,13 +22,14 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 
 from lab.analysis.finding import Finding
 from lab.analysis.heads import in_parts
 from lab.analysis.interventions import HeadId
 from lab.analysis.sites import required_sites
 from lab.analysis.subject import Subject, dependency_mask, layers
-from lab.evaluation.forced import teacher_force
+from lab.nn.inputs import to_torch
 from tasks import Role, refuse
 
 
@@ -79,12 +80,9 @@ def analyze(subject: Subject) -> CopyScores:
     whose answers are not copied."""
     heads = [(site.layer, site.head or 0) for site in required_sites(subject.model, "head")]
     needle, copied = copied_tokens(subject)
-    forced = teacher_force(subject.model, subject.task, subject.batch)
-    n, T = subject.batch.tokens.shape
-    wrong = np.where(forced.exact, T, forced.first)  # of the row: all before it is right
-    writes = copied & (np.arange(1, T + 1) < wrong[:, None])
+    writes = copied & _right_so_far(subject)
     counted = 2 * writes.sum(1) > copied.sum(1)
-    hits = {head: np.zeros(n) for head in heads}
+    hits = {head: np.zeros(len(copied)) for head in heads}
     for rows in in_parts(subject):
         read = subject.batch.tokens[rows]
         own = np.where(needle[rows], read, -1)  # the word at a token of the needle
@@ -103,7 +101,7 @@ def analyze(subject: Subject) -> CopyScores:
     }
     return CopyScores(
         heads=tuple(CopyScore(*head, score) for head, score in scores.items()),
-        rows=n,
+        rows=len(copied),
         counted=int(counted.sum()),
     )
 
@@ -123,3 +121,15 @@ def copied_tokens(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
     if not len(row) or (batch.tokens[row, query + 1] != batch.tokens[row, token]).any():
         raise refuse("task", task.name, "its answers are computed, not copied from the prompt")
     return marks.any(1), marks.any(2)
+
+
+@torch.inference_mode()
+def _right_so_far(subject: Subject) -> np.ndarray:
+    """Queries up to which the model, decoding greedily, writes every token right: bool [n,T]."""
+    model = subject.model.eval()
+    device = next(model.parameters()).device
+    tokens, supervised, ids = to_torch(subject.task, model.config, subject.batch, device)
+    logits = model(tokens[:, :-1], supervised, None if ids is None else ids[:, :-1])
+    wrong = torch.zeros_like(tokens, dtype=torch.bool)
+    wrong[:, :-1][supervised] = logits.argmax(-1) != tokens[:, 1:][supervised]
+    return (wrong.cumsum(1) == 0).cpu().numpy()
