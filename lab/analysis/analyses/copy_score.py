@@ -120,7 +120,7 @@ def copied_tokens(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
     row, query, token = np.nonzero(marks)
     if not len(row) or (batch.tokens[row, query + 1] != batch.tokens[row, token]).any():
         raise refuse("task", task.name, "its answers are computed, not copied from the prompt")
-    return marks.any(1), marks.any(2)
+    return np.asarray(marks.any(1)), np.asarray(marks.any(2))
 
 
 @torch.inference_mode()
