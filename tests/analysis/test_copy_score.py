@@ -120,9 +120,9 @@ def test_tasks_that_do_not_copy(task: Any, length: int, says: str) -> None:
 )
 def test_tasks_that_copy(task: Any, length: int, copied: int) -> None:
     s = made(task, length, ModelConfig(width=8, position="rope"))
-    needle, queries = copy_score.copied_tokens(s)
-    assert (queries.sum(1) == copied).all() and needle.any(1).all()
+    source, queries = copy_score.copied_tokens(s)
+    assert (queries.sum(1) == copied).all() and source.any(1).all()
     for row in range(len(s.batch)):
         (where,) = np.nonzero(queries[row])
         written = s.batch.tokens[row, where + 1]
-        assert set(written) == set(s.batch.tokens[row, needle[row]])
+        assert set(written) == set(s.batch.tokens[row, source[row]])

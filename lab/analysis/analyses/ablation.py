@@ -75,9 +75,9 @@ class Ablation(Finding):
 def analyze(
     subject: Subject,
     top: Annotated[tuple[int, ...], Field("numbers of heads to switch off", low=1)] = (1,),
-    by: Annotated[Literal["copy_score", "loss"], "score of a head"] = "copy_score",
-    draws: Annotated[int, Field("random sets of each number", low=1)] = 10,
-    seed: Annotated[int, Field("of the random sets", low=0)] = 0,
+    by: Annotated[Literal["copy_score", "loss"], "score that ranks the heads"] = "copy_score",
+    draws: Annotated[int, Field("random sets for each number", low=1)] = 10,
+    seed: Annotated[int, Field("seed of the random sets", low=0)] = 0,
 ) -> Ablation:
     """Accuracy without heads. ValueError where there is no head, for more heads than there are, and
     by copy_score for a task whose answers are not copied."""

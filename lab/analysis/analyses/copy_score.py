@@ -1,15 +1,15 @@
 """How often a head looks at the very token that the model copies, while it writes it (2404.15574).
 
-For a row whose answer has k tokens copied from the prompt (the needle):
+For a row whose answer has k tokens copied from other tokens, its sources:
 
     copy score of a head = (1/k) sum over the copied tokens w_t that the model writes
-                           [x_j = w_t and j in the needle],  j = argmax_j a_tj
+                           [x_j = w_t and j is a source],  j = argmax_j a_tj
 
 a_tj is the weight of the head on token x_j while the model writes w_t: of the query before it. The
 mean is over rows of which the model copies more than half. The paper's retrieval score, which its
 code counts so; there a row counts where ROUGE-1 exceeds 50.
 
-Ours: the needle is what Task.dependencies marks; an answer token is copied if it equals every
+Ours: the sources are what Task.dependencies marks; an answer token is copied if it equals every
 token that is marked for it, and a task copies if that is so of all marked answer tokens. A token is
 written if it and all before it are right: greedy decoding then writes it. Of equal weights the
 first counts. Layers and heads count from 0.
@@ -79,13 +79,13 @@ def analyze(subject: Subject) -> CopyScores:
     """The copy score of every head of attention. ValueError where there is no head, and for a task
     whose answers are not copied."""
     heads = [(site.layer, site.head or 0) for site in required_sites(subject.model, "head")]
-    needle, copied = copied_tokens(subject)
+    source, copied = copied_tokens(subject)
     writes = copied & _right_so_far(subject)
     counted = 2 * writes.sum(1) > copied.sum(1)
     hits = {head: np.zeros(len(copied)) for head in heads}
     for rows in in_parts(subject):
         read = subject.batch.tokens[rows]
-        own = np.where(needle[rows], read, -1)  # the word at a token of the needle
+        own = np.where(source[rows], read, -1)  # the word of a source
         written = np.roll(read, -1, 1)
         for layer in layers(subject, rows):
             if layer.weights is None:

@@ -72,6 +72,7 @@ class Neurons(Finding):
         total = sum(map(len, self.predictivity.values()))
         told = [
             f"The label is 1 where the answer is {self.word!r}: in {self.ones:.3f} of the rows.",
+            f"A neuron that is always silent has predictivity {max(self.ones, 1 - self.ones):.3f}.",
             f"Accuracy with all {total} neurons: {self.accuracy:.3f}.",
         ]
         for step in self.steps:
@@ -94,11 +95,11 @@ class Neurons(Finding):
 def analyze(
     subject: Subject,
     top: Annotated[tuple[int, ...], Field("numbers of neurons to switch off", low=1)] = (8,),
-    answer: Annotated[int, Field("answer token with the label, from 0", low=0)] = 0,
-    word: Annotated[str, "its word that means label 1; empty: the second of two"] = "",
-    back: Annotated[int, Field("tokens from its query back to the site", low=0)] = 0,
-    draws: Annotated[int, Field("random sets of each number", low=1)] = 10,
-    seed: Annotated[int, Field("of the random sets", low=0)] = 0,
+    answer: Annotated[int, Field("answer token that has the label, counted from 0", low=0)] = 0,
+    word: Annotated[str, "word that means label 1; empty: the second of the two"] = "",
+    back: Annotated[int, Field("tokens from the query back to the site", low=0)] = 0,
+    draws: Annotated[int, Field("random sets for each number", low=1)] = 10,
+    seed: Annotated[int, Field("seed of the random sets", low=0)] = 0,
 ) -> Neurons:
     """Predictivity of every neuron, and accuracy without the best. ValueError where there is no
     MLP or a mixture of experts, without a binary label, and for more neurons than there are."""

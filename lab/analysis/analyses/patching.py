@@ -81,7 +81,7 @@ class Patching(Finding):
 def analyze(
     subject: Subject,
     columns: Annotated[tuple[int, ...], Field("tokens to patch, each alone", low=0)] = (),
-    seed: Annotated[int, Field("of the corrupted rows", low=0)] = 0,
+    seed: Annotated[int, Field("seed of the corrupted rows", low=0)] = 0,
 ) -> Patching:
     """The share restored at every site. ValueError for a task without corrupted rows, and for
     columns beyond the rows."""
