@@ -1,9 +1,10 @@
-"""The folder is the registry: one file is one mixer, experiment, claim or engine.
+"""The folder is the registry: one file is one mixer, experiment, claim, engine or analysis.
 
     lab/mixers/lstm.py       the mixer `lstm`: the one public class that the file defines
     lab/experiments/copy.py  the experiment `copy`: its function `experiment`
     lab/claims/rnn_gap.py    the claim `rnn-gap`: its function `claim`
     lab/runs/engines/ray.py  the engine `ray`: its function `execute`
+    lab/analysis/analyses/neurons.py  the analysis `neurons`: its function `analyze`
 
 A name that ends in .py is a user's own file. `load` executes it, so a name must come from the user,
 never from a run folder: `lab.config.from_json` refuses files that the caller did not name.
@@ -19,16 +20,22 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-Kind = Literal["mixers", "experiments", "claims", "engines"]
+Kind = Literal["mixers", "experiments", "claims", "engines", "analyses"]
 
 _PACKAGES = {
     "mixers": "lab.mixers",
     "experiments": "lab.experiments",
     "claims": "lab.claims",
     "engines": "lab.runs.engines",
+    "analyses": "lab.analysis.analyses",
 }
 # The function that a file must define; a file of mixers defines one public class instead.
-_FUNCTIONS = {"experiments": "experiment", "claims": "claim", "engines": "execute"}
+_FUNCTIONS = {
+    "experiments": "experiment",
+    "claims": "claim",
+    "engines": "execute",
+    "analyses": "analyze",
+}
 
 
 def names(kind: Kind | Literal["tasks"]) -> list[str]:

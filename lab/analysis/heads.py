@@ -12,8 +12,8 @@ weights a_i1 .. a_ii:
     dependency_weight  mean over marked queries of the weight m on their marked tokens
     margin    mean over the same queries of log m - log(1 - m): log-sum-exp of the logits of the
               dependencies minus that of the others (2512.13898)
-    retrieval_score    share of marked queries whose heaviest token is marked: the retrieval-head
-              score of 2404.15574, which counts correct rows only; here all rows count
+    retrieval_score    share of marked queries whose heaviest token is marked, in all rows, right
+              or wrong; as 2404.15574 has it: lab.analysis.analyses.copy_score
 
 Marked tokens are those of Task.dependencies, or columns given by hand. Per layer:
 
@@ -29,6 +29,7 @@ measures the loss between checkpoints.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -133,6 +134,13 @@ def retrieval_score(weights: Tensor, marks: Tensor) -> Tensor:
     return on.transpose(1, 2)[marks.any(-1)].to(weights.dtype)
 
 
+def in_parts(subject: Subject) -> Iterator[slice]:
+    """The rows of a subject in parts, of which a layer has at most NUMBERS weights of attention."""
+    n, T = subject.batch.tokens.shape
+    size = max(1, NUMBERS // (subject.model.config.heads * T * T))
+    return (slice(start, start + size) for start in range(0, n, size))
+
+
 def attention_maps(subject: Subject, row: int = 0) -> tuple[list[int], np.ndarray]:
     """Attention in one row: numbers of the L attention layers, weights [L,H,T,T] without
     padding."""
@@ -153,12 +161,9 @@ def measure(
     supervised token, instead of those that the task marks. queries: bool [n,T], the queries that
     `sink` averages over; None for all."""
     batch, config = subject.batch, subject.model.config
-    n, T = batch.tokens.shape
     marks = dependency_mask(subject, columns)
     parts: dict[tuple[int, str], list[np.ndarray]] = {}
-    size = max(1, NUMBERS // (config.heads * T * T))
-    for start in range(0, n, size):
-        rows = slice(start, start + size)
+    for rows in in_parts(subject):
         valid = torch.from_numpy(batch.roles[rows] != Role.PAD)
         own = None if marks is None else torch.from_numpy(marks[rows])
         some = valid if queries is None else valid & torch.from_numpy(queries[rows])
@@ -175,7 +180,7 @@ def measure(
         at=subject.at,
         probe=subject.probe.label,
         length=subject.probe.length,
-        rows=n,
+        rows=len(batch),
         activation=float(np.mean([depth.peak for depth in depths])),
         heads=tuple(_head(i, h, whole) for i in seen for h in range(config.heads)),
         layers=depths,

@@ -1,9 +1,12 @@
 """Interventions on a trained model: heads switched off, weights between two checkpoints.
 
-    ablation   exact match and loss with the heads of the best retrieval score switched off, and
-               with as many others drawn at random (2404.15574: the top heads matter, random do not)
-    segment    loss at (1 - a) A + a B for two checkpoints A, B: the river probe of 2410.05192, a
-               valley between checkpoints at a constant rate, smooth between decayed ones
+    ablate       exact match and loss with the heads of the highest scores switched off, with those
+                 of the lowest, and with as many others drawn at random (2404.15574: the top heads
+                 matter, random ones do not)
+    ablation     the same by the retrieval score of lab.analysis.heads
+    importance   rise of the loss without a head, for every head
+    interpolate  loss at (1 - a) A + a B for two checkpoints A, B: the river probe of 2410.05192, a
+                 valley between checkpoints at a constant rate, smooth between decayed ones
 
 A head is off when its output is set to zero before the output projection, at every token. Exact
 match and loss are teacher-forced (lab.nn.loss), on the rows of the subject.
@@ -14,16 +17,17 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
+from lab.analysis.sites import Site, changed, required_sites
 from lab.analysis.subject import Subject
+from lab.data.rows import stream
 from lab.nn.inputs import to_torch
 from lab.nn.loss import teacher_forced
 from lab.nn.model import Model
@@ -35,18 +39,22 @@ if TYPE_CHECKING:
 
 
 HeadId = tuple[int, int]  # layer, head
+Scores = Mapping[HeadId, tuple[float, ...] | None]  # later numbers decide between equal ones
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class Ablation:
-    """exact and loss of the intact model, without the `top` heads (None: no tokens are marked, so
-    no head is above another), and without each of the sets of `random` heads (none where too few
-    heads are left)."""
+    """exact and loss of the intact model, without the `top` heads (None: heads have no scores, so
+    none is above another), without as many `lowest` ones (None: some would be of the top), and
+    without each of the sets of `random` heads (none where too few heads are left)."""
 
     top: tuple[HeadId, ...]
+    lowest: tuple[HeadId, ...]
     random: tuple[tuple[HeadId, ...], ...]
     intact: tuple[float, float]
     without_top: tuple[float, float] | None
+    without_lowest: tuple[float, float] | None
     without_random: tuple[tuple[float, float], ...]
 
 
@@ -73,59 +81,65 @@ def exact_and_loss(subject: Subject, model: Model | None = None) -> tuple[float,
     return float(exact.double().mean()), float(loss)
 
 
-@contextmanager
-def heads_off(model: Model, heads: Iterable[HeadId]) -> Iterator[None]:
+def heads_off(model: Model, heads: Iterable[HeadId]) -> AbstractContextManager[None]:
     """The model with some heads (layer, head) of its attention layers off, also when it decodes."""
-    hooks = []
-    try:
-        for layer, head in heads:
-            mixer: Any = model.blocks[layer].mixer
-            if not hasattr(mixer, "attention_weights") or not 0 <= head < mixer.heads:
-                raise refuse("head", (layer, head), "a (layer, head) of an attention layer")
-            hooks.append(mixer.out.register_forward_pre_hook(_silence(head, mixer.d)))
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+    return changed(model, {Site("head", *head): torch.zeros_like for head in heads})
 
 
-def _silence(head: int, d: int) -> Any:
-    def hook(module: torch.nn.Module, args: tuple[Tensor]) -> tuple[Tensor]:
-        read = args[0].clone()
-        read[..., head * d : (head + 1) * d] = 0
-        return (read,)
-
-    return hook
+def importance(subject: Subject) -> dict[HeadId, float]:
+    """How much the loss rises, in nats a supervised token, when a head is off, for every head."""
+    heads = [(site.layer, site.head or 0) for site in required_sites(subject.model, "head")]
+    _, loss = exact_and_loss(subject)
+    return {head: _without(subject, [head])[1] - loss for head in heads}
 
 
 def ablation(
     subject: Subject, heads: Sequence[HeadStats], top: int = 1, draws: int = 10, seed: int = 0
 ) -> Ablation:
-    """Switch off the `top` heads by retrieval_score (ties: by dependency_weight), then as many of
-    the others at random: `draws` sets, or every set where there are no more. Without marked tokens
-    no head is on top, and the sets are of all heads. ValueError for more heads than there are."""
-    if not 1 <= top <= len(heads):
-        raise refuse("ablate", top, f"from 1 to the {len(heads)} heads of attention")
-    ranked = sorted(
-        heads, key=lambda h: (h.retrieval_score or 0.0, h.dependency_weight or 0.0), reverse=True
-    )
-    ranked_heads = [(h.layer, h.head) for h in ranked]
-    first = 0 if heads[0].retrieval_score is None else top
-    rest = ranked_heads[first:]
-    others: list[tuple[HeadId, ...]]
-    if math.comb(len(rest), top) <= draws:
-        others = list(itertools.combinations(rest, top))
-    else:
-        rng = np.random.default_rng(seed)
-        drawn = (rng.permutation(len(rest))[:top] for _ in range(draws))
-        others = [tuple(rest[i] for i in sorted(chosen)) for chosen in drawn]
+    """`ablate` by retrieval_score (ties: by dependency_weight)."""
+    scores = {
+        (h.layer, h.head): None
+        if h.retrieval_score is None
+        else (h.retrieval_score, h.dependency_weight or 0.0)
+        for h in heads
+    }
+    return ablate(subject, scores, top, draws, seed)
+
+
+def ablate(subject: Subject, scores: Scores, top: int, draws: int = 10, seed: int = 0) -> Ablation:
+    """Switch off the `top` heads of the highest scores, those of the lowest, and as many of all but
+    the top ones at random: `draws` sets from a stream of their own under `seed`, or every set where
+    there are no more. Where a head has no score none is on top, and the sets are of all heads.
+    ValueError for more heads than there are."""
+    if not 1 <= top <= len(scores):
+        raise refuse("ablate", top, f"from 1 to the {len(scores)} heads of attention")
+    known = {head: score for head, score in scores.items() if score is not None}
+    ranked = sorted(scores)
+    if len(known) == len(scores):
+        ranked = sorted(known, key=known.__getitem__, reverse=True)
+    first = top if len(known) == len(scores) else 0
+    lowest = ranked[-top:] if first and 2 * top <= len(ranked) else []
+    others = random_sets(ranked[first:], top, draws, stream(seed, "ablation", top))
     return Ablation(
-        top=tuple(ranked_heads[:first]),
+        top=tuple(ranked[:first]),
+        lowest=tuple(lowest),
         random=tuple(others),
         intact=exact_and_loss(subject),
-        without_top=_without(subject, ranked_heads[:first]) if first else None,
+        without_top=_without(subject, ranked[:first]) if first else None,
+        without_lowest=_without(subject, lowest) if lowest else None,
         without_random=tuple(_without(subject, chosen) for chosen in others),
     )
+
+
+def random_sets(
+    items: Sequence[T], size: int, draws: int, key: np.random.SeedSequence
+) -> list[tuple[T, ...]]:
+    """`draws` sets of this size, in the order of the items; every set where there are no more."""
+    if math.comb(len(items), size) <= draws:
+        return list(itertools.combinations(items, size))
+    rng = np.random.default_rng(key)
+    drawn = (rng.choice(len(items), size, replace=False) for _ in range(draws))
+    return [tuple(items[i] for i in sorted(chosen)) for chosen in drawn]
 
 
 def _without(subject: Subject, heads: Iterable[HeadId]) -> tuple[float, float]:

@@ -1,4 +1,5 @@
-"""The command `lab analyze`: attention, activations and gates of a trained model."""
+"""The command `lab analyze`: attention, activations and gates of a trained model, and the analyses
+that have a name."""
 
 from __future__ import annotations
 
@@ -9,21 +10,35 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from lab.cli import analyses
 from lab.cli.common import JSON, MIXER_FILES, OUT, TASK_FILE, as_cli_errors, complete, say
-from lab.cli.resolve import configuration, parse_probe, resolve_run, trusted_files
+from lab.cli.resolve import configuration, load_named, resolve_run, trusted_files
+from lab.errors import UsageError
 
 if TYPE_CHECKING:
     from lab.analysis.heads import AnalysisResult
     from lab.analysis.interventions import Ablation, Interpolation
+    from lab.analysis.subject import Subject
+    from lab.config import Trusted
 
 
 PROBE = "length=40,split=test, or any option of the task; the rest is as in the run's first probe"
 CHECKPOINT = "checkpoint to analyze, step-500, branch-500 or ema-500  [default: the last step]"
+WHAT = "another analysis instead of this one, by its name below, or your own FILE.py"
+SET = "option of the analysis --what, such as top=4; repeatable"
 DEPENDENCIES = "columns that every token depends on, where the task does not define them: 1,4,7"
 
 
-@click.command()
+@click.command(cls=analyses.Command)
 @click.argument("run", metavar="RUN", shell_complete=complete("runs"))
+@click.option(
+    "--what",
+    metavar="NAME",
+    is_eager=True,  # so that --what NAME --help knows it
+    shell_complete=complete("analyses"),
+    help=WHAT,
+)
+@click.option("--set", "sets", metavar="OPTION=VALUE", multiple=True, help=SET)
 @click.option("--probe", metavar="KEY=VALUE,...", help=PROBE)
 @click.option(
     "--rows",
@@ -52,6 +67,8 @@ DEPENDENCIES = "columns that every token depends on, where the task does not def
 @JSON
 def analyze(
     run: str,
+    what: str | None,
+    sets: tuple[str, ...],
     probe: str | None,
     rows: int,
     at: str | None,
@@ -78,28 +95,29 @@ def analyze(
 
     from lab.analysis.heads import measure
     from lab.analysis.interventions import ablation, interpolate
-    from lab.analysis.subject import first_rows, load_model, open_run
+    from lab.analysis.subject import load_model
     from lab.config.fields import parse
-    from lab.data.size import refuse_above, row_tokens
-    from tasks import refuse
 
+    own = {"--dependencies": dependencies, "--ablate": ablate, "--interpolate": interpolate_from}
+    _check_options(what, sets, [name for name, value in own.items() if value is not None])
+    named = None if what is None else load_named("analyses", what)
     folder = resolve_run(run, out)
     with as_cli_errors():
+        options = {} if named is None else analyses.parse_options(str(what), named, sets)
         columns = (
             () if dependencies is None else parse(dependencies, tuple[int, ...], "--dependencies")
         )
         trusted = trusted_files([configuration(folder)], task_file, mixer_files)
         torch.set_num_threads(1)  # small tensors: threads only wait for each other
-        subject = open_run(folder, None, None, 1, at, trusted)
-        chosen = subject.probe
-        if probe is not None:
-            chosen = parse_probe(probe, subject.experiment)
-            if chosen.n != subject.probe.n:
-                raise refuse("--probe", probe, "--rows sets the number of rows")
-        tokens = row_tokens(chosen.of(subject.experiment.task), chosen.length)
-        refuse_above("--rows", rows, rows * tokens * (tokens + 60))  # dependencies, and the rows
-        batch = first_rows(subject.experiment, chosen, rows)
-        subject = dataclasses.replace(subject, probe=chosen, batch=batch)
+        subject = _subject(folder, probe, rows, at, trusted, named is not None)
+        if named is not None:
+            found = named(subject, **options)
+            if as_json:
+                told = analyses.document(str(what), subject, options, found)
+                click.echo(json.dumps(_plain(told)))
+            else:
+                analyses.print_finding(subject, found)
+            return
         analysis = measure(subject, columns)
         removed = None
         if ablate and analysis.heads:
@@ -116,6 +134,40 @@ def analyze(
     _print(analysis, removed, line)
     if ablate and not removed:
         say("Left out: --ablate, because there are no heads to switch off.")
+
+
+def _subject(
+    folder: Path, probe: str | None, rows: int, at: str | None, trusted: Trusted, whole: bool
+) -> Subject:
+    """The model at a checkpoint and the first rows of a probe. whole: all rows are read at once."""
+    import dataclasses
+
+    from lab.analysis.subject import first_rows, open_run
+    from lab.data.probes import parse_probe
+    from lab.data.size import refuse_above, row_tokens
+    from tasks import refuse
+
+    subject = open_run(folder, None, None, 1, at, trusted)
+    chosen = subject.probe
+    if probe is not None:
+        chosen = parse_probe(probe, subject.experiment)
+        if chosen.n != subject.probe.n:
+            raise refuse("--probe", probe, "--rows sets the number of rows")
+    tokens = row_tokens(chosen.of(subject.experiment.task), chosen.length)
+    model = subject.experiment.model
+    of_token = tokens + 60  # dependencies, and the rows
+    if whole:  # what every layer computes
+        of_token += round(4 * model.width * (6 + model.mlp_ratio) * len(model.stack()))
+    refuse_above("--rows", rows, rows * tokens * of_token)
+    batch = first_rows(subject.experiment, chosen, rows)
+    return dataclasses.replace(subject, probe=chosen, batch=batch)
+
+
+def _check_options(what: str | None, sets: tuple[str, ...], own: list[str]) -> None:
+    if what is None and sets:
+        raise UsageError("--set does not apply: without --what there is no analysis to set it of")
+    if what is not None and own:
+        raise UsageError(f"{own[0]} does not apply to --what {what}")
 
 
 def _plain(value: Any) -> Any:
@@ -166,6 +218,9 @@ def _print_ablation(removed: Ablation) -> None:
         rows.append((f"without the top {names}", removed.without_top))
     else:
         say("Left out: the heads with the best retrieval scores, which need dependencies.")
+    if removed.without_lowest:
+        names = " ".join(f"{layer}.{head}" for layer, head in removed.lowest)
+        rows.append((f"without the lowest {names}", removed.without_lowest))
     for label, (exact, loss) in rows:
         say(f"{label}: exact {exact:.3f}, loss {loss:.4f}")
     if not removed.random:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")  # the folder of runs where no --out is given
 NAMED = 40  # names that an error lists
-Names = Literal["tasks", "mixers", "experiments", "claims", "runs"]
+Names = Literal["tasks", "mixers", "experiments", "claims", "analyses", "runs"]
 
 
 class _Usage(click.ClickException):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from lab.cli.common import DEVICE, JSON, MIXER_FILES, OUT, TASK_FILE, as_cli_errors, complete, say
-from lab.cli.resolve import configuration, parse_probe, resolve_run, trusted_files
+from lab.cli.resolve import configuration, resolve_run, trusted_files
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ def eval_(
     import torch
 
     from lab.analysis.subject import load_model
+    from lab.data.probes import parse_probe
     from lab.data.size import refuse_above, row_tokens
     from lab.evaluation.sampling import sample
     from lab.evaluation.score import score

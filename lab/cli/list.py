@@ -1,4 +1,5 @@
-"""The command `lab list`: tasks, experiments, claims, mixers, engines, and the runs of a folder.
+"""The command `lab list`: tasks, experiments, claims, mixers, engines, analyses, and the runs of a
+folder.
 
 Runs are filtered by experiment and by fields: `lab list runs parity --where task.k=3`.
 """
@@ -19,7 +20,8 @@ from lab.errors import UsageError
 
 @click.command("list")
 @click.argument(
-    "what", type=click.Choice(["tasks", "experiments", "claims", "mixers", "engines", "runs"])
+    "what",
+    type=click.Choice(["tasks", "experiments", "claims", "mixers", "engines", "analyses", "runs"]),
 )
 @click.argument("name", required=False, shell_complete=complete("experiments", "tasks"))
 @runs_options
@@ -28,7 +30,7 @@ from lab.errors import UsageError
 def list_(what: Any, name: str | None, out: Path, as_json: bool, **table: Any) -> None:
     """List what the lab has, or the runs under --out.
 
-    Tasks, experiments, claims, mixers and engines have a sentence and a paper each. Runs can be
+    All but runs have a sentence and a paper each. Runs can be
     restricted to those of experiment NAME, and to those that match every --where. A run is a row
     with the score of its first probe. Without --columns, --csv and --parquet have every field, and
     --json has whole results.

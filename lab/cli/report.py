@@ -16,12 +16,13 @@ from lab.cli.common import (
     complete,
     say,
 )
-from lab.cli.resolve import read_runs, trusted_files
+from lab.cli.resolve import load_named, read_runs, trusted_files
 from lab.errors import UsageError
 
 TO = "file to write  [default: stdout, or EXPERIMENT-report.html]"
 
 
+ANALYZE = "also make this analysis of each model (lab list analyses); repeatable"
 EXAMPLES = "rows of each probe to show; 0: neither rows nor attention  [default: 3]"
 
 
@@ -31,6 +32,14 @@ EXAMPLES = "rows of each probe to show; 0: neither rows nor attention  [default:
 @click.option("--to", type=FILE, metavar="FILE", help=TO)
 @OUT
 @click.option("--examples", type=click.IntRange(0), help=EXAMPLES)
+@click.option(
+    "--analyze",
+    "analyses",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=complete("analyses"),
+    help=ANALYZE,
+)
 @TASK_FILE
 @MIXER_FILES
 def report(
@@ -39,6 +48,7 @@ def report(
     to: Path | None,
     out: Path,
     examples: int | None,
+    analyses: tuple[str, ...],
     task_file: str | None,
     mixer_files: tuple[str, ...],
 ) -> None:
@@ -55,15 +65,18 @@ def report(
     from lab.report import markdown, page
 
     with as_cli_errors():
-        if not as_html and (examples is not None or task_file or mixer_files):
-            options = "--examples, --task and --mixer"
+        if not as_html and (examples is not None or analyses or task_file or mixer_files):
+            options = "--examples, --analyze, --task and --mixer"
             raise UsageError(f"{options} do not apply: only --html opens the models")
+        for name in analyses:
+            load_named("analyses", name)  # an unknown name is refused before a model is opened
         results = read_runs(runs, out)
         if as_html:
             configurations = [result.experiment for result in results]
             trusted = trusted_files(configurations, task_file, mixer_files)
             torch.set_num_threads(1)  # small tensors: threads only wait for each other
-            written = page.html(results, 3 if examples is None else examples, trusted)
+            shown = 3 if examples is None else examples
+            written = page.html(results, shown, trusted, analyses)
             to = to or Path(page.file_name(results))
         else:
             written = markdown.text(results) + "\n"

@@ -1,10 +1,7 @@
-"""From a name that a user types to the task, experiment, claim, run or probe that it means."""
+"""From a name that a user types to the task, experiment, claim or run that it means."""
 
 from __future__ import annotations
 
-import dataclasses
-import re
-import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +11,7 @@ from lab.cli.common import RUNS, say, unknown
 from lab.errors import UsageError, user_line
 
 if TYPE_CHECKING:
-    from lab.config import Experiment, Probe
+    from lab.config import Experiment
     from lab.config.trust import Trusted
     from lab.results.result import Result
     from tasks import Task
@@ -37,11 +34,12 @@ def experiment_function(name: str) -> Callable[..., Experiment]:
 
 
 def load_named(kind: registry.Kind, name: str) -> Any:
-    """The mixer, experiment or claim of a name, or of a user's FILE.py, which this executes."""
+    """What has this name of a kind, or is in a user's FILE.py, which this executes."""
     if registry.is_file(name):
         return _executed(name, lambda: registry.load(kind, name))
     if name not in registry.names(kind):
-        raise unknown(kind.removesuffix("s"), name, registry.names(kind))
+        one = "analysis" if kind == "analyses" else kind.removesuffix("s")
+        raise unknown(one, name, registry.names(kind))
     return registry.load(kind, name)
 
 
@@ -181,36 +179,3 @@ def trusted_files(
         if not Path(path).is_file():
             raise UsageError(f"there is no file {file}")
     return Trusted(mine, frozenset(named))
-
-
-def parse_probe(text: str, experiment: Experiment) -> Probe:
-    """The probe of "length=40,split=test": the run's first probe with these values changed."""
-    from lab.config import Probe
-    from lab.config.fields import parse, split_assignment
-    from lab.data.size import row_tokens
-    from tasks import refuse
-
-    task, first = experiment.task, experiment.probes[0]
-    hints = typing.get_type_hints(type(task))
-    fields = {f.name: hints[f.name] for f in dataclasses.fields(task)}  # type: ignore[arg-type]
-    own: dict[str, Any] = {"label": None, "length": first.length, "n": first.n}
-    keys = ", ".join([*own, *fields])
-    example = f"length=40, with a key of {keys}"
-    change: dict[str, Any] = {}
-    named = []
-    for part in re.split(r",(?![^()]*\))", text):  # not inside drop_pair=(0,1)
-        key, value = split_assignment(part, "--probe", example)
-        if key not in {*own, *fields}:
-            raise refuse("--probe", part, f"it needs KEY=VALUE with a key of {keys}")
-        if key in own:
-            own[key] = value if key == "label" else parse(value, int, f"--probe {key}")
-        else:
-            change[key] = parse(value, fields[key], f"--probe {key}")
-            named.append(f"{key}={value}")
-    own["label"] = own["label"] or ",".join(named) or first.label
-    probe = Probe(**own, change={**first.change, **change})
-    asked = probe.of(task)
-    if asked.words != task.words:
-        raise refuse("--probe", text, "its vocabulary is not the one that the model was trained on")
-    row_tokens(asked, probe.length)  # a bad option or length shows here
-    return probe

@@ -1,7 +1,8 @@
 """The report of some runs as one page of HTML that needs no other file.
 
 Question, verdict in words, figures with bands, the table of probes, rows that the model wrote
-beside the reference with the first wrong token marked, attention, configuration and environment.
+beside the reference with the first wrong token marked, attention, the analyses that were asked for,
+configuration and environment.
 All of it is read from the run folders: scores and curves from result.json and metrics.jsonl,
 examples and attention from the checkpoint. Nothing in a folder is executed. Its texts are escaped
 by the templates (lab/report/templates), and the page's policy forbids scripts and requests.
@@ -28,10 +29,12 @@ from lab.text import shown
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from lab.report.analyses import Analysed
     from lab.report.examples import Examples
     from lab.report.heads import Attention
 
 MODELS = 4
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, RuntimeError)  # of a damaged run folder
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,14 @@ class Inspected:
     label: str = ""
 
 
-def html(results: Sequence[Result], number: int = 3, trusted: Trusted = NOTHING) -> str:
-    """The page, as ASCII. number: examples of each probe; 0 leaves the models alone. trusted: the
-    files of code that the user named."""
+def html(
+    results: Sequence[Result],
+    number: int = 3,
+    trusted: Trusted = NOTHING,
+    analyses: Sequence[str] = (),
+) -> str:
+    """The page, as ASCII. number: examples of each probe; 0 leaves them and attention out. trusted:
+    the files of code that the user named. analyses: names of those to make."""
     from lab.report import sections
 
     grouped = groups(results)
@@ -69,6 +77,7 @@ def html(results: Sequence[Result], number: int = 3, trusted: Trusted = NOTHING)
         if len(grouped) > MODELS
         else "",
         attention=attention,
+        analyses=_analyses(grouped, analyses, trusted),
         changed=changed[0] if changed else None,
         name=str(grouped[0].settings["name"]),
         settings=settings,
@@ -128,11 +137,10 @@ def _inspect(
     names = words.short_names(grouped)
     for group in grouped[:MODELS]:
         for order, result in enumerate(_first_and_worst(group)):
-            seed = f"seed {result.experiment['train']['seed']}"
-            name = ", ".join(part for part in (names[group.label], seed) if part)
+            name = _named(names[group.label], result)
             try:
                 run = inspect_run(result.run, number, trusted)
-            except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+            except UNREADABLE as error:
                 models.append(Inspected(f"{name}: the model cannot be inspected: {error}"))
                 continue
             sentence = (
@@ -143,6 +151,30 @@ def _inspect(
             if not order:
                 attention.append(heads.attention(name, run))
     return models, attention
+
+
+def _analyses(
+    grouped: Sequence[Group], asked: Sequence[str], trusted: Trusted
+) -> list[tuple[str, list[Analysed]]]:
+    """The analyses asked for, of the first seed of each group; by its name."""
+    from lab.report.analyses import Analysed, analysed
+
+    made = []
+    names = words.short_names(grouped)
+    for group in grouped[: MODELS if asked else 0]:
+        first = group.results[0]
+        try:
+            found = analysed(first.run, asked, trusted)
+        except UNREADABLE as error:
+            found = [Analysed("left out", [f"The model cannot be analyzed: {error}"])]
+        made.append((_named(names[group.label], first), found))
+    return made
+
+
+def _named(group: str, result: Result) -> str:
+    """A run by the name of its group, if it has one, and its seed."""
+    seed = f"seed {result.experiment['train']['seed']}"
+    return ", ".join(part for part in (group, seed) if part)
 
 
 def _first_wrong(models: Sequence[Inspected]) -> dict[str, str]:

@@ -183,7 +183,7 @@ def test_other_probes(folder: Path) -> None:
 
 
 def test_an_option_with_a_comma_in_it() -> None:
-    from lab.cli.resolve import parse_probe
+    from lab.data.probes import parse_probe
 
     base = for_task(ComposeParity)(length=8)
     probe = parse_probe("k=3, drop_pair=(0,1),n=7,train_tasks=9", base)

@@ -43,6 +43,7 @@ COMMANDS = (
     ("plot", "STRANGE", "--to", "figure.svg"),
     ("eval", "STRANGE", "--probe", "n=4"),
     ("analyze", "STRANGE", "--rows", "2"),
+    ("analyze", "STRANGE", "--what", "patching", "--rows", "4"),
     RUN,
 )
 LIMIT = 10  # seconds

@@ -22,7 +22,7 @@ from tests.figure_runs import base, finished
 
 
 def test_names_of_every_kind() -> None:
-    for kind in ("tasks", "experiments", "claims", "mixers", "engines"):
+    for kind in ("tasks", "experiments", "claims", "mixers", "engines", "analyses"):
         names = tasks.names() if kind == "tasks" else registry.names(kind)
         rows = json.loads(invoke("list", kind, "--json").stdout)
         assert [row["name"] for row in rows] == names

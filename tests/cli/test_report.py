@@ -73,6 +73,8 @@ def test_the_command(trained: list[Path], tmp_path: Path, monkeypatch: Any) -> N
     for args, code, says in [
         ([*paths, "--out", "x.html"], 2, "it is the folder of the runs; --to x.html writes that"),
         ([*paths, "--examples", "2"], 2, "only --html opens the models"),
+        ([*paths, "--analyze", "neurons"], 2, "only --html opens the models"),
+        ([*paths, "--html", "--analyze", "neuron"], 2, "did you mean 'neurons'?"),
         ([*paths, "--html", "--task", "x.py"], 2, "the task parity is the lab's own"),
         (["nothing"], 2, "there is no run nothing"),
         ([*paths, "--html", "--examples", "0", "--to", "no/where.html"], 1, "cannot write"),
