@@ -10,6 +10,7 @@ import torch
 from click.testing import CliRunner
 
 from lab.bench import kernels
+from lab.bench.graphs import captured, own_stream
 from lab.bench.kernels import FLOORS, PASSES, SHAPES, Shape, measure, rows
 from lab.bench.speeds import goals, markdown
 from lab.cli.main import main
@@ -123,3 +124,23 @@ def test_kernel_rows_on_a_gpu() -> None:
     assert {r["implementation"] for r in found} >= {"lab", "torch SDPA flash + gate"}
     assert not [r for r in found if "graph_error" in r]
     assert all(r["microseconds_graph"] > 0 for r in found if "pass" in r)
+
+
+@pytest.mark.gpu
+def test_a_capture_that_fails_says_why_and_the_next_one_succeeds() -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    with own_stream(torch.device("cuda")) as stream:
+        x = torch.zeros(3, device="cuda")
+        x.add_(1)
+        replay, why = captured(lambda: x.sum().item(), stream)
+        assert replay is None and why is not None and "Error" in why
+        replay, why = captured(lambda: x.add_(1), stream)
+        assert replay is not None and why is None
+        replay()
+        assert x.tolist() == [2, 2, 2]
+
+
+def test_without_a_stream_nothing_is_captured() -> None:
+    with own_stream(torch.device("cpu")) as stream:
+        assert captured(lambda: pytest.fail("it ran"), stream) == (None, None)
