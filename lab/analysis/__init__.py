@@ -5,11 +5,6 @@ lab.analysis.analyses has the analyses that `lab analyze --what NAME` knows.
 """
 
 from lab.analysis.finding import Finding
-
-lab.analysis.analyses has the analyses that `lab analyze --what NAME` knows.
-"""
-
-from lab.analysis.finding import Finding
 from lab.analysis.heads import AnalysisResult, HeadStats, LayerStats, attention_maps, measure
 from lab.analysis.interventions import (
     Ablation,

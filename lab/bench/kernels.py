@@ -1,9 +1,9 @@
 """Operators on a GPU against hardware limits and against peers: microseconds, bf16.
 
-Every row is the forward or the backward pass of one implementation at one shape, called eagerly
-and replayed from a CUDA graph, where the GPU does not wait for Python. Floors are for one H200
-(790 TFLOP/s, 4.3 TB/s), from counts of operations and bytes, never measured. Peers: torch's SDPA,
-alone and with a separate gate, once with FlashAttention and once with cuDNN;
+Every row is the forward pass, the backward pass or both of one implementation at one shape, called
+eagerly and replayed from a CUDA graph, where the GPU does not wait for Python. Floors are for one
+H200 (790 TFLOP/s, 4.3 TB/s), from counts of operations and bytes, never measured. Peers: torch's
+SDPA, alone and with a separate gate, once with FlashAttention and once with cuDNN;
 flash-linear-attention's PaTH and gated delta rule where that package is installed.
 """
 
@@ -26,6 +26,7 @@ from kernels import delta as delta_file
 from kernels import path as path_file
 from kernels import scan as scan_file
 from kernels._floors import HARDWARE
+from lab.bench.graphs import captured, first_line, own_stream
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ FLOORS = {  # least microseconds (forward, backward) on one H200
     for letter in SHAPES
 }
 SDPA = {"flash": SDPBackend.FLASH_ATTENTION, "cuDNN": SDPBackend.CUDNN_ATTENTION}
+PASSES = ("forward", "backward", "both")
+Times = tuple[float, float | None, str | None]  # eager, replayed, why nothing was replayed
 Case = tuple[str, str, Callable[..., Tensor], dict[str, Tensor]]
 
 
@@ -110,81 +113,66 @@ def _fla(turned: dict[str, Tensor], ruled: dict[str, Tensor]) -> Iterator[Case]:
 def measure(
     device: torch.device, shapes: dict[str, Shape] = SHAPES, repeats: int = 50, fla: bool = True
 ) -> Iterator[dict[str, Any]]:
-    """Two rows (forward, backward) per operator, shape and implementation, in microseconds.
+    """A row for each of PASSES per operator, shape and implementation, as `rows` makes it.
 
-    over_floor is that of the replayed graph where there is one, else of the eager call. A peer that
-    fails says so in its row; a failure of ours is raised.
+    A peer that fails says so in a row; a failure of ours is raised.
     """
     for letter, shape in shapes.items():
         for operator, name, function, inputs in cases(shape, device, fla):
             base = {"operator": operator, "shape": letter, "implementation": name}
             try:
-                times = _both(function, inputs, device, repeats)
+                times = _times(function, inputs, device, repeats)
             except Exception as error:
                 if name == "lab":
                     raise
-                yield {**base, "error": f"{type(error).__name__}: {error}".partition("\n")[0]}
+                yield {**base, "error": first_line(error)}
                 continue
-            for kind, (eager, graph), floor in zip(
-                ("forward", "backward"), times, FLOORS[operator, letter], strict=True
-            ):
-                yield {
-                    **base,
-                    "pass": kind,
-                    "microseconds": eager,
-                    "microseconds_graph": graph,
-                    "floor": floor,
-                    "over_floor": (graph or eager) / floor,
-                }
+            yield from rows(base, times, FLOORS[operator, letter])
 
 
-def _both(
-    function: Callable[..., Tensor], inputs: dict[str, Tensor], device: torch.device, repeats: int
-) -> list[tuple[float, float | None]]:
-    """(eager, replayed) microseconds of the forward and of the backward pass.
+def rows(
+    base: dict[str, Any], times: list[Times], floors: tuple[float, float]
+) -> Iterator[dict[str, Any]]:
+    """The rows of one implementation from the times of its PASSES, in microseconds.
 
-    On CUDA all runs on a stream of its own: a backward pass runs on the stream of its forward
-    pass, and a graph can only be captured on a stream that is not the default one.
+    floors: forward and backward. over_floor is that of the replayed graph where there is one, else
+    of the eager call; graph_error says why there is none on a GPU.
     """
-    if device.type != "cuda":
-        return _passes(function, inputs, device, repeats, None)
-    torch.cuda.synchronize(device)  # the inputs were made on the default stream
-    stream = torch.cuda.Stream(device)
-    with torch.cuda.stream(stream):
-        times = _passes(function, inputs, device, repeats, stream)
-    torch.cuda.empty_cache()  # the next stream cannot use what this one has freed
-    return times
+    for kind, (eager, graph, why), floor in zip(PASSES, times, (*floors, sum(floors)), strict=True):
+        row = {**base, "pass": kind, "microseconds": eager, "microseconds_graph": graph}
+        yield (
+            row
+            | {"floor": floor, "over_floor": (graph or eager) / floor}
+            | ({"graph_error": why} if why else {})
+        )
 
 
-def _passes(
-    function: Callable[..., Tensor],
-    inputs: dict[str, Tensor],
-    device: torch.device,
-    repeats: int,
-    stream: torch.cuda.Stream | None,
-) -> list[tuple[float, float | None]]:
+def _times(
+    function: Callable[..., Tensor], inputs: dict[str, Tensor], device: torch.device, repeats: int
+) -> list[Times]:
+    """The times of each of PASSES."""
     leaves = [x for x in inputs.values() if x.requires_grad]
+    with own_stream(device) as stream:
 
-    def forward() -> None:
-        with torch.no_grad():
-            function(**inputs)
+        def forward() -> None:
+            with torch.no_grad():
+                function(**inputs)
 
-    y = function(**inputs)
-    dy = torch.randn_like(y)
+        y = function(**inputs)
+        dy = torch.randn_like(y)
 
-    def backward() -> None:
-        torch.autograd.grad(y, leaves, dy, retain_graph=True, allow_unused=True)
+        def backward() -> None:
+            torch.autograd.grad(y, leaves, dy, retain_graph=True, allow_unused=True)
 
-    times: list[tuple[float, float | None]] = []
-    for work in (forward, backward):
-        eager, replayed = _median(work, device, repeats), None
-        if stream is not None:
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, stream=stream):
-                work()
-            replayed = _median(graph.replay, device, repeats)
-            del graph
-        times.append((eager, replayed))
+        def both() -> None:
+            torch.autograd.grad(function(**inputs), leaves, dy, allow_unused=True)
+
+        times: list[Times] = []
+        for work in (forward, backward, both):
+            eager = _median(work, device, repeats)
+            replay, why = captured(work, stream)
+            times.append((eager, replay and _median(replay, device, repeats), why))
+            del replay  # the next graph needs its memory
     return times
 
 

@@ -23,21 +23,21 @@ def markdown(record: dict[str, Any] | None) -> str:
         )
     by_operator: dict[tuple[str, str], dict[str, list[dict[str, Any]]]] = {}
     for row in record["rows"]:
-        if "pass" in row:
+        if row.get("pass") in ("forward", "backward"):
             same = by_operator.setdefault((row["operator"], row["shape"]), {})
             same.setdefault(row["implementation"], []).append(row)
 
     def both(rows: list[dict[str, Any]]) -> str:
-        return " / ".join(f"{row['microseconds_graph']:.0f}" for row in rows)
+        """An eager call is named where no graph could be captured."""
+        eager = ["" if row["microseconds_graph"] else " eager" for row in rows]
+        return " / ".join(f"{_time(row):.0f}{how}" for row, how in zip(rows, eager, strict=True))
 
     def cells(operator: str, shape: str) -> tuple[str, str]:
         """Our times, over the floor; and the fastest peer that computes the same."""
         rows = by_operator[operator, shape]
         over = " / ".join(f"{row['over_floor']:.1f}" for row in rows["lab"])
         peers = [name for name in rows if name != "lab" and not name.endswith(" alone")]
-        best = min(
-            peers, key=lambda name: sum(r["microseconds_graph"] for r in rows[name]), default=None
-        )
+        best = min(peers, key=lambda name: sum(map(_time, rows[name])), default=None)
         return f"{both(rows['lab'])} ({over})", f"{best}: {both(rows[best])}" if best else "-"
 
     shapes = list(dict.fromkeys(shape for _, shape in by_operator))
@@ -65,8 +65,7 @@ def goals(rows: list[dict[str, Any]]) -> Iterator[tuple[str, bool | None]]:
     Of several peers the fastest counts; times are those of replayed graphs where there are any.
     """
     times = {
-        (r["operator"], r["shape"], r["implementation"], r["pass"]): r["microseconds_graph"]
-        or r["microseconds"]
+        (r["operator"], r["shape"], r["implementation"], r["pass"]): _time(r)
         for r in rows
         if "pass" in r
     }
@@ -101,6 +100,12 @@ def goals(rows: list[dict[str, Any]]) -> Iterator[tuple[str, bool | None]]:
     ):
         goal = f"{operator} at {shape} within {factor:.2f} x {peer}"
         yield goal, at_most(operator, shape, others, factor)
+
+
+def _time(row: dict[str, Any]) -> float:
+    """Microseconds of the replayed graph, or of the eager call where there is no graph."""
+    best: float = row["microseconds_graph"] or row["microseconds"]
+    return best
 
 
 if __name__ == "__main__":

@@ -77,17 +77,48 @@ def _print_tasks(rows: Rows) -> None:
     metavar="COMMIT|reference",
     help="time the same steps at another commit, or without native operators, in turns",
 )
+@click.option(
+    "--stacked",
+    metavar="SEEDS",
+    multiple=True,
+    type=click.IntRange(1, 1024),
+    help="time so many seeds trained as one model, against a single run; repeatable",
+)
+@click.option(
+    "--device",
+    type=click.Choice(["cpu", "cuda"]),
+    default="cpu",
+    show_default=True,
+    help="where stacked seeds train",
+)
 @RECORD
 @JSON
 def bench_train(
-    names: tuple[str, ...], against: str | None, record: Path | None, as_json: bool
+    names: tuple[str, ...],
+    against: str | None,
+    stacked: tuple[int, ...],
+    device: str,
+    record: Path | None,
+    as_json: bool,
 ) -> None:
     """Time of training steps, against this core's own matrix products.
 
     The share is that of the model's FLOPs in what plain matrix products would do in the same time.
     NAMES are experiments or claims (their arms, at cpu scale, with the CPU hours of their runs and
     evaluations); "experiments" and "claims" mean all of them. Default: experiments.
+
+    With --stacked the seeds of an experiment train in one process, their weights stacked: times of
+    a step, and of a step and model over that of a single run (ratio), of eager calls and, on CUDA,
+    of a replayed graph. Default of NAMES: parity and flipflop.
     """
+    if stacked:
+        if against is not None:
+            why = "only single runs are timed against a commit"
+            raise UsageError(f"--against {against} cannot be used with --stacked: {why}")
+        _bench_stacked(names, stacked, device, record, as_json)
+        return
+    if device != "cpu":
+        raise UsageError(f"--device {device} needs --stacked: without it a CPU's core is measured")
     from lab.bench.train import measure
 
     def told() -> Iterable[dict[str, Any]]:
@@ -103,6 +134,30 @@ def bench_train(
     except RuntimeError as error:
         raise click.ClickException(f"lab bench train: {error}") from None
     write_record(record, command, rows)
+
+
+def _bench_stacked(
+    names: tuple[str, ...], counts: tuple[int, ...], device: str, record: Path | None, as_json: bool
+) -> None:
+    """`lab bench train --stacked`."""
+    from lab.bench.stacked import measure
+    from lab.runs.process import pick_device
+
+    where = pick_device(device)
+
+    def told() -> Iterable[dict[str, Any]]:
+        for row in measure(names, counts, where):
+            seeds = "a single run" if row["stacked"] is None else f"{row['stacked']} stacked"
+            click.echo(f"{row['setting']}: {seeds}", err=True)
+            yield row
+
+    options = [word for n in counts for word in ("--stacked", str(n))]
+    command = " ".join(["lab bench train", *names, *options])
+    command += f" --device {device}" if device != "cpu" else ""
+    try:
+        _report(told(), command, record, as_json, device)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
 
 
 def _print_train(rows: Rows) -> None:

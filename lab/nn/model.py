@@ -85,10 +85,13 @@ class Model(nn.Module):
     ) -> Tensor:
         """What the heads read: [B,T,D]; or [N,D] at the N places where the mask `where` holds.
 
-        tokens, ids [B,T] (ids: the task's places, for coupled and predicted), where bool [B,T].
+        tokens, ids [B,T] (ids: the task's places, for coupled and predicted). where: bool [B,T], or
+        int64 [N], the numbers of the places row after row, whose count no value decides.
         """
         x = self._read(tokens, 0, ids)
-        rows = None if where is None else where.flatten().nonzero().squeeze(1)
+        rows = where
+        if where is not None and where.dtype == torch.bool:
+            rows = where.flatten().nonzero().squeeze(1)
         *lower, last = self.blocks
         for block in lower:
             x = block(x)

@@ -22,7 +22,7 @@ from lab.mixers._router import new_step
 from lab.nn.inputs import Inputs, shift_positions, to_torch
 from lab.nn.loss import precision, teacher_forced
 from lab.nn.model import Model
-from lab.training.schedules import learning_rate
+from lab.training.schedules import set_rate
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,28 @@ def train(
     config = experiment.train
     stop = budget or config.steps
     for number, batch in enumerate(prefetch(batch_for_step(experiment), start, stop), start):
-        model.train()
-        lr = learning_rate(config, number, budget)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
         inputs = to_torch(experiment.task, experiment.model, batch, device)
         if config.offset:
             inputs = inputs._replace(ids=shift_positions(inputs, config, number))
-        optimizer.zero_grad(set_to_none=True)
-        total, right = supervised(experiment, model, inputs, number, device)
-        update(model, optimizer, config, number, device)
-        yield Step(number + 1, total, right / len(batch), inputs.tokens.numel(), lr)
+        yield step(experiment, model, optimizer, inputs, number, budget)
+
+
+def step(
+    experiment: Experiment,
+    model: Model,
+    optimizer: torch.optim.Optimizer,
+    inputs: Inputs,
+    number: int,
+    budget: int | None = None,
+) -> Step:
+    """One update on these rows: number `number`, from 0; budget as in `train`."""
+    config, device, rows = experiment.train, inputs.tokens.device, len(inputs.tokens)
+    model.train()
+    lr = set_rate(optimizer, config, number, budget)
+    optimizer.zero_grad(set_to_none=True)
+    total, right = supervised(experiment, model, inputs, number, device)
+    update(model, optimizer, config, number, device)
+    return Step(number + 1, total, right / rows, inputs.tokens.numel(), lr)
 
 
 def supervised(

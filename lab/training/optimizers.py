@@ -88,7 +88,10 @@ class Adalayer(_Decoupled):
 
 
 class Muon(torch.optim.Optimizer):
-    """Orthogonalised momentum, for matrices only; its state is that of torch.optim.Muon."""
+    """Orthogonalised momentum; its state is that of torch.optim.Muon.
+
+    For matrices [A,B], or stacks of them [n,A,B] (of n models), each of which is updated alone.
+    """
 
     def __init__(
         self, params: list[torch.nn.Parameter], lr: float, weight_decay: float, momentum: float
@@ -100,18 +103,21 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             lr, b = group["lr"], group["momentum"]
             # Matrices by shape, each with no more rows than columns.
-            stacks: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
+            shapes: dict[tuple[int, int], list[tuple[Tensor, Tensor]]] = {}
             for p in group["params"]:
                 if p.grad is not None:
                     m = _average(self.state[p], "momentum_buffer", p.grad, b)
                     u = p.grad.lerp(m, b)
-                    A, B = p.shape
-                    stacks.setdefault((min(A, B), max(A, B)), []).append((p, u.T if A > B else u))
-            for (_, most), pairs in stacks.items():
-                parts = _orthogonal(torch.stack([u for _, u in pairs])).unbind()
+                    A, B = p.shape[-2:]
+                    u = (u.mT if A > B else u).reshape(-1, min(A, B), max(A, B))
+                    shapes.setdefault((min(A, B), max(A, B)), []).append((p, u))
+            for (_, most), pairs in shapes.items():
+                updates = _orthogonal(torch.cat([u for _, u in pairs]))
+                parts = updates.split([len(u) for _, u in pairs])
                 for (p, _), u in zip(pairs, parts, strict=True):
                     p.mul_(1 - lr * group["weight_decay"])
-                    p.add_(u.T if p.shape[0] > p.shape[1] else u, alpha=-0.2 * lr * most**0.5)
+                    u = (u.mT if p.shape[-2] > p.shape[-1] else u).reshape(p.shape)
+                    p.add_(u, alpha=-0.2 * lr * most**0.5)
 
 
 def _orthogonal(X: Tensor) -> Tensor:

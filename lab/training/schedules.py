@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from lab.config import TrainConfig
 
 
@@ -28,3 +30,13 @@ def learning_rate(config: TrainConfig, step: int, budget: int | None = None) -> 
     if config.schedule == "cosine":
         return config.lr * (1 - math.cos(math.pi * left)) / 2
     return config.lr
+
+
+def set_rate(
+    optimizer: torch.optim.Optimizer, config: TrainConfig, step: int, budget: int | None = None
+) -> float:
+    """Give every group the learning rate of a step, which is returned."""
+    lr = learning_rate(config, step, budget)
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+    return lr

@@ -194,6 +194,7 @@ def test_logits_only_where_asked_are_the_same(layers: str, options: Options) -> 
     where = torch.zeros(3, 12, dtype=torch.bool)
     where[0, 3] = where[2, 11] = where[1] = True
     assert torch.allclose(model(x, where), model(x)[where], atol=1e-12)
+    assert torch.equal(model(x, where.flatten().nonzero()[:, 0]), model(x, where))
     exact, single = model(x)[where], model.float()
     assert torch.allclose(single(x, where).double(), exact, rtol=1e-3, atol=1e-4)
 

@@ -116,6 +116,19 @@ def orthogonal(g: np.ndarray) -> np.ndarray:
     return u @ np.diag(s) @ v
 
 
+def test_muon_updates_a_stack_of_matrices_one_by_one() -> None:
+    start = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    stack, alone = nn.Parameter(start.clone()), [nn.Parameter(x.clone()) for x in start]
+    together, apart = Muon([stack], LR, DECAY, 0.9), Muon(alone, LR, DECAY, 0.9)
+    for i in range(3):
+        stack.grad = (start + i).sin()
+        for p, g in zip(alone, stack.grad, strict=True):
+            p.grad = g.clone()
+        together.step()
+        apart.step()
+    torch.testing.assert_close(stack, torch.stack(alone))
+
+
 def test_muon_is_the_polynomial_of_the_singular_values() -> None:
     rng = np.random.default_rng(0)
     shapes = [(3, 5), (5, 3), (3, 5), (4, 4), (1, 6)]  # three share a stack

@@ -29,7 +29,7 @@ from lab.training.objectives.expert_iteration import ExpertIteration
 from lab.training.objectives.grpo import Grpo
 from lab.training.objectives.rewards import judge, passes, rewards
 from lab.training.objectives.rollouts import roll_out
-from lab.training.schedules import learning_rate
+from lab.training.schedules import set_rate
 
 
 class Objective(Protocol):
@@ -56,9 +56,7 @@ def reinforce(
     task, config = experiment.task, experiment.train
     stop = budget or config.steps
     for number, batch in enumerate(prefetch(batch_for_step(experiment), start, stop), start):
-        lr = learning_rate(config, number, budget)
-        for group in optimizer.param_groups:
-            group["lr"] = lr
+        lr = set_rate(optimizer, config, number, budget)
         rollouts = roll_out(model, experiment, batch, number)
         judged = judge(task, rollouts)
         objective: Objective
