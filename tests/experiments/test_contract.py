@@ -33,6 +33,7 @@ NO_LONGER_PROBE: dict[str, str] = {
     "compose_parity": "the length is the layout of an example; compositions are what is unseen",
     "phone_book": "a book belongs to one length",
     "star": "the leaves of a longer star were never trained on",
+    "mixture": "its parts have lengths of their own, or a secret set that belongs to one length",
 }
 
 # Experiments whose task has another name.
