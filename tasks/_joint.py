@@ -86,12 +86,8 @@ def vocabulary(text: str, named: bool) -> Vocabulary:
 
 @lru_cache(256)  # a decoder asks for it at every token
 def stops(text: str, named: bool, numbers: tuple[int, ...]) -> tuple[int, ...]:
-    """The joint stop tokens of these parts; none where a part has none, or where what ends the rows
-    of one part is another word of another part."""
+    """The joint stop tokens of these parts; none where a part has none. No task has what ends the
+    rows of another one as a word within its own."""
     parts, joint = read(text, False), vocabulary(text, named).joint
-    ends = [set(joint[i][list(parts[i].task.stop)].tolist()) for i in numbers]
-    every = set[int]().union(*ends)
-    for i, own in zip(numbers, ends, strict=True):
-        if not own or (every - own) & set(joint[i].tolist()):
-            return ()
-    return tuple(sorted(every))
+    ends = [joint[i][list(parts[i].task.stop)].tolist() for i in numbers]
+    return tuple(sorted({token for own in ends for token in own})) if all(ends) else ()

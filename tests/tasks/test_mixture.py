@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from typing import Any
 
@@ -123,13 +124,22 @@ def test_without_names_the_hidden_values_tell_the_part() -> None:
         ("copy symbols=3; multiplication; copy symbols=3", {".", "EOS"}),
         ("copy symbols=3; parity", set()),  # parity rows do not end with a word
         ("addition; recall", set()),  # answers between prompts
-        ("shortest_path; istree", set()),  # what ends a row of one is no end for the other
     ],
 )
 def test_rows_end_at_a_stop_token_if_all_do(parts: str, stop: set[str]) -> None:
     mixture = Mixture(parts=parts)
     assert {mixture.words[token] for token in mixture.stop} == stop
     assert mixture.layout_given == (not stop)
+
+
+def test_no_task_has_the_end_of_another_one_within_its_rows() -> None:
+    ending = [task for name in tasks.names() if (task := tasks.load(name)()).stop]
+    ending = [task for task in ending if task.name != "mixture"]
+    assert len(ending) >= 5
+    for one, other in itertools.permutations(ending, 2):
+        ends = {one.words[token] for token in one.stop}
+        within = set(other.words) - {other.words[token] for token in other.stop}
+        assert not ends & within, (one.name, other.name)
 
 
 @pytest.mark.parametrize("named", [True, False])
@@ -170,10 +180,12 @@ def test_position_ids_and_dependencies_are_those_of_the_parts() -> None:
             bits = [i for i in range(1, 5) if mixture.words[batch.tokens[row, i]] in "01"]
             assert ids[row, :T].tolist() == [1, 2, 3, 4, 5, *(b + 1 for b in bits), 6]
             pairs = set()
-        assert not ids[row, T:].any() and set(zip(*map(list, np.nonzero(marks[row])), strict=True)) == pairs
-    assert Mixture().positions(batch) is None and Mixture(parts="planted").dependencies(
-        Mixture(parts="planted").sample(np.random.default_rng(0), 2, 8), 8
-    ) is None
+        assert not ids[row, T:].any()
+        assert {(i, j) for i, j in np.argwhere(marks[row]).tolist()} == pairs
+    for own, known in ((Mixture(parts="copy; parity"), True), (Mixture(parts="planted"), False)):
+        batch = own.sample(np.random.default_rng(0), 9, 8)
+        assert (own.positions(batch) is None) == known
+        assert (own.dependencies(batch, 8) is None) == (not known)
 
 
 def test_the_scored_part_is_that_of_the_parts() -> None:
