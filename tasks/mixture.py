@@ -1,16 +1,16 @@
 """A mixture of tasks in one vocabulary, each row of one of them.
 
 Rows for the parts "parity k=2; copy symbols=10; sorting values=10" and length 4, where the hidden
-bits of parity are the first and the third:
+bits of parity are the second and the third; the prompt, then thought and answer:
 
-    <parity>  1 0 1 1 | 0 1 | 0
-    <copy>    $ b a d c | | b a d c .
-    <sorting> 3 0 7 0 > | 0 0 3 7
-    prompt              | thought | answer
+    <parity>  1 0 1 1     0 0 1
+    <copy>    $ b a d c |     b a d c .
+    <sorting> 3 0 7 0 >     0 0 3 7
 
-A first token names the part; after it come the row's own tokens. Parts are tasks of the lab with
-their options, among them two settings of one task; a word that two parts spell alike is one token.
-A row is of a part with a probability in proportion to its weight, whatever the rows beside it are.
+A first token names the part; behind it stands a row of its own task. Parts are tasks of the lab
+with their options, among them two settings of one task; a word that two parts spell alike is one
+token. A row is of a part with a probability in proportion to its weight, whatever the rows beside
+it are.
 `part` draws rows of one part alone, in the same vocabulary: probes of each part tell how well it is
 learned, and a run may go on from the weights of another one on another part.
 

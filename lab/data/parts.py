@@ -1,4 +1,4 @@
-"""Micro-batches of one part of a mixture each (2501.11873: all rows of a micro-batch of one domain).
+"""Micro-batches of one part of a mixture each (2501.11873: a micro-batch is of one domain).
 
     parts with weights 2, 1, 1       a b a c | c a a b | ...      one letter a micro-batch
 

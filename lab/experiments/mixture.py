@@ -1,11 +1,11 @@
-"""Several tasks in one run, in one vocabulary: `--parts "parity k=2; copy; copy symbols=9 weight=2"`.
+"""Several tasks in one run: `--parts "parity k=2; copy; copy symbols=9 weight=2"` (2501.11873).
 
-2501.11873: balanced over a micro-batch of one task, experts must serve every task alike; balanced
-over all micro-batches of a step, they may divide the tasks. `lab run mixture --experts 8
---grad-accum 6 --micro-batches one_part`, with and without `--balance-over global`, are its two arms
-and `lab analyze RUN` counts experts by part. There: 3.4 to 43 billion parameters; tasks, sizes and
-budgets are ours at both scales. cpu: 8 bits, symbols and numbers, two layers of width 64. gpu: 16
-of each, 8 experts, micro-batches of one part balanced together.
+Balanced over a micro-batch of one task, experts must serve all tasks alike; balanced over all
+micro-batches of a step, they may divide the tasks. The two arms are `lab run mixture --experts 8
+--grad-accum 6 --micro-batches one_part` with and without `--balance-over global`, and `lab analyze
+RUN` counts experts by part. There: 3.4 to 43 billion parameters; tasks, sizes and budgets are ours
+at both scales. cpu: 8 bits, symbols and numbers, two layers of width 64. gpu: 16 of each, six
+layers with 8 experts, micro-batches of one part balanced together.
 """
 
 from __future__ import annotations

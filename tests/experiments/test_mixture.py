@@ -30,7 +30,7 @@ def test_every_part_has_its_probe_at_its_own_length() -> None:
     [
         ({"parts": "pairity"}, "parts = 'pairity'"),
         ({"parts": "parity k=9"}, "k = 9"),
-        ({"length": 0}, "train.lengths = (0,)"),
+        ({"length": 0}, "probe all parts: length = 0"),
         ({"parts": "istree trace=retrieval", "cot": True}, "parts = 'istree trace=retrieval'"),
     ],
 )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import inspect
 import itertools
 import json
+import re
 from typing import Any
 
 import numpy as np
@@ -30,8 +33,8 @@ OWN: dict[str, Task] = {
     "planted k=3": Planted(k=3),
     "copy symbols=4 unique=true": Copy(symbols=4, unique=True),
     "sorting values=9 output_order=descending": Sorting(values=9, output_order="descending"),
-    "compose_parity k=2 contexts=3 drop_pair=0,1": ComposeParity(
-        k=2, contexts=3, drop_pair=(0, 1)
+    "compose_parity k=2 contexts=3 train_tasks=3 drop_pair=0,1": ComposeParity(
+        k=2, contexts=3, train_tasks=3, drop_pair=(0, 1)
     ),
     "addition base=3": tasks.load("addition")(base=3),  # type: ignore[call-arg]
     "flipflop": tasks.load("flipflop")(),
@@ -53,9 +56,7 @@ def words_of(task: Task, batch: Batch, row: int, *roles: Role) -> list[str]:
     split=st.sampled_from(["train", "test"]),
     seed=seeds,
 )
-def test_every_row_is_one_of_its_part(
-    texts: list[str], named: bool, split: str, seed: int
-) -> None:
+def test_every_row_is_one_of_its_part(texts: list[str], named: bool, split: str, seed: int) -> None:
     """In words: the name, then a prompt that the part's own task answers like this."""
     mixture = Mixture(parts=" ;  ".join(texts), named=named, split=split)
     names = [part.name for part in mixture.each_part()]
@@ -76,6 +77,18 @@ def test_every_row_is_one_of_its_part(
         assert words_of(mixture, batch, row, Role.ANSWER) == [own.words[t] for t in answer]
 
 
+def test_worked_rows() -> None:
+    for row in (
+        "<parity>  1 0 1 1     0 0 1",
+        "<copy>    $ b a d c |     b a d c .",
+        "<sorting> 3 0 7 0 >     0 0 3 7",
+    ):
+        assert row in (inspect.getdoc(importlib.import_module("tasks.mixture")) or "")
+        task, (prompt, rest) = Mixture(), re.split(" {3,}(?=[0b])", row)
+        thought, answer = task.solve([task.words.index(word) for word in prompt.split()])
+        assert [task.words[token] for token in thought + answer] == rest.split()
+
+
 def test_a_part_alone_has_its_rows_and_its_length_in_the_same_words() -> None:
     mixture = Mixture(parts="parity k=2 length=9; copy symbols=3", split="test")
     for name, width in (("parity", 1 + 9 + 3), ("copy", 1 + 2 * 9 + 3)):
@@ -83,7 +96,7 @@ def test_a_part_alone_has_its_rows_and_its_length_in_the_same_words() -> None:
         batch = alone.sample(np.random.default_rng(0), 50, 9)
         assert alone.words == mixture.words and batch.tokens.shape == (50, width)
         assert {row[0] for row in printed(alone, batch)} == {f"<{name}>"}
-        assert alone.each_part() == () and alone.stop == ((7,) if name == "copy" else ())
+        assert alone.each_part() == () and alone.stop == ((9,) if name == "copy" else ())
     both = printed(mixture, mixture.sample(np.random.default_rng(0), 200, 4))
     assert {(row[0], len(row)) for row in both} == {("<parity>", 13), ("<copy>", 12)}
 
@@ -189,7 +202,7 @@ def test_position_ids_and_dependencies_are_those_of_the_parts() -> None:
 
 
 def test_the_scored_part_is_that_of_the_parts() -> None:
-    mixture = Mixture(parts="compose_parity k=2 contexts=3; backcopy; parity k=2")
+    mixture = Mixture(parts="compose_parity k=2 contexts=3 train_tasks=3; backcopy; parity k=2")
     batch = mixture.sample(np.random.default_rng(1), 60, 5)
     scored = mixture.scored_part(batch)
     for row, part in enumerate(mixture.part_of(batch)):
@@ -239,7 +252,11 @@ def test_secrets_are_told_by_part() -> None:
         ({"parts": "copy length=0"}, 4, r"^copy length = 0 cannot be used: from 1 to 65,536"),
         ({"parts": "copy symbols=1"}, 4, r"^symbols = 1 cannot be used: from 2"),
         ({"part": "copy1"}, 4, r"^part = 'copy1' cannot be used: empty, or one of parity, copy"),
-        ({"parts": "parity length=4; copy length=5"}, 4, r"^length = 4 cannot be used: 1, as every"),
+        (
+            {"parts": "parity length=4; copy length=5"},
+            4,
+            r"^length = 4 cannot be used: 1, as every",
+        ),
         ({"parts": "parity k=3; copy"}, 2, r"^k = 3 cannot be used: at most the length, 2"),
         ({"parts": "istree trace=retrieval; copy"}, 6, r"^parts = .* the tool of istree"),
     ],
@@ -268,7 +285,9 @@ def test_text_goes_there_and_back() -> None:
     "mixture",
     [
         Mixture(parts="copy symbols=5; addition base=3"),  # with stop tokens
-        Mixture(parts="parity k=2; parity k=3 noise=0.2; compose_parity k=1", named=False),
+        Mixture(
+            parts="parity k=2; parity k=3 noise=0.2; compose_parity k=1 train_tasks=2", named=False
+        ),
     ],
     ids=str,
 )
