@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 LARGEST = 2**16  # of whole numbers, as of the options of a run's own task
 _SEEDS = ("secret", "seed")  # which only choose rows
 _BOOLS = {"true": True, "false": False}
+_WORDS = {int: "a whole number", float: "a number", bool: "true or false", type(None): "none"}
 
 
 class Part(NamedTuple):
@@ -84,7 +85,7 @@ def _options(text: str) -> tuple[str, dict[str, Any]]:
         try:
             values[option] = _value(value, kinds[option])
         except (ValueError, KeyError):
-            raise tasks.refuse(f"{name} {option}", value, "it is of another type") from None
+            raise tasks.refuse(f"{name} {option}", value, _in_words(kinds[option])) from None
         least = 1 if option in ("weight", "length") else None
         _check_size(f"{name} {option}", values[option], option in _SEEDS, least)
     return name, values
@@ -114,6 +115,16 @@ def _value(text: str, kind: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError(text)
     return value
+
+
+def _in_words(kind: Any) -> str:
+    """The values that an annotated type allows."""
+    origin, kinds = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        return f"one of {', '.join(map(str, kinds))}"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(_in_words, kinds))
+    return _WORDS.get(kind, "whole numbers separated by commas")
 
 
 def _first_fit(text: str, kinds: tuple[Any, ...]) -> Any:

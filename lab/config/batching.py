@@ -49,5 +49,5 @@ class Batching:
         if self.examples is not None and self.examples < least:
             raise refuse("train.examples", self.examples, f"none, or at least {least}")
         if self.examples is not None and self.micro_batches != "mixed":
-            allowed = "mixed: a fixed training set (train.examples) is drawn from all parts"
+            allowed = "a fixed training set (train.examples) is drawn from all parts"
             raise refuse("train.micro_batches", self.micro_batches, allowed)
