@@ -75,7 +75,7 @@ def test_two_settings_of_one_task_have_rows_of_their_own() -> None:
 
 def test_the_widest_part_counts() -> None:
     """For the table of positions and for memory, whatever part the first row is of."""
-    task = Mixture(parts="parity k=2; copy length=50")
+    task = Mixture(parts="parity k=2 weight=1000; copy length=50")
     assert row_tokens(task, 6) == 1 + 2 * 50 + 3
     e = experiment(parts=task.parts, length=6)
     model = dataclasses.replace(e.model, position="learned", max_positions=60)

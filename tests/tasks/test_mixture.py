@@ -91,9 +91,9 @@ def test_worked_rows() -> None:
 
 def test_a_part_alone_has_its_rows_and_its_length_in_the_same_words() -> None:
     mixture = Mixture(parts="parity k=2 length=9; copy symbols=3", split="test")
-    for name, width in (("parity", 1 + 9 + 3), ("copy", 1 + 2 * 9 + 3)):
+    for name, width in (("parity", 1 + 7 + 3), ("copy", 1 + 2 * 7 + 3)):
         alone = dataclasses.replace(mixture, part=name)
-        batch = alone.sample(np.random.default_rng(0), 50, 9)
+        batch = alone.sample(np.random.default_rng(0), 50, 7)
         assert alone.words == mixture.words and batch.tokens.shape == (50, width)
         assert {row[0] for row in printed(alone, batch)} == {f"<{name}>"}
         assert alone.each_part() == () and alone.stop == ((9,) if name == "copy" else ())
@@ -155,9 +155,16 @@ def test_no_task_has_the_end_of_another_one_within_its_rows() -> None:
         assert not ends & within, (one.name, other.name)
 
 
-@pytest.mark.parametrize("named", [True, False])
-def test_noise_replaces_a_word_only_by_one_that_its_part_may_replace_it_by(named: bool) -> None:
-    parts = "addition base=3; addition base=12; parity k=2; sorting values=4"
+@pytest.mark.parametrize(
+    ("parts", "named"),
+    [
+        ("addition base=3; addition base=12; parity k=2; sorting values=4", False),
+        ("shortest_path most=9; copy symbols=3", True),  # | is a mark, and a word like others
+    ],
+)
+def test_noise_replaces_a_word_only_by_one_that_its_part_may_replace_it_by(
+    parts: str, named: bool
+) -> None:
     mixture = Mixture(parts=parts, named=named)
     own = [(part.task, part.task.noise_groups(5)) for part in mixture.each_part()]
 
@@ -199,6 +206,18 @@ def test_position_ids_and_dependencies_are_those_of_the_parts() -> None:
         batch = own.sample(np.random.default_rng(0), 9, 8)
         assert (own.positions(batch) is None) == known
         assert (own.dependencies(batch, 8) is None) == (not known)
+
+
+def test_each_part_reads_its_own_hidden_values() -> None:
+    """Which are as many as its task has, whatever another part has."""
+    mixture = Mixture(parts="compose_parity k=2 contexts=3 train_tasks=3; star")
+    batch = mixture.sample(np.random.default_rng(2), 12, 5)
+    marks = mixture.dependencies(batch, 5)
+    assert marks is not None
+    for row in np.flatnonzero(mixture.part_of(batch) == 0):
+        indices = batch.hidden[row, 2:4].tolist()
+        first = {(6 + i, 1 + index) for i, index in enumerate(indices)}
+        assert {(i, j) for i, j in np.argwhere(marks[row]).tolist() if i < 8} == first
 
 
 def test_the_scored_part_is_that_of_the_parts() -> None:
