@@ -1,4 +1,4 @@
-"""What a task may add for pictures, analysis, tools, noisy thoughts and coupled positions.
+"""What a task may add for pictures, analysis, tools, noisy thoughts, coupled positions and parts.
 
 A task without these methods trains and is scored like any other.
 """
@@ -12,6 +12,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from tasks._batch import Batch
+    from tasks._parts import Part
 
 # Replaces thought tokens by wrong ones: corrupt(tokens, columns) takes the correct tokens of one
 # column (int, tokens [n]) or of several (slice, tokens [n, m]) and returns an array of that shape.
@@ -40,6 +41,7 @@ class Extras:
     noise_groups  noise in thoughts: `--cot-noise`
     recompute     the same, where what follows from an error is wrong too
     positions     coupled position ids: `--position coupled`
+    each_part, part_of    a mixture of tasks: micro-batches of one part, experts by part
     """
 
     def picture(self, tokens: Sequence[int]) -> list[str]:
@@ -86,3 +88,12 @@ class Extras:
     def positions(self, batch: Batch) -> np.ndarray | None:
         """Coupled position ids int64 [n, T], 0 for PAD; None where the task defines none."""
         return None
+
+    def each_part(self) -> tuple[Part, ...]:
+        """The parts that rows are drawn of; empty where there is only one, the task itself. A task
+        with parts has an option `part`, the name of the one part to draw rows of."""
+        return ()
+
+    def part_of(self, batch: Batch) -> np.ndarray:
+        """The number of the part that each row is of, int64 [n]."""
+        return np.zeros(len(batch), np.int64)

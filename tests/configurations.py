@@ -45,6 +45,7 @@ OTHER: dict[str, Any] = {
     "steps": 7,
     "batch": 8,
     "grad_accum": 2,
+    "micro_batches": "one_part",
     "lengths": (5, 6),
     "lr": 0.5,
     "weight_decay": 0.1,

@@ -23,6 +23,9 @@ THOUGHTS: dict[str, tuple[Any, ...]] = {
 def check_supervision(experiment: Experiment) -> None:
     """Refuse settings of training that the rows of the task, or the model, do not allow."""
     train = experiment.train
+    if train.micro_batches != "mixed" and not experiment.task.each_part():
+        allowed = f"the rows of the task {experiment.task.name} are of one part"
+        raise refuse("train.micro_batches", train.micro_batches, allowed)
     for name, off in THOUGHTS.items():
         value = getattr(train, name)
         if value in off:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal
 
+from lab.config.batching import Batching
 from lab.config.fields import Field, check, default
 from lab.config.reinforcement import Reinforcement
 from tasks import refuse
@@ -26,7 +27,7 @@ DURING = ("eval_rows", "eval_answers", "early_stop")  # of evaluations during tr
 
 
 @dataclass(frozen=True)
-class TrainConfig(Reinforcement):
+class TrainConfig(Reinforcement, Batching):
     """Objective, rows, optimizer, schedule, and what is evaluated and saved during training.
 
     ValueError for a value out of its range, for options that exclude each other and for options
@@ -36,20 +37,6 @@ class TrainConfig(Reinforcement):
     steps: Annotated[
         int, Field("updates of the weights; of objectives that sample, batches", low=1, common=True)
     ] = 1000
-    batch: Annotated[int, Field("rows of each update", low=1, common=True)] = 256
-    grad_accum: Annotated[
-        int,
-        Field("parts of a batch that go through the model in turn, for one update", low=1),
-    ] = 1
-    lengths: Annotated[
-        tuple[int, ...], Field("problem sizes; each step draws one of them", low=1)
-    ] = (20,)
-    curriculum: Annotated[
-        float,
-        Field(
-            "fraction of training over which lengths are introduced, shortest first", low=0, high=1
-        ),
-    ] = 0.0
     offset: Annotated[
         int,
         Field(
@@ -126,9 +113,6 @@ class TrainConfig(Reinforcement):
     seed: Annotated[
         int, Field("number that determines weights, data, dropout and probes", low=0, common=True)
     ] = 0
-    examples: Annotated[
-        int | None, Field("rows of a fixed training set; none for fresh rows at every step")
-    ] = None
     reveal: Annotated[
         tuple[float, ...],
         Field(
@@ -198,22 +182,17 @@ class TrainConfig(Reinforcement):
 
     def __post_init__(self) -> None:
         check(self, "train.")
-        if self.batch % self.grad_accum:
-            raise refuse("train.grad_accum", self.grad_accum, f"it must divide {self.batch} rows")
-        if not self.lengths:
-            raise refuse("train.lengths", self.lengths, "one or more whole numbers from 1")
+        self._check_batches()
         if self.warmup > self.steps:
             raise refuse("train.warmup", self.warmup, f"at most train.steps, {self.steps}")
-        least = max(self.batch, len(self.lengths))
-        if self.examples is not None and self.examples < least:
-            raise refuse("train.examples", self.examples, f"none, or at least {least}")
         for name in ("budgets", "keep_steps"):
             if max(getattr(self, name), default=0) >= self.steps:
                 allowed = f"whole numbers from 1 to below train.steps, {self.steps}"
                 raise refuse(f"train.{name}", getattr(self, name), allowed)
         self._combinations()
         self._decays()
-        self._check_objective({"cot_noise": self.cot_noise, "offset": self.offset})
+        own_rows = ("cot_noise", "offset", "micro_batches")
+        self._check_objective({name: getattr(self, name) for name in own_rows})
 
     def step_rows(self) -> int:
         """Rows that a step trains on, at most: of objectives that sample, completions."""

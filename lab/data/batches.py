@@ -8,6 +8,7 @@ from collections.abc import Callable
 import numpy as np
 
 from lab.config import Experiment, TrainConfig
+from lab.data.parts import batches_by_part
 from lab.data.rows import stream
 from lab.data.thoughts import reveal, training_rows
 from tasks import Batch
@@ -27,13 +28,16 @@ def batch_for_step(experiment: Experiment) -> Callable[[int], Batch]:
         return np.random.default_rng(key).permutation(size)
 
     fixed = functools.cache(lambda length: rows[length][0:size])
+    by_part = batches_by_part(experiment) if config.micro_batches == "one_part" else None
 
     def draw(step: int) -> Batch:
         lengths = open_lengths(config, step)
         rng = np.random.default_rng(stream(config.seed, "length", step))
         length = lengths[rng.integers(len(lengths))]
         start, stop = step * config.batch, (step + 1) * config.batch
-        if config.examples is None:
+        if by_part is not None:
+            batch = by_part(length, step)
+        elif config.examples is None:
             batch = rows[length][start:stop]
         else:
             number = np.arange(start, stop)

@@ -8,13 +8,15 @@ import numpy as np
 
 from lab.config import Experiment, ModelConfig
 from lab.data.batches import visible
+from lab.data.parts import alone
 from lab.data.rows import Rows
 from lab.data.size import check_size
 from tasks import Batch, Task, draw, refuse
 
 
 def check_rows(experiment: Experiment) -> Experiment:
-    """The experiment, after one row was made at each training length and for each probe.
+    """The experiment, after one row was made at each training length and for each probe, of every
+    part of a mixture.
 
     A bad option, and a size beyond this machine's memory, raises ValueError here, before a run
     folder is made. The parent is checked first.
@@ -26,6 +28,7 @@ def check_rows(experiment: Experiment) -> Experiment:
     rows = [(probe.of(experiment.task), probe.length, 0) for probe in experiment.probes]
     offset = experiment.train.offset
     rows += [(experiment.task, length, offset) for length in experiment.train.lengths]
+    rows += [(own, size, shift) for task, at, shift in rows for own, size in alone(task, at)]
     for task, length, shift in rows:
         if experiment.source:
             Rows(task, length, 0)[0:1]  # a whole block shows more of a user's errors

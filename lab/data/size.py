@@ -15,6 +15,7 @@ import numpy as np
 
 from lab import registry
 from lab.config import Experiment, ModelConfig
+from lab.data.parts import alone
 from lab.data.rows import BLOCK
 from tasks import Task, draw, refuse
 
@@ -95,9 +96,9 @@ def parameters(config: ModelConfig, words: int) -> float:
 
 
 def row_tokens(task: Task, length: int) -> int:
-    """Tokens of a row of one length. A long one is approached from shorter ones, so that the draw
-    itself stays small. ValueError when it is longer than this machine can hold a block of, and for
-    a length that the task cannot make."""
+    """Tokens of a row of one length, of a mixture of its widest part. A long one is approached from
+    shorter ones, so that the draw itself stays small. ValueError when it is longer than this
+    machine can hold a block of, and for a length that the task cannot make."""
     lengths = [length]
     while lengths[0] > SHORT:
         lengths.insert(0, lengths[0] // 2)
@@ -109,7 +110,7 @@ def row_tokens(task: Task, length: int) -> int:
                 raise
             continue
         refuse_above("length", length, 4 * 8 * BLOCK * tokens * (length / at))
-    return tokens
+    return max([tokens, *(row_tokens(own, size) for own, size in alone(task, length))])
 
 
 def memory() -> int:

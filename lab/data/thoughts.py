@@ -45,12 +45,16 @@ def reveal(batch: Batch, share: float) -> Batch:
     return Batch(batch.tokens, roles, batch.hidden)
 
 
-def training_rows(task: Task, length: int, config: TrainConfig, stage: int = 0) -> Rows:
+def training_rows(
+    task: Task, length: int, config: TrainConfig, stage: int = 0, part: str = ""
+) -> Rows:
     """The rows that training draws from at one length, with noise in thoughts if configured.
 
     stage: of the run (Experiment.stage). Every stage has rows of its own, so that a child does not
-    see its parent's rows again (our choice)."""
+    see its parent's rows again (our choice). part: of a mixture that is drawn part by part; so has
+    every part."""
     name = f"train {stage}" if stage else "train"
+    name += f" part {part}" if part else ""
     if config.cot_noise == "none":
         return Rows(task, length, config.seed, name)
     return _CorruptedRows(task, length, config, name)

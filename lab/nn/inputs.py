@@ -22,11 +22,18 @@ class Inputs(NamedTuple):
     supervised: torch.Tensor
     ids: torch.Tensor | None
 
-    def parts(self, number: int) -> Iterator[Inputs]:
-        """Split the rows into parts that are equal, up to one row."""
+    def parts(self, number: int, cut: bool = False) -> Iterator[Inputs]:
+        """Split the rows into parts that are equal, up to one row. cut: each part up to its last
+        supervised token, without the padding that rows of other parts need."""
         chunks = [None if x is None else x.tensor_split(number) for x in self]
         for i in range(number):
-            yield Inputs(*(None if x is None else x[i] for x in chunks))  # type: ignore[arg-type]
+            part = Inputs(*(None if x is None else x[i] for x in chunks))  # type: ignore[arg-type]
+            yield part._cut() if cut else part
+
+    def _cut(self) -> Inputs:
+        T = int(self.supervised.any(0).nonzero().max()) + 2
+        ids = None if self.ids is None else self.ids[:, :T]
+        return Inputs(self.tokens[:, :T], self.supervised[:, : T - 1], ids)
 
 
 def to_torch(task: Task, config: ModelConfig, batch: Batch, device: torch.device) -> Inputs:

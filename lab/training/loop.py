@@ -85,7 +85,8 @@ def supervised(
     new_step(model)
     total, right = 0.0, 0
     with dropout_stream(experiment, number, device):
-        for part in inputs.parts(min(config.grad_accum, len(inputs.tokens))):
+        parts = min(config.grad_accum, len(inputs.tokens))
+        for part in inputs.parts(parts, cut=config.micro_batches == "one_part"):
             with precision(config.precision, device):
                 loss, exact = teacher_forced(model, part)
             # by supervised tokens, so that the parts add up to the loss of the whole batch

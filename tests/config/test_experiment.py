@@ -31,6 +31,8 @@ def test_every_field_changes_the_folder(part: str) -> None:
         start = child() if field.name == "optimizer_state" else experiment()
         if field.name == "reward_format":  # needs a task with stop tokens
             start = registry.load("experiments", "addition")()
+        if field.name == "micro_batches":  # needs a task with parts
+            start = registry.load("experiments", "mixture")()
         base = dataclasses.replace(start, **{part: config})
         new = dataclasses.replace(config, **{field.name: OTHER[field.name]})
         assert new != config, f"{field.name} is not changed by this test"

@@ -33,6 +33,7 @@ NO_LONGER_PROBE: dict[str, str] = {
     "compose_parity": "the length is the layout of an example; compositions are what is unseen",
     "phone_book": "a book belongs to one length",
     "star": "the leaves of a longer star were never trained on",
+    "mixture": "its parts have lengths of their own, or a secret set that belongs to one length",
 }
 
 # Experiments whose task has another name.
@@ -162,7 +163,8 @@ def values(name: str, option: str) -> list[Any]:
     if choices or kind is bool:
         return choices or [False, True]
     if str in kinds:
-        return ["lstm", "gru", "attention*3"]
+        tasks_mixed = ["copy", "copy; copy", "parity k=2; copy"]
+        return tasks_mixed if option == "parts" else ["lstm", "gru", "attention*3"]
     if tuple in map(typing.get_origin, kinds):
         return [default, *(parse(text, kind, option) for text in ("1,2", "3", "0.5,1"))]
     number = next(k for k in (*kinds[1:], kind) if k in (int, float))

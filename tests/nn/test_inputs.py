@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
 from lab.data.batches import batch_for_step
 from lab.data.position_ids import position_ids
+from lab.experiments.mixture import experiment as mixture
 from lab.nn.inputs import shift_positions, to_torch
 from lab.nn.model import make_model
 from tasks.copy import Copy
@@ -80,3 +82,20 @@ def test_training_trains_the_places_that_it_moves_to(position: str) -> None:
 def test_models_without_a_table_refuse_it(position: str) -> None:
     with pytest.raises(ValueError, match=r"train\.offset = 6 .* has no table of positions"):
         replace(experiment("learned"), model=ModelConfig(position=position))  # type: ignore[arg-type]
+
+
+def test_parts_are_cut_to_their_longest_row() -> None:
+    e = mixture(parts="copy symbols=3; parity k=2 length=2")
+    batch = e.task.sample(np.random.default_rng(0), 40, 5)
+    batch = batch[np.argsort(e.task.part_of(batch), kind="stable")]
+    whole = to_torch(e.task, e.model, batch, CPU)
+    for number in (1, 3, 40):
+        rows = [len(part.tokens) for part in whole.parts(number)]
+        start = 0
+        for size, part in zip(rows, whole.parts(number, cut=True), strict=True):
+            own = batch[np.arange(start, start + size)]
+            assert part.tokens.tolist() == own.tokens.tolist()
+            same = to_torch(e.task, e.model, own, CPU)
+            assert torch.equal(part.supervised, same.supervised)
+            start += size
+        assert start == 40

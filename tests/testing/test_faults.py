@@ -17,6 +17,7 @@ from tasks import Batch, Role, Task
 SMALL: dict[str, dict[str, Any]] = {
     "copy": {"symbols": 2},
     "disjoint_sets": {"short": 1, "elements": 6},
+    "mixture": {"parts": "parity k=2; copy symbols=2"},
     "planted": {"k": 2, "background": 1},
     "recall": {"vocabulary": 8, "tokens": 4},
     "sgd": {"dimension": 1, "inputs": 1, "limit": 4, "fraction": 1, "rate": 1, "noise": 0},
