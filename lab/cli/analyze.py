@@ -16,7 +16,6 @@ from lab.cli.resolve import configuration, load_named, resolve_run, trusted_file
 from lab.errors import UsageError
 
 if TYPE_CHECKING:
-    from lab.analysis.experts import ExpertLoad
     from lab.analysis.heads import AnalysisResult
     from lab.analysis.interventions import Ablation, Interpolation
     from lab.analysis.subject import Subject
@@ -88,14 +87,12 @@ def analyze(
     and value norm, the norm of its value over that of the others.
     Where the next token is computed from known tokens (its dependencies): their weight, their
     margin over all other tokens in nats, and the retrieval score, which is how often one of them
-    has the largest weight. Layers and heads count from 0. For each router: the share of its choices
-    that each expert has, by the parts of a mixture.
+    has the largest weight. Layers and heads count from 0.
     """
     import dataclasses
 
     import torch
 
-    from lab.analysis import experts
     from lab.analysis.heads import measure
     from lab.analysis.interventions import ablation, interpolate
     from lab.analysis.subject import load_model
@@ -122,7 +119,6 @@ def analyze(
                 analyses.print_finding(subject, found)
             return
         analysis = measure(subject, columns)
-        load = experts.analyze(subject) if experts.routers(subject.model) else None
         removed = None
         if ablate and analysis.heads:
             removed = ablation(subject, analysis.heads, ablate)
@@ -131,13 +127,11 @@ def analyze(
             _, model, start = load_model(folder, interpolate_from, trusted)
             line = interpolate(dataclasses.replace(subject, model=model, at=start), subject)
     if as_json:
-        parts = {"experts": load, "ablation": removed, "interpolation": line}
+        parts = {"ablation": removed, "interpolation": line}
         extra = {name: dataclasses.asdict(part) for name, part in parts.items() if part}
         click.echo(json.dumps(_plain(dataclasses.asdict(analysis) | extra)))
         return
     _print(analysis, removed, line)
-    if load:
-        _print_experts(load)
     if ablate and not removed:
         say("Left out: --ablate, because there are no heads to switch off.")
 
@@ -215,18 +209,6 @@ def _print(analysis: AnalysisResult, removed: Ablation | None, line: Interpolati
             say(f"  {share:.2f}  {loss:.4f}  exact {exact:.3f}")
         above, below = f"{line.barrier:.4f}", f"{line.dip:.4f}"
         say(f"above the straight line by {above} at most, below by {below}")
-
-
-def _print_experts(load: ExpertLoad) -> None:
-    from rich.console import Console
-
-    from lab.cli.tables import plain
-
-    names = list(load.table[0])
-    cells = [[_cell(row[name]) for name in names] for row in load.table]
-    Console().print(plain(names, cells, left=["router"]))
-    for sentence in load.sentences:
-        say(sentence)
 
 
 def _print_ablation(removed: Ablation) -> None:

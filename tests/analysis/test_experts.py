@@ -13,7 +13,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lab.analysis.experts import analyze, information, routers
+from lab.analysis.analyses.experts import analyze, information, routers
 from lab.config import ModelConfig
 from lab.experiments.mixture import experiment
 from lab.runs.run import run
@@ -99,9 +99,10 @@ def test_a_run_on_a_mixture_tells_each_part_and_its_experts(tmp_path: Path) -> N
     result = run(dataclasses.replace(e, model=model, train=train, probes=few), tmp_path)
     scores = [(score.probe, score.length) for score in result.scores]
     assert scores == [("all parts", 4), ("parity1", 5), ("copy", 4), ("parity2", 4)]
-    told = json.loads(invoke("analyze", result.run, "--json").stdout)["experts"]
+    asked = ("analyze", result.run, "--what", "experts")
+    told = json.loads(invoke(*asked, "--json").stdout)["found"]
     assert told["parts"] == ["parity1", "copy", "parity2"] and len(told["routers"]) == 2
-    text = invoke("analyze", result.run).stdout
+    text = invoke(*asked).stdout
     assert "blocks.0.mlp: the expert tells" in text and "parity2" in text
-    alone = invoke("analyze", result.run, "--probe", "part=copy", "--json").stdout
-    assert json.loads(alone)["experts"]["parts"] == ["mixture"]
+    alone = invoke(*asked, "--probe", "part=copy", "--json").stdout
+    assert json.loads(alone)["found"]["parts"] == ["mixture"]

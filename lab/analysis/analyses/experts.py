@@ -13,14 +13,15 @@ no mixture is one part, which only has shares.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log2
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from lab.analysis.finding import Finding
 from lab.analysis.subject import Subject
 from lab.mixers._router import Router
 from lab.nn.inputs import to_torch
@@ -43,11 +44,15 @@ class RouterLoad:
 
 
 @dataclass(frozen=True)
-class ExpertLoad:
+class ExpertLoad(Finding):
     """All routers, from bottom to top. parts: their names."""
 
     parts: tuple[str, ...]
     routers: tuple[RouterLoad, ...]
+
+    terms: ClassVar[Mapping[str, str]] = {
+        "expert": "other columns: the share of its choices that the tokens of a part make"
+    }
 
     @property
     def sentences(self) -> Sequence[str]:
