@@ -4,8 +4,8 @@ Balanced over a micro-batch of one task, experts must serve all tasks alike; bal
 micro-batches of a step, they may divide the tasks. The two arms are `lab run mixture --experts 8
 --grad-accum 6 --micro-batches one_part` with and without `--balance-over global`, and `lab analyze
 RUN --what experts` counts experts by part. There: 3.4 to 43 billion parameters; tasks, sizes and
-budgets are ours at both scales. cpu: 8 bits, symbols and numbers, two layers of width 64. gpu: 16 of each, six
-layers with 8 experts, micro-batches of one part balanced together.
+budgets are ours at both scales. cpu: 8 bits, symbols and numbers, two layers of width 64. gpu: 16
+of each, six layers with 8 experts, micro-batches of one part balanced together.
 """
 
 from __future__ import annotations
