@@ -50,6 +50,8 @@ KINDS = ("static", "dynamic")
 SHARES = (0.5, 0.75, 1.0)
 RATE = 0.5
 CLEAN = "no noise"
+# cpu scale: arms that learn sooner at a third of the others' rate (lab claim noise-cot --rates).
+SLOW = (CLEAN, "static, 50% of rows")
 
 
 def claim(scale: Scale) -> Claim:
@@ -59,6 +61,9 @@ def claim(scale: Scale) -> Claim:
     for kind in KINDS:
         for share in SHARES:
             arms[_label(kind, share)] = _noisy(clean, kind, share)
+    if scale == "cpu":
+        arms |= {name: _at(arms[name], 3.3e-4) for name in SLOW}
+        clean = arms[CLEAN]
     return Claim(
         name="noise-cot",
         scale=scale,
@@ -94,6 +99,10 @@ def _label(kind: str, share: float) -> str:
 def _noisy(clean: Experiment, kind: Any, share: float) -> Experiment:
     noise = {"cot_noise": kind, "cot_noise_rows": share, "cot_noise_rate": RATE}
     return replace(clean, train=replace(clean.train, **noise))
+
+
+def _at(arm: Experiment, rate: float) -> Experiment:
+    return replace(arm, train=replace(arm.train, lr=rate))
 
 
 def _clean(scale: Scale) -> Experiment:
