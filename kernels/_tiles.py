@@ -62,10 +62,12 @@ def exact(dtype, PREC):
 
 @triton.jit
 def join(A, L, size: tl.constexpr, C: tl.constexpr, PREC: tl.constexpr):
-    """From inverses of the diagonal blocks of `size` rows to those of twice the size."""
+    """From inverses of the diagonal blocks of `size` rows to those of twice the size; A [..,C,C]."""
     c = tl.arange(0, C)
     i, j = c[:, None] // size, c[None, :] // size
     pair = (i // 2 == j // 2) & (i > j)
+    if len(A.shape) == 3:
+        pair = pair[None]
     half = tl.dot(A, tl.where(pair, -L, 0.0), input_precision=PREC)
     return A + tl.dot(half, A, input_precision=PREC)
 
@@ -75,12 +77,18 @@ def inverse(L, C: tl.constexpr, PREC: tl.constexpr):
     """(I + L)^-1 of strictly lower L [C,C], float32: blocks of 1, 2, 4, ... rows are joined.
 
     Two products a level, as stable as substitution, where powers of L explode on tokens that
-    repeat.
+    repeat. Up to 16 rows, the blocks of the diagonal are multiplied without what is between them.
     """
-    c = tl.arange(0, C)
-    i, j = c[:, None], c[None, :]
-    A = tl.where(i == j, 1.0, 0.0) - tl.where((i == j + 1) & (i % 2 == 1), L, 0.0)
-    for level in tl.static_range(1, 7):
+    N: tl.constexpr = C // 16
+    n, c = tl.arange(0, N), tl.arange(0, 16)
+    i, j = c[None, :, None], c[None, None, :]
+    own = n[:, None, None, None] == n[None, None, :, None]
+    blocks = tl.sum(tl.where(own, tl.reshape(L, [N, 16, N, 16]), 0.0), 2)
+    A = tl.where(i == j, 1.0, 0.0) - tl.where((i == j + 1) & (i % 2 == 1), blocks, 0.0)
+    for level in tl.static_range(1, 4):
+        A = join(A, blocks, 1 << level, 16, PREC)
+    A = tl.reshape(tl.where(own, A[:, :, None, :], 0.0), [C, C])
+    for level in tl.static_range(4, 7):
         if (1 << level) < C:
             A = join(A, L, 1 << level, C, PREC)
     return A

@@ -119,8 +119,8 @@ def gradient_kernel(
         dP_flipped += tl.dot(r, tl.trans(do), input_precision=PREC)
     kk = tl.zeros([C, C], tl.float32)
     kq = tl.zeros([C, C], tl.float32)
-    for x0 in range(0, d, BK):
-        x = x0 + tl.arange(0, BK)
+    for first_x in tl.static_range(0, d, BK):
+        x = first_x + tl.arange(0, BK)
         q = load_rows(Q, t[:, None], x[None, :], H * d, T, d, BK)
         k = load_rows(K, t[:, None], x[None, :], H * d, T, d, BK)
         kk += tl.dot(k, tl.trans(k), input_precision=PREC)

@@ -61,7 +61,7 @@ def prepare(
     store_rows(US + row, U, s[:, None], cd[None, :], G * d, length, d, D)
     if AS is not None:
         store_rows(AS + square, A, s[:, None], c[None, :], G * C, length, C, C)
-    z = -tl.dot(tl.trans(w).to(tl.float32), U, input_precision=PREC)
+    z = -tl.dot(tl.trans(w), U.to(w.dtype), input_precision=PREC)
     z_at = ZS + ((b * n_tiles + slot) * G + g) * D * D
     store_rows(z_at, z, cd[:, None], cd[None, :], D, None, D, D)
     # X is transposed through memory: a computed tile is never transposed.
