@@ -62,7 +62,7 @@ def exact(dtype, PREC):
 
 @triton.jit
 def join(A, L, size: tl.constexpr, C: tl.constexpr, PREC: tl.constexpr):
-    """From inverses of the diagonal blocks of `size` rows to those of twice the size; A [..,C,C]."""
+    """From inverses of the diagonal blocks of `size` rows of A to those of twice the size."""
     c = tl.arange(0, C)
     i, j = c[:, None] // size, c[None, :] // size
     pair = (i // 2 == j // 2) & (i > j)
