@@ -16,7 +16,7 @@ Every folder has the same files; what an operator lacks is absent, and its `__in
     softplus      what it does for softplus scores (attention)
     chunks        what both kernels do with one chunk of tokens (delta, path)
     plans         tile sizes and launch options; needs no triton
-    operator      registration with torch.library: shapes, gradient, vmap
+    operator      what the kernels take and give; an operator of torch.library
     decode        one token at a time (path)
 
 The public operator calls `choose`, which picks one implementation:

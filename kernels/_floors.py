@@ -99,7 +99,7 @@ def _chunks(launch: Launch) -> list[float]:
 def _gradient(launch: Launch) -> list[float]:
     a = launch.arguments
     columns, channels = blocks(a["e"], a["BV"]), blocks(a["d"], a["BK"])
-    return [columns, channels, channels, columns]
+    return [columns, channels, columns]
 
 
 def _unrolled(launch: Launch) -> list[float]:

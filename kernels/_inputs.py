@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -62,8 +63,8 @@ def check_states(name: str, q: Tensor, k: Tensor, v: Tensor, S0: Tensor | None) 
         raise ValueError(f"{name}: S0 {list(S0.shape)} must be {[B, H, d, v.shape[3]]}")
 
 
-def unsupported_heads(q: Tensor, k: Tensor, v: Tensor) -> str | None:
-    """Why the kernels cannot take these inputs, or None: types, widths, sizes."""
+def unsupported_heads(q: Tensor, k: Tensor, v: Tensor, scale: float) -> str | None:
+    """Why the kernels cannot take these inputs, or None: types, widths, sizes, scale."""
     d, e = q.shape[-1], v.shape[-1]
     if not q.dtype == k.dtype == v.dtype:
         return f"q, k and v differ in type: {q.dtype}, {k.dtype}, {v.dtype}"
@@ -71,8 +72,10 @@ def unsupported_heads(q: Tensor, k: Tensor, v: Tensor) -> str | None:
         return f"there is no kernel for {q.dtype}"
     if max(d, e) > 128:
         return f"heads of width {max(d, e)} exceed 128"
-    if q.shape[1] * q.shape[2] * max(d, e) >= 2**31:
+    if k.shape[1] * q.shape[2] * max(d, e) >= 2**31:
         return "T H d reaches 2^31"
+    if scale <= 0:  # kernels take the largest product before they scale it
+        return f"scale = {scale} is not positive"
     return None
 
 
@@ -94,6 +97,21 @@ def at_all_tokens(x: Tensor, queries: Tensor, like: Tensor) -> Tensor:
 def at_queries(y: Tensor, queries: Tensor) -> Tensor:
     """y [B,T,...] -> [1,N,...], that of the queries."""
     return y.flatten(0, 1).index_select(0, queries)[None]
+
+
+def dense_heads(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """x [B,T,H,width], or dense copies, so that the numbers of a head follow each other."""
+    return tuple(x if x.stride(3) == 1 else x.contiguous() for x in tensors)
+
+
+def head_strides(*tensors: Tensor) -> list[int]:
+    """Numbers from one row, one token and one head to the next, of every tensor."""
+    return [n for x in tensors for n in x.stride()[:3]]
+
+
+def dense(*tensors: Tensor | None) -> tuple[Any, ...]:
+    """The tensors in row-major memory, or None."""
+    return tuple(None if x is None else x.contiguous() for x in tensors)
 
 
 def token_rows(x: Tensor) -> tuple[Tensor, int]:
@@ -146,6 +164,12 @@ def ragged(offsets: Tensor, T: int) -> tuple[Map, Map]:
         return y.flatten(0, 1).index_select(0, target)[None]
 
     return pad, unpad
+
+
+def attended(i: Any) -> tuple[Tensor, Tensor]:
+    """y [B,T,H,e] and the logarithm (base 2) of the softmax's denominator [B,H,T], not filled."""
+    B, T, H, _ = i.q.shape
+    return i.v.new_empty(B, T, H, i.v.shape[3]), i.q.new_empty(B, H, T, dtype=torch.float32)
 
 
 def open_gate(gate: Tensor) -> Tensor:

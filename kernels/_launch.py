@@ -80,10 +80,15 @@ def launch(
         x.data.copy_(wide)  # data: inputs, which keep their bits, count as unchanged for autograd
 
 
-def row_major(*inputs: Any) -> tuple[Any, ...]:
-    """The inputs of an operator; a tensor whose memory is in another order is copied."""
+def row_major(inputs: Any) -> Any:
+    """The NamedTuple of an operator's inputs; a tensor in another order of memory is copied."""
     _wide.clear()
-    return tuple(x.contiguous() if isinstance(x, Tensor) else x for x in inputs)
+    return inputs._make(x.contiguous() if isinstance(x, Tensor) else x for x in inputs)
+
+
+def like(x: Any) -> Any:
+    """A tensor of the shape and type of x, not filled, or None."""
+    return None if x is None else torch.empty_like(x)
 
 
 def processors(device: torch.device) -> int:

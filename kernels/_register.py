@@ -1,195 +1,157 @@
-"""Gradient, vmap and eager call of operators that are registered with torch.library.
+"""Operators of torch.library: their schema, gradient and vmap, and the call for eager mode.
 
-`differentiable_attention` serves attention and PaTH, whose forward operators give y [B,T,H,e] and
-the softmax's denominators lse [B,H,T].
-`differentiable_recurrence` serves scan, selective_scan and delta.
+An operator takes one NamedTuple, whose annotations (Tensor, Tensor | None, float, bool) are its
+schema, and runs functions of its folder, imported when they first run: of the files `forward` and
+`backward`, or of `reference` where a field `triton` is False.
+
+    run_forward(inputs)                                        the outputs
+    run_backward(inputs, *outputs kept, *gradients of outputs) the gradient of each input by name
+
+Rows are the first dimension of every tensor, but for those of PER_HEAD and OFFSETS.
 """
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, get_type_hints
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-_Runs = Callable[[], tuple[Callable[..., Any], Callable[..., Any]]]
-_BEFORE_INPUTS = 3  # dy, y, lse
+from kernels._native import transformed
+
+PER_HEAD = ("slopes", "window")  # [H] or, one for each row, [B,H]; no gradient
+OFFSETS = "offsets"  # of packed rows; no gradient
+_SCHEMA = {Tensor: "Tensor", Tensor | None: "Tensor?", float: "float", bool: "bool"}
 
 
-def differentiable_attention(
+def register(
     name: str,
-    forward: Any,
-    backward: Any,
-    runs: _Runs,
-    setup: Callable[[Any, tuple[Any, ...], Any], None],
-    gradients: Callable[[Any, Any, Tensor], tuple[Tensor | None, ...]],
+    inputs: Any,
+    made: Callable[[Any], Any],
+    outputs: tuple[str, ...],
     *,
-    offsets: int,
-    lse: int,
-    per_head: tuple[int, ...] = (),
-) -> Callable[..., Any]:
-    """Register gradient and vmap of two custom operators; return the call for eager mode.
+    public: int = 1,
+    kept: tuple[str, ...] = (),
+    instead: tuple[tuple[str, str], ...] = (),
+) -> Callable[[Any], Any]:
+    """Register `kernels::name` and `kernels::name_backward`; return the call.
 
-    runs imports what launches the kernels, forward and backward. setup(ctx, inputs, output) saves;
-    gradients(backward, ctx, dy) gives one for every input. offsets and per_head are places of the
-    forward operator's inputs, lse of one of the backward operator's: see `fold_heads`.
+    inputs: the NamedTuple. made: the outputs of some inputs, of any numbers. The first `public`
+    outputs have a gradient; those in `kept` go to the backward pass, and (input, output) of
+    `instead` sends the output in the input's place.
     """
+    types = {field: _SCHEMA[hint] for field, hint in get_type_hints(inputs).items()}
+    constant = (*PER_HEAD, OFFSETS)
+    learned = [n for n, kind in types.items() if "Tensor" in kind and n not in constant]
+    results = (*kept, *(f"d_{n}" for n in outputs[:public]))
 
-    def folded(call: Any, ahead: int = 0) -> Callable[..., Any]:
-        """The vmap of a call, whose inputs come `ahead` places later."""
-        heads = tuple(i + ahead for i in per_head)
+    def run(which: str, *values: Any) -> Any:
+        given, rest = inputs(*values[: len(types)]), values[len(types) :]
+        file = which if getattr(given, "triton", True) else "reference"
+        module = importlib.import_module(f"kernels.{name}.{file}")
+        return getattr(module, f"run_{which}")(given, *rest)
 
-        def rule(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-            n, last = info.batch_size, offsets + ahead
-            at = lse if ahead else None
-            return fold_heads(call, n, in_dims, inputs, per_head=heads, offsets=last, lse=at)
+    def there(values: Any) -> list[str]:
+        """The learned inputs that are not None."""
+        return [n for n, x in zip(types, values, strict=False) if n in learned and x is not None]
 
-        return rule
+    def run_backward(*values: Any) -> list[Tensor]:
+        found = run("backward", *values)
+        return [found[n] for n in there(values)]
+
+    def made_backward(*values: Any) -> list[Tensor]:
+        given = dict(zip(types, values, strict=False))
+        dense = torch.contiguous_format
+        return [torch.empty_like(given[n], memory_format=dense) for n in there(values)]
+
+    run_forward = partial(run, "forward")
+    schema = ", ".join(f"{kind} {n}" for n, kind in types.items())
+    returned = ", ".join(["Tensor"] * len(outputs))
+    operator = torch.library.custom_op(
+        f"kernels::{name}", run_forward, mutates_args=(), schema=f"({schema}) -> ({returned})"
+    )
+    schema += "".join(f", Tensor {n}" for n in results)
+    operator_backward = torch.library.custom_op(
+        f"kernels::{name}_backward", run_backward, mutates_args=(), schema=f"({schema}) -> Tensor[]"
+    )
+    operator.register_fake(lambda *values: made(inputs(*values)))
+    operator_backward.register_fake(made_backward)
+
+    def setup(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        output = output if isinstance(output, tuple) else (output,)
+        found = dict(zip(outputs, output, strict=True))
+        values = dict(zip(types, inputs, strict=True)) | {n: found[y] for n, y in instead}
+        ctx.options = [None if isinstance(x, Tensor) else x for x in values.values()]
+        ctx.like = [(y.shape, y.dtype) for y in output[:public]]
+        tensors = [x if isinstance(x, Tensor) else None for x in values.values()]
+        ctx.save_for_backward(*tensors, *(found[n] for n in kept))
+        ctx.set_materialize_grads(False)  # or what is kept gets a gradient of zeros
+
+    def gradients(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        saved = ctx.saved_tensors
+        tensors, rest = saved[: len(types)], saved[len(types) :]
+        values = [x if y is None else y for x, y in zip(tensors, ctx.options, strict=True)]
+        dys = [
+            tensors[0].new_zeros(shape, dtype=dtype) if dy is None else dy
+            for dy, (shape, dtype) in zip(grads[:public], ctx.like, strict=True)
+        ]
+        call = operator_backward if transformed() else run_backward
+        found = dict(zip(there(values), call(*values, *rest, *dys), strict=True))
+        return tuple(found.get(n) for n in types)
 
     class Eager(torch.autograd.Function):
         """Cheaper per call than the operator, and torch.func.grad accepts it."""
 
-        @staticmethod
-        def forward(*inputs: Any) -> Any:
-            return runs()[0](*inputs)
-
-        @staticmethod
-        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-            setup(ctx, inputs, output)
-            ctx.mark_non_differentiable(output[1])
-
-        @staticmethod
-        def backward(ctx: Any, dy: Tensor, _: Tensor) -> Any:
-            return gradients(EagerBackward.apply, ctx, dy)
-
-        @staticmethod
-        def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-            return folded(Eager.apply)(info, in_dims, *inputs)
-
-    class EagerBackward(torch.autograd.Function):
-        @staticmethod
-        def forward(*inputs: Any) -> Any:
-            return runs()[1](*inputs)
-
-        @staticmethod
-        def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-            pass
-
-        @staticmethod
-        def backward(ctx: Any, *grads: Tensor) -> Any:
-            raise RuntimeError(f"{name}: the kernels have no second derivative")
-
-        @staticmethod
-        def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> Any:
-            return folded(EagerBackward.apply, _BEFORE_INPUTS)(info, in_dims, *inputs)
-
-    def gradient(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        return gradients(backward, ctx, dy)
-
-    forward.register_autograd(gradient, setup_context=setup)
-    forward.register_vmap(folded(forward))
-    backward.register_vmap(folded(backward, _BEFORE_INPUTS))
-    return Eager.apply
-
-
-def fold_heads(
-    operator: Any,
-    n: int,
-    in_dims: tuple[int | None, ...],
-    inputs: tuple[Any, ...],
-    *,
-    per_head: tuple[int, ...] = (),
-    offsets: int,
-    lse: int | None,
-) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    """Run `operator` with the n entries of a vmapped dimension as further rows.
-
-    Tensors [B,...] become [n B,...]; with offsets (B = 1) the entries are packed along T instead.
-    Tensors per_head [H] become [n B,H] where the entries differ. The tokens of lse [B,H,T] come
-    last; where it is no input, it is the second output.
-    """
-    inputs = tuple(
-        x if dim is None or not isinstance(x, Tensor) else x.movedim(dim, 0)
-        for x, dim in zip(inputs, in_dims, strict=True)
-    )
-    first = next(i for i, x in enumerate(inputs) if isinstance(x, Tensor))
-    B, T = inputs[first].shape[0 if in_dims[first] is None else 1 :][:2]
-    packed = inputs[offsets] is not None
-    folded: list[Any] = []
-    for i, (x, dim) in enumerate(zip(inputs, in_dims, strict=True)):
-        if not isinstance(x, Tensor):
-            folded.append(x)
-        elif i == offsets:
-            shift = T * torch.arange(n, device=x.device, dtype=x.dtype)[:, None]
-            folded.append(F.pad((x[..., 1:] + shift).flatten(), (1, 0)))
-        elif i in per_head:
-            if dim is not None and packed:
-                raise ValueError("vmap over the slopes or windows of packed rows has no kernel")
-            folded.append(x if dim is None else x.repeat_interleave(B, 0))
-        else:
-            x = x.expand(n, *x.shape) if dim is None else x
-            if packed and i == lse:
-                folded.append(x.movedim(0, 2).flatten(2))
-            else:
-                folded.append(x.flatten(0, 2)[None] if packed else x.flatten(0, 1))
-    outputs = []
-    for i, y in enumerate(operator(*folded)):
-        if y.ndim == 1:
-            outputs.append(y.expand(n, 0))
-        elif packed and lse is None and i == 1:
-            outputs.append(y.unflatten(2, (n, T)).movedim(2, 0))
-        else:
-            outputs.append(y[0].unflatten(0, (n, 1, T)) if packed else y.unflatten(0, (n, B)))
-    return tuple(outputs), (0,) * len(outputs)
-
-
-def differentiable_recurrence(
-    forward: Any,
-    backward: Any,
-    setup: Callable[[Any, tuple[Any, ...], Any], None],
-    gradients: Callable[..., Any],
-) -> Callable[..., Any]:
-    """Register gradient and vmap of a recurrence's two operators; return the call for eager mode.
-
-    setup(ctx, inputs, output) saves; gradients(ctx, *dy) gives one gradient for every input. The
-    compiler takes the operator with its registered gradient; torch.func.grad does not, and takes
-    the call that is returned. Every tensor has rows as its first dimension.
-    """
-
-    run = forward
-
-    class Eager(torch.autograd.Function):
         generate_vmap_rule = True
-        forward = staticmethod(lambda *inputs: run(*inputs))
+
+        @staticmethod
+        def forward(*values: Any) -> Any:
+            return (operator if transformed() else run_forward)(*values)
+
         setup_context = staticmethod(setup)  # type: ignore[assignment]
         backward = staticmethod(once_differentiable(gradients))  # type: ignore[assignment]
 
-    forward.register_autograd(gradients, setup_context=setup)
-    for operator in (forward, backward):
-        operator.register_vmap(partial(_vmap_by_rows, operator))
-    return Eager.apply
+    operator.register_autograd(gradients, setup_context=setup)
+    operator.register_vmap(partial(_vmap, operator, list(types)))
+    operator_backward.register_vmap(partial(_vmap, operator_backward, [*types, *results]))
+
+    def call(given: Any) -> Any:
+        return (operator if torch.compiler.is_compiling() else Eager.apply)(*given)
+
+    return call
 
 
-def _vmap_by_rows(
-    operator: Any, info: Any, in_dims: tuple[int | None, ...], *inputs: Any
-) -> tuple[Any, Any]:
-    """Run `operator` with the entries of a vmapped dimension as further rows."""
+def _vmap(
+    operator: Any, names: list[str], info: Any, in_dims: tuple[int | None, ...], *inputs: Any
+) -> tuple[Any, int]:
+    """Run `operator` with the n entries of a vmapped dimension as further rows.
+
+    Packed rows, whose only row holds all tokens, run one entry after the other.
+    """
     n = info.batch_size
-    folded = [
-        _fold_into_rows(x, dim, n) if isinstance(x, Tensor) else x
-        for x, dim in zip(inputs, in_dims, strict=True)
-    ]
+    values = {
+        name: x if dim is None else x.movedim(dim, 0)
+        for name, x, dim in zip(names, inputs, in_dims, strict=True)
+    }
+    many = {name for name, dim in zip(names, in_dims, strict=True) if dim is not None}
+    if values.get(OFFSETS) is not None:
+        each = [operator(*(x[i] if m in many else x for m, x in values.items())) for i in range(n)]
+        return type(each[0])(torch.stack(y) for y in zip(*each, strict=True)), 0
+    B = values[names[0]].shape[1 if names[0] in many else 0]
+    folded: list[Any] = []
+    for name, x in values.items():
+        if not isinstance(x, Tensor) or (name in PER_HEAD and name not in many):
+            folded.append(x)
+        elif name in PER_HEAD:
+            folded.append(x.repeat_interleave(B, 0))
+        else:
+            x = x if name in many else x.expand(n, *x.shape)
+            folded.append(x.reshape(-1, *x.shape[2:]))
     outputs = operator(*folded)
     if isinstance(outputs, Tensor):
         return outputs.unflatten(0, (n, -1)), 0
-    return tuple(y.unflatten(0, (n, -1)) for y in outputs), (0,) * len(outputs)
-
-
-def _fold_into_rows(x: Tensor, dim: int | None, n: int) -> Tensor:
-    """The vmapped dimension of x (or n copies of x) folded into its rows."""
-    x = x.expand(n, *x.shape) if dim is None else x.movedim(dim, 0)
-    return x.reshape(-1, *x.shape[2:])
+    return type(outputs)(y.unflatten(0, (n, -1)) for y in outputs), 0

@@ -25,7 +25,6 @@ so that gates near 0 (log f = -50 and less) do not blur the tokens behind them.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 from kernels import Impl, choose
@@ -38,7 +37,8 @@ from kernels._inputs import (
     unsupported_heads,
 )
 from kernels.attention.definition import definition, example_inputs
-from kernels.attention.operator import eager, operator
+from kernels.attention.native import native
+from kernels.attention.operator import Inputs, run
 from kernels.attention.reference import reference
 from kernels.attention.softplus import usual_scale
 
@@ -76,42 +76,19 @@ def attention(
         raise ValueError(f"attention: softplus = {softplus} must be 0 or at least 1")
     q, k, v = autocast(q, k, v)
     scale = usual_scale(q.shape[-1], softplus) if scale is None else scale
-    no, unsupported = not_float32(q, k, v, log_forget, gate), unsupported_heads(q, k, v)
+    no, unsupported = not_float32(q, k, v, log_forget, gate), unsupported_heads(q, k, v, scale)
     if offsets is not None:
         no = "the native operator takes no packed rows"
     if softplus is not None:
         no = unsupported = "there is no kernel for softplus scores"
     chosen = choose("attention", impl, q.device, unsupported, no)
-    if queries is not None and chosen != "native":
-        y = attention(
-            at_all_tokens(q, queries, k),
-            k,
-            v,
-            scale=scale,
-            slopes=slopes,
-            window=window,
-            log_forget=log_forget,
-            gate=None if gate is None else at_all_tokens(gate, queries, k),
-            softplus=softplus,
-            impl=chosen,
-        )
-        return at_queries(y, queries)
-    if chosen == "triton":
-        call = operator if torch.compiler.is_compiling() else eager
-        return call(q, k, v, scale, slopes, window, log_forget, gate, offsets)[0]
+    if chosen != "native" and queries is not None:
+        q, gate = (None if x is None else at_all_tokens(x, queries, k) for x in (q, gate))
+    inputs = Inputs(q, k, v, scale, slopes, window, log_forget, gate, offsets)
     if chosen == "native":
-        from kernels.attention.native import native
-
-        return native(q, k, v, scale, slopes, window, log_forget, gate, queries)
-    return reference(
-        q,
-        k,
-        v,
-        scale=scale,
-        slopes=slopes,
-        window=window,
-        log_forget=log_forget,
-        gate=gate,
-        offsets=offsets,
-        softplus=softplus,
-    )
+        return native(inputs, queries)
+    if chosen == "triton":
+        y: Tensor = run(inputs)[0]
+    else:
+        y = reference(**inputs._asdict(), softplus=softplus)
+    return y if queries is None else at_queries(y, queries)

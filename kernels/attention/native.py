@@ -8,60 +8,38 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from kernels._inputs import dense, dense_heads
 from kernels._native import call
+from kernels.attention.operator import Inputs
 
 
-def native(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    scale: float,
-    slopes: Tensor | None,
-    window: Tensor | None,
-    log_forget: Tensor | None,
-    gate: Tensor | None,
-    queries: Tensor | None,
-) -> Tensor:
+def native(i: Inputs, queries: Tensor | None) -> Tensor:
     """y [B,T,H,e], float32; with queries, checked, [1,N,H,e]. q, k, v may be parts of one tensor
     [B,T,H+2G,d] (with queries k and v of one [B,T,2G,d]): none is copied, and their gradients are
     parts of one such tensor."""
-    y: Tensor = _Attention.apply(q, k, v, scale, slopes, window, log_forget, gate, queries)
+    y: Tensor = _Attention.apply(*i[:-1], queries)
     return y
 
 
 class _Attention(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        scale: float,
-        slopes: Tensor | None,
-        window: Tensor | None,
-        log_forget: Tensor | None,
-        gate: Tensor | None,
-        queries: Tensor | None,
-    ) -> Tensor:
-        q, k, v = (x if x.stride(3) == 1 else x.contiguous() for x in (q, k, v))
-        slopes = None if slopes is None else slopes.to(torch.float32).contiguous()
-        window = None if window is None else window.to(torch.int64).contiguous()
-        log_forget, gate = (None if x is None else x.contiguous() for x in (log_forget, gate))
-        queries = None if queries is None else queries.contiguous()
+    def forward(ctx: Any, *inputs: Any) -> Tensor:
+        q, k, v, ctx.scale, slopes, window, log_forget, gate, queries = inputs
+        slopes = None if slopes is None else slopes.to(torch.float32)
+        window = None if window is None else window.to(torch.int64)
+        tensors = *dense_heads(q, k, v), *dense(slopes, window, log_forget, gate, queries)
         (B, T, _, e), H = v.shape, q.shape[2]
         y = q.new_empty(*q.shape[:3], e)
         kept = q.new_empty(B, H, 2, -(-T // 16) * 16)
-        ctx.scale = scale
-        inputs = q, k, v, slopes, window, log_forget, gate, queries
-        call("attention", "forward", *_arguments(scale, *inputs), y, kept)
-        ctx.save_for_backward(*inputs, y, kept)
+        call("attention", "forward", *_arguments(*tensors), ctx.scale, y, kept)
+        ctx.save_for_backward(*tensors, y, kept)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        *inputs, y, kept = ctx.saved_tensors
-        q, k, v, _, _, log_forget, gate, queries = inputs
+        *tensors, y, kept = ctx.saved_tensors
+        q, k, v, _, _, log_forget, gate, queries = tensors
         H, (B, T, G, d) = q.shape[2], k.shape
         if d != v.shape[3]:
             dq, dk, dv = (x.new_empty(x.shape) for x in (q, k, v))
@@ -71,31 +49,20 @@ class _Attention(torch.autograd.Function):
             dq = q.new_empty(q.shape)
             dk, dv = k.new_empty(B, T, 2 * G, d).split(G, 2)
         dlog, dgate = (None if x is None else torch.empty_like(x) for x in (log_forget, gate))
-        grads = [part for x in (dq, dk, dv) for part in _strided(x)]
-        given = _arguments(ctx.scale, *inputs)
-        call("attention", "backward", *given, y, kept, dy.contiguous(), *grads, dlog, dgate)
+        given = *_arguments(*tensors), ctx.scale, y, kept, dy.contiguous()
+        call("attention", "backward", *given, *_strided(dq, dk, dv), dlog, dgate)
         return dq, dk, dv, None, None, None, dlog, dgate, None
 
 
-def _strided(x: Tensor) -> tuple[Tensor | int, ...]:
-    return x, *x.stride()[:3]
+def _strided(*heads: Tensor) -> list[Tensor | int]:
+    """Each tensor, then the numbers from one row, token and head to the next."""
+    return [part for x in heads for part in (x, *x.stride()[:3])]
 
 
-def _arguments(
-    scale: float,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    slopes: Tensor | None,
-    window: Tensor | None,
-    log_forget: Tensor | None,
-    gate: Tensor | None,
-    queries: Tensor | None,
-) -> list[Any]:
-    """The arguments that both functions begin with."""
+def _arguments(*tensors: Any) -> list[Any]:
+    """What both functions of native.cpp take first."""
+    q, k, v, *_, gate, queries = tensors
     (B, T, G, d), H, e = k.shape, q.shape[2], v.shape[3]
     number = -1 if queries is None else len(queries)
     gate_width = 0 if gate is None else 1 if gate.ndim == 3 else e
-    heads = [part for x in (q, k, v) for part in _strided(x)]
-    sizes = number, B, T, H, G, d, e, gate_width
-    return [*heads, slopes, window, log_forget, gate, queries, *sizes, scale]
+    return [*_strided(q, k, v), *tensors[3:], number, B, T, H, G, d, e, gate_width]

@@ -29,7 +29,8 @@ from torch import Tensor
 from kernels import Impl, choose
 from kernels._inputs import check_states, not_float32
 from kernels.delta.definition import definition, delta_step, example_inputs
-from kernels.delta.operator import eager, operator
+from kernels.delta.native import native
+from kernels.delta.operator import Inputs, run
 from kernels.delta.reference import reference
 
 __all__ = ["definition", "delta", "delta_step", "example_inputs", "reference"]
@@ -68,10 +69,8 @@ def delta(
     if chosen == "reference":
         return reference(q, k, v, beta, log_decay, S0, scale)
     scale = 1.0 if scale is None else float(scale)
+    inputs = Inputs(q, k, v, beta, log_decay, S0, scale, torch.is_grad_enabled())
     if chosen == "native":
-        from kernels.delta.native import native
-
-        return native(q, k, v, beta, log_decay, S0, scale)
-    call = operator if torch.compiler.is_compiling() else eager
-    o, last, *_ = call(q, k, v, beta, log_decay, S0, scale, torch.is_grad_enabled())
+        return native(inputs)
+    o, last, *_ = run(inputs)
     return o, last

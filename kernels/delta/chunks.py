@@ -1,4 +1,4 @@
-"""What the delta rule's kernels do with one chunk of C tokens: loads, decays and the inverse."""
+"""What the delta rule's kernels do with one chunk of C tokens: decays, and what is inverted."""
 # mypy: disable-error-code="no-untyped-def"
 
 from __future__ import annotations
@@ -6,45 +6,43 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-
-@triton.jit
-def load_tile(X, t, T, stride, x, width):
-    """Rows t of a [T, width] matrix whose rows are `stride` apart, zeros around it."""
-    inside = (t < T)[:, None] & (x < width)[None, :]
-    return tl.load(X + t[:, None] * stride + x[None, :], mask=inside, other=0.0)
+from kernels._tiles import LOG2E
 
 
 @triton.jit
-def log2_decay(G, t, T, H, DECAY: tl.constexpr, C: tl.constexpr):
-    g = tl.zeros([C], tl.float32)
-    if DECAY:
-        g = tl.load(G + t * H, mask=t < T, other=0.0).to(tl.float32) * 1.4426950408889634
-    return g
+def decays(G, t, T, H: tl.constexpr, C: tl.constexpr):
+    """Of one chunk, in units of log 2: the sums of log decays from its start to each token, rounded
+    and what rounding lost, as float64 sums of strong decays cancel; exp2 of the sum of those after
+    each token, and of all. G is None where there is no decay.
+
+    A decay of e^-10000 is 0 as well as one of -inf is, and sums of it are numbers.
+    """
+    sums = tl.zeros([C], tl.float64)
+    if G is not None:
+        g = tl.load(G + t * H, mask=t < T, other=0.0).to(tl.float64)
+        sums = tl.cumsum(tl.maximum(g, -10000.0) * LOG2E, 0)
+    last = tl.sum(tl.where(tl.arange(0, C) == C - 1, sums, 0.0), 0)
+    near = sums.to(tl.float32)
+    lost = (sums - near.to(tl.float64)).to(tl.float32)
+    return near, lost, tl.exp2((last - sums).to(tl.float32)), tl.exp2(last.to(tl.float32))
 
 
 @triton.jit
-def decay_since(g, C: tl.constexpr):
-    """[i, j]: sum of g over j < r <= i. Each entry sums its own terms, so that -inf is safe."""
-    c = tl.arange(0, C)
-    return tl.cumsum(tl.where(c[:, None] > c[None, :], g[:, None], 0.0), 0)
+def fade(near, lost):
+    """[i, j]: exp of the sum of log decays over j < r <= i where i >= j, anything elsewhere."""
+    since = (near[:, None] - near[None, :]) + (lost[:, None] - lost[None, :])
+    return tl.exp2(tl.minimum(since, 0.0))
 
 
 @triton.jit
-def decay_since_flipped(g, C: tl.constexpr):
+def fade_flipped(near, lost):
     """[j, i] of the same, built in place: a transposed product feeding another is a hazard."""
-    c = tl.arange(0, C)
-    return tl.cumsum(tl.where(c[:, None] < c[None, :], g[None, :], 0.0), 1)
+    return fade(-near, -lost)
 
 
 @triton.jit
-def last_row(x, C: tl.constexpr):
-    """The last row of [C, C]."""
-    return tl.sum(tl.where(tl.arange(0, C)[:, None] == C - 1, x, 0.0), 0)
-
-
-@triton.jit
-def lower(k, beta, since, C: tl.constexpr, PREC: tl.constexpr):
+def lower(k, beta, faded, C: tl.constexpr, PREC: tl.constexpr):
     """L of a stretch of C tokens."""
     i, j = tl.arange(0, C)[:, None], tl.arange(0, C)[None, :]
     kk = tl.dot(k, tl.trans(k), input_precision=PREC) * beta[:, None]
-    return tl.where(i > j, kk * tl.exp2(since), 0.0)
+    return tl.where(i > j, kk * faded, 0.0)

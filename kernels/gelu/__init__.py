@@ -14,6 +14,7 @@ from torch import Tensor
 from kernels import Impl, choose
 from kernels._inputs import not_float32
 from kernels.gelu.definition import definition, example_inputs
+from kernels.gelu.native import native
 
 __all__ = ["definition", "example_inputs", "gelu"]
 
@@ -21,7 +22,5 @@ __all__ = ["definition", "example_inputs", "gelu"]
 def gelu(x: Tensor, *, impl: Impl = "auto") -> Tensor:
     """y of the shape and type of x. ValueError where impl is "native" or "triton" and cannot be."""
     if choose("gelu", impl, x.device, "there is no Triton kernel", not_float32(x)) == "native":
-        from kernels.gelu.native import native
-
         return native(x)
     return F.gelu(x, approximate="tanh")

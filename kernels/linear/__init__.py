@@ -22,6 +22,7 @@ from torch import Tensor
 from kernels import Impl, choose
 from kernels._inputs import check_states, not_float32
 from kernels.linear.definition import definition, example_inputs, linear_step
+from kernels.linear.native import native
 from kernels.linear.reference import reference
 
 __all__ = ["definition", "example_inputs", "linear", "linear_step", "reference"]
@@ -48,7 +49,5 @@ def linear(
         raise ValueError(f"linear: log_decay {list(log_decay.shape)} must be {either}")
     no = not_float32(q, k, v, log_decay, S0)
     if choose("linear", impl, v.device, "there is no Triton kernel", no) == "native":
-        from kernels.linear.native import native
-
         return native(q, k, v, log_decay, S0, 1.0 if scale is None else float(scale))
     return reference(q, k, v, log_decay, S0, scale=scale)

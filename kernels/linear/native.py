@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from kernels._inputs import dense, dense_heads, head_strides
 from kernels._native import call
 
 
@@ -26,24 +27,16 @@ def native(
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        log_decay: Tensor | None,
-        S0: Tensor | None,
-        scale: float,
-    ) -> tuple[Tensor, Tensor]:
-        q, k, v = (_heads(x) for x in (q, k, v))
-        log_decay, S0 = (None if x is None else x.contiguous() for x in (log_decay, S0))
+    def forward(ctx: Any, *inputs: Any) -> tuple[Tensor, Tensor]:
+        *tensors, ctx.scale = inputs
+        q, k, v = dense_heads(*tensors[:3])
+        log_decay, S0 = dense(*tensors[3:])
         (B, T, H, d), e = k.shape, v.shape[3]
         width = 0 if log_decay is None else log_decay.numel() // (B * T * H)
-        sizes = B, T, H, d, e, width, *_strides(q, k, v)
+        ctx.sizes = B, T, H, d, e, width, *head_strides(q, k, v)
         o, last = v.new_empty(B, T, H, e), v.new_empty(B, H, d, e)
-        call("linear", "forward", q, k, v, log_decay, S0, o, last, *sizes, scale)
+        call("linear", "forward", q, k, v, log_decay, S0, o, last, *ctx.sizes, ctx.scale)
         ctx.save_for_backward(q, k, v, log_decay, S0)
-        ctx.sizes, ctx.scale = sizes, scale
         ctx.set_materialize_grads(False)
         return o, last
 
@@ -51,19 +44,8 @@ class _Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, do: Tensor | None, dlast: Tensor | None) -> tuple[Tensor | None, ...]:
         inputs = ctx.saved_tensors
-        do = _heads(torch.zeros_like(inputs[2]) if do is None else do)
-        dlast = None if dlast is None else dlast.contiguous()
+        (do,) = dense_heads(torch.zeros_like(inputs[2]) if do is None else do)
         grads = [None if x is None else x.new_empty(x.shape) for x in inputs]
-        sizes = *ctx.sizes, *_strides(do)
-        call("linear", "backward", *inputs, do, dlast, *grads, *sizes, ctx.scale)
+        sizes = *ctx.sizes, *head_strides(do)
+        call("linear", "backward", *inputs, do, *dense(dlast), *grads, *sizes, ctx.scale)
         return *grads, None
-
-
-def _heads(x: Tensor) -> Tensor:
-    """x [B,T,H,width], or a dense copy, so that the numbers of a head follow each other."""
-    return x if x.stride(3) == 1 else x.contiguous()
-
-
-def _strides(*tensors: Tensor) -> list[int]:
-    """The strides of rows, tokens and heads."""
-    return [n for x in tensors for n in x.stride()[:3]]

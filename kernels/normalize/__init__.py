@@ -14,6 +14,7 @@ from torch import Tensor
 from kernels import Impl, choose
 from kernels._inputs import not_float32
 from kernels.normalize.definition import definition, example_inputs
+from kernels.normalize.native import native
 
 __all__ = ["definition", "example_inputs", "normalize"]
 
@@ -21,7 +22,5 @@ __all__ = ["definition", "example_inputs", "normalize"]
 def normalize(x: Tensor, *, impl: Impl = "auto") -> Tensor:
     """y of the shape and type of x. ValueError where impl is "native" or "triton" and cannot be."""
     if choose("normalize", impl, x.device, "there is no Triton kernel", not_float32(x)) == "native":
-        from kernels.normalize.native import native
-
         return native(x)
     return F.normalize(x, dim=-1)

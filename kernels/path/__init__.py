@@ -42,7 +42,7 @@ from kernels._inputs import (
 from kernels.path.decode import FOLD, PathCache, path_prefill, path_step
 from kernels.path.definition import definition, example_inputs
 from kernels.path.native import native
-from kernels.path.operator import eager, operator
+from kernels.path.operator import Inputs, run
 from kernels.path.reference import reference
 
 __all__ = [
@@ -86,33 +86,19 @@ def path(
     q, k, v = autocast(q, k, v)
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     no = not_float32(q, k, v, w, beta, log_forget, gate) or _slower(k, offsets)
-    chosen = choose("path", impl, q.device, _unsupported(q, k, v), no)
-    if queries is not None and chosen != "native":
-        y = path(
-            at_all_tokens(q, queries, k),
-            k,
-            v,
-            w,
-            beta,
-            scale=scale,
-            log_forget=log_forget,
-            gate=None if gate is None else at_all_tokens(gate, queries, k),
-            impl=chosen,
-        )
-        return at_queries(y, queries)
-    if chosen == "triton":
-        if w.dtype != q.dtype:
-            w, beta = _narrowed(w, beta, q.dtype)
-        call = operator if torch.compiler.is_compiling() else eager
-        return call(q, k, v, w, beta, scale, log_forget, gate, offsets)[0]
+    chosen = choose("path", impl, q.device, _unsupported(q, k, v, scale), no)
+    if chosen == "triton" and w.dtype != q.dtype:
+        w, beta = _narrowed(w, beta, q.dtype)
+    if chosen != "native" and queries is not None:
+        q, gate = (None if x is None else at_all_tokens(x, queries, k) for x in (q, gate))
+    inputs = Inputs(q, k, v, w, beta, scale, log_forget, gate, offsets)
     if chosen == "native":
-        return native(q, k, v, w, beta, scale, log_forget, gate, offsets, queries)
-    return reference(
-        q, k, v, w, beta, scale=scale, log_forget=log_forget, gate=gate, offsets=offsets
-    )
+        return native(inputs, queries)
+    y: Tensor = run(inputs)[0] if chosen == "triton" else reference(**inputs._asdict())
+    return y if queries is None else at_queries(y, queries)
 
 
-def _unsupported(q: Tensor, k: Tensor, v: Tensor) -> str | None:
+def _unsupported(q: Tensor, k: Tensor, v: Tensor, scale: float) -> str | None:
     """Why no kernel takes these inputs, in words. A chunk in float32 must also fit into registers.
 
     Beyond 64 channels it does not, and some of Triton 3.6's binaries for Hopper are wrong there (64
@@ -121,7 +107,7 @@ def _unsupported(q: Tensor, k: Tensor, v: Tensor) -> str | None:
     width = max(q.shape[-1], v.shape[-1])
     if q.dtype == torch.float32 and width > 64:
         return f"heads of width {width} in float32 exceed 64"
-    return unsupported_heads(q, k, v)
+    return unsupported_heads(q, k, v, scale)
 
 
 def _slower(k: Tensor, offsets: Tensor | None) -> str | None:

@@ -17,13 +17,14 @@ import triton.language as tl
 from torch import Tensor
 
 from kernels import COUNTS
-from kernels._launch import launch, processors, row_major
+from kernels._launch import launch, like, processors
 from kernels._tiles import (
     LOG2E,
     before_gate,
     load_rows,
     log2_sums,
     place,
+    sequence,
     store_rows,
     sum_to_the_end,
     tiles,
@@ -32,6 +33,7 @@ from kernels.path import plans
 from kernels.path.backward_short import backward_short
 from kernels.path.chunks import gradient_inside, gradient_reflections, keep, prepared, recall
 from kernels.path.forward import arguments
+from kernels.path.operator import Inputs
 
 
 @triton.jit(do_not_specialize=COUNTS)
@@ -40,7 +42,7 @@ def backward_sweep(
     DCOLS, QS, scale, T, n_tiles, n_chunks, n_rows,
     H: tl.constexpr, G: tl.constexpr, d: tl.constexpr, e: tl.constexpr, D: tl.constexpr,
     E: tl.constexpr, BT: tl.constexpr, C: tl.constexpr, SHARES: tl.constexpr,
-    GATE_KIND: tl.constexpr, HAS_FORGET: tl.constexpr, PACKED: tl.constexpr, PREC: tl.constexpr,
+    GATE_KIND: tl.constexpr, PREC: tl.constexpr,
 ):  # fmt: skip
     """The chunks left of the queries' own.
 
@@ -67,12 +69,7 @@ def backward_sweep(
     c, cd, ce = tl.arange(0, C), tl.arange(0, D), tl.arange(0, E)
     for h in range(g_head * (H // G), (g_head + 1) * (H // G)):
         for tile in range(share, n_tiles, SHARES):
-            start, length, r0, slot = 0, T, tile * BT, 0
-            if PACKED:
-                start = tl.load(TILES + 4 * tile)
-                length = tl.load(TILES + 4 * tile + 1)
-                r0 = tl.load(TILES + 4 * tile + 2) * BT
-                slot = tl.load(TILES + 4 * tile + 3)
+            start, length, r0, slot = sequence(TILES, tile, T, BT)
             token, head = b * T + start, (b * H + h) * T + start
             r = r0 + tl.arange(0, BT)
             row_d, row_e = (token * G + g_head) * d, (token * G + g_head) * e
@@ -81,9 +78,7 @@ def backward_sweep(
             at_d, at_e = (token * H + h) * d, (token * H + h) * e
             loaded = load_rows(Q + at_d, r[:, None], cd[None, :], H * d, length, d, D)
             do = load_rows(DY + at_e, r[:, None], ce[None, :], H * e, length, e, E)
-            do, delta = before_gate(
-                do, GATE, Y, DGATE, token, h, at_e, r, ce, length, H, e, E, GATE_KIND
-            )
+            do, delta = before_gate(do, GATE, Y, DGATE, token, h, r, ce, length, H, e, E, GATE_KIND)
             if GATE_KIND > 0:
                 store_rows(DO + at_e, do, r[:, None], ce[None, :], H * e, length, e, E)
                 tl.debug_barrier()
@@ -102,81 +97,86 @@ def backward_sweep(
                         U = load_rows(US + row_d, s[:, None], cd[None, :], G * d, length, d, D)
                         ok = (r[:, None] >= s[None, :]) & (r[:, None] // C == n)
                         asked = q.to(loaded.dtype)
-                        qw = tl.where(ok, tl.dot(asked, tl.trans(w), input_precision=PREC), 0.0)
+                        qw = tl.where(ok, -tl.dot(asked, tl.trans(w), input_precision=PREC), 0.0)
                         qw = qw.to(loaded.dtype)
-                        q -= tl.dot(qw, U, input_precision=PREC)
+                        q += tl.dot(qw, U, input_precision=PREC)
                     else:
-                        k = load_rows(KH + row_d, s[:, None], cd[None, :], G * d, length, d, D)
+                        k = load_rows(KH + row_d, s[:, None], cd[None, :], G * d, None, d, D)
                         z_at = ZS + ((b * n_chunks + slot + n) * G + g_head) * D * D
-                        z = load_rows(z_at, cd[:, None], cd[None, :], D, D, D, D)
-                        ok = (r[:, None] // C > n) & (s[None, :] < length)
-                        asked = tl.where(r[:, None] // C > n, q, 0.0).to(loaded.dtype)
+                        z = load_rows(z_at, cd[:, None], cd[None, :], D, None, D, D)
+                        ok = r[:, None] // C > n
+                        asked = (tl.where(ok, q, 0.0) if BT > C else q).to(loaded.dtype)
                         keep(QS + n * BT * D, asked, r[:, None] - r0, cd[None, :], D)
                         q += tl.dot(asked, z, input_precision=PREC)
-                    if HAS_FORGET:
+                    if SUMS is not None:
                         S = tl.dot(asked, tl.trans(k), input_precision=PREC)
                         if part == 0:
                             X = load_rows(
                                 XS + (token * G + g_head) * C, s[:, None], c[None, :], G * C,
                                 length, C, C)  # fmt: skip
-                            S -= tl.dot(qw, X, input_precision=PREC)
+                            S += tl.dot(qw, X, input_precision=PREC)
                         end = tl.load(SUMS + head + tl.minimum(n * C + C, length) - 1)
-                        near_s, lost_s = log2_sums(SUMS + head, s[None, :], length, end)
-                        near_r, lost_r = log2_sums(SUMS + head, r[:, None], length, end)
-                        S = S * (scale * LOG2E) + (near_r - near_s)
+                        sums_s = log2_sums(SUMS + head, s[None, :], length, end)
+                        sums_r = log2_sums(SUMS + head, r[:, None], length, end)
+                        S = S * (scale * LOG2E) + (sums_r[0] - sums_s[0])
                         if part == 0:
-                            S += lost_r - lost_s
+                            S += sums_r[1] - sums_s[1]
                         p = tl.exp2(tl.where(ok, S, float("-inf")) - lse[:, None])
                         v = load_rows(V + row_e, s[:, None], ce[None, :], G * e, length, e, E)
                         exact += tl.sum(p * tl.dot(do, tl.trans(v), input_precision=PREC), 1)
-            if HAS_FORGET:
+            if SUMS is not None:
                 delta = exact
             tl.store(DELTA + head + r, delta, mask=r < length)
+            delta *= scale
             tl.debug_barrier()
             do = load_rows(DO + at_e, r[:, None], ce[None, :], H * e, length, e, E)
             g = tl.zeros([BT, D], tl.float32)
             for n in range(0, last):
                 s = n * C + c
                 q_n = recall(QS + n * BT * D, r[:, None] - r0, cd[None, :], D)
-                k = load_rows(KH + row_d, s[:, None], cd[None, :], G * d, length, d, D)
-                v = load_rows(V + row_e, s[:, None], ce[None, :], G * e, length, e, E)
+                k = load_rows(KH + row_d, s[:, None], cd[None, :], G * d, None, d, D)
+                v = load_rows(V + row_e, s[:, None], ce[None, :], G * e, None, e, E)
                 z_at = ((slot + n) * G + g_head) * D * D
                 z = load_rows(
                     ZS + b * n_chunks * G * D * D + z_at,
-                    cd[:, None], cd[None, :], D, D, D, D)  # fmt: skip
+                    cd[:, None], cd[None, :], D, None, D, D)  # fmt: skip
+                later = r // C > n
                 S = tl.dot(q_n, tl.trans(k), input_precision=PREC) * (scale * LOG2E)
-                if HAS_FORGET:
+                if SUMS is not None:
                     # Between the chunk's keys and the queries after it.
                     end = tl.load(SUMS + head + n * C + C - 1)
                     near_s, _ = log2_sums(SUMS + head, s, length, end)
                     near_r, _ = log2_sums(SUMS + head, r, length, end)
                     S += near_r[:, None] - near_s[None, :]
-                S = tl.where(r[:, None] // C > n, S, float("-inf"))
+                g_low = g
+                if BT > C:
+                    S = tl.where(later[:, None], S, float("-inf"))
+                    g_low = tl.where(later[:, None], g, 0.0)
+                g_low = g_low.to(q_n.dtype)
                 p = tl.exp2(S - lse[:, None])
-                ds = p * (tl.dot(do, tl.trans(v), input_precision=PREC) - delta[:, None])
-                ds = (ds * scale).to(q_n.dtype)
-                g_low = tl.where(r[:, None] // C > n, g, 0.0).to(q_n.dtype)
+                ds = p * (tl.dot(do, tl.trans(v), input_precision=PREC) * scale - delta[:, None])
                 dz = tl.dot(tl.trans(q_n), g_low, input_precision=PREC)
-                g += tl.dot(ds, k, input_precision=PREC)
+                g += tl.dot(ds.to(q_n.dtype), k, input_precision=PREC)
                 g += tl.dot(g_low, tl.trans(z), input_precision=PREC)
                 S = tl.dot(k, tl.trans(q_n), input_precision=PREC) * (scale * LOG2E)
-                if HAS_FORGET:
+                if SUMS is not None:
                     S += near_r[None, :] - near_s[:, None]
-                S = tl.where(r[None, :] // C > n, S, float("-inf"))
+                if BT > C:
+                    S = tl.where(later[None, :], S, float("-inf"))
                 p = tl.exp2(S - lse[None, :])
                 dv = tl.dot(p.to(do.dtype), do, input_precision=PREC)
-                ds = p * (tl.dot(v, tl.trans(do), input_precision=PREC) - delta[None, :])
-                if HAS_FORGET:
+                ds = p * (tl.dot(v, tl.trans(do), input_precision=PREC) * scale - delta[None, :])
+                if SUMS is not None:
                     at = DCOLS + ((share * n_rows + b) * H + h) * T + start + s
-                    tl.store(at, tl.load(at) + tl.sum(ds, 1))
-                dk = tl.dot((ds * scale).to(q_n.dtype), q_n, input_precision=PREC)
-                dk += load_rows(DKH + own_d, s[:, None], cd[None, :], G * d, length, d, D)
-                store_rows(DKH + own_d, dk, s[:, None], cd[None, :], G * d, length, d, D)
-                dv += load_rows(DVH + own_e, s[:, None], ce[None, :], G * e, length, e, E)
-                store_rows(DVH + own_e, dv, s[:, None], ce[None, :], G * e, length, e, E)
+                    tl.store(at, tl.load(at) + tl.sum(ds, 1) / scale)
+                dk = tl.dot(ds.to(q_n.dtype), q_n, input_precision=PREC)
+                dk += load_rows(DKH + own_d, s[:, None], cd[None, :], G * d, None, d, D)
+                store_rows(DKH + own_d, dk, s[:, None], cd[None, :], G * d, None, d, D)
+                dv += load_rows(DVH + own_e, s[:, None], ce[None, :], G * e, None, e, E)
+                store_rows(DVH + own_e, dv, s[:, None], ce[None, :], G * e, None, e, E)
                 at = DZ + own_chunks * G * D * D + z_at
-                dz += load_rows(at, cd[:, None], cd[None, :], D, D, D, D)
-                store_rows(at, dz, cd[:, None], cd[None, :], D, D, D, D)
+                dz += load_rows(at, cd[:, None], cd[None, :], D, None, D, D)
+                store_rows(at, dz, cd[:, None], cd[None, :], D, None, D, D)
             store_rows(DQH + at_d, g, r[:, None], cd[None, :], H * d, length, d, D)
             tl.debug_barrier()
 
@@ -186,8 +186,7 @@ def backward_inside(
     Q, K, V, W, SUMS, TILES, XS, US, LSE, DO, DELTA, DQH, DVH, DCOLS, DQ, DV, DKI, DWI, DX, DU,
     COLUMNS, scale, T, n_tiles, n_rows,
     H: tl.constexpr, G: tl.constexpr, d: tl.constexpr, e: tl.constexpr, D: tl.constexpr,
-    E: tl.constexpr, C: tl.constexpr, SHARES: tl.constexpr, HAS_FORGET: tl.constexpr,
-    PACKED: tl.constexpr, PREC: tl.constexpr,
+    E: tl.constexpr, C: tl.constexpr, SHARES: tl.constexpr, PREC: tl.constexpr,
 ):  # fmt: skip
     """What queries do to the chunk they are in.
 
@@ -195,7 +194,7 @@ def backward_inside(
     reads   q, dO, DQH, lse and delta of the chunk for H / G heads; k, v, w, X, U; DVH of all shares
     writes  dq and dv whole, DKI, DWI, DX, DU, and column sums of dS
     """
-    b, g_head, start, length, s0 = place(TILES, T, n_tiles, G, C, PACKED)
+    b, g_head, start, length, s0, _ = place(TILES, T, n_tiles, G, C)
     if s0 >= length:
         return
     token = b * T + start
@@ -209,8 +208,7 @@ def backward_inside(
     U = load_rows(US + row_d, s[:, None], cd[None, :], G * d, length, d, D)
     X = load_rows(XS + square, s[:, None], c[None, :], G * C, length, C, C)
     X_t = load_rows(XS + square, s[None, :], c[:, None], G * C, length, C, C)
-    ok = (c[:, None] >= c[None, :]) & (s[:, None] < length)
-    ok_t = (c[None, :] >= c[:, None]) & (s[None, :] < length)
+    ok, ok_t = c[:, None] >= c[None, :], c[None, :] >= c[:, None]
     dk = tl.zeros([C, D], tl.float32)
     dw = tl.zeros([C, D], tl.float32)
     dv = tl.zeros([C, E], tl.float32)
@@ -225,12 +223,12 @@ def backward_inside(
         g_t = load_rows(DQH + at_d, s[None, :], cd[:, None], H * d, length, d, D)
         lse = tl.load(LSE + head + s, mask=s < length, other=float("inf"))
         delta = tl.load(DELTA + head + s, mask=s < length, other=0.0)
-        near, lost = 0.0, 0.0
-        if HAS_FORGET:
-            near, lost = log2_sums(SUMS + head, s, length, tl.load(SUMS + head + s0))
+        sums = None
+        if SUMS is not None:
+            sums = log2_sums(SUMS + head, s, length, tl.load(SUMS + head + s0))
         g, dk1, dv1, dw1, dX1, dU1, columns = gradient_inside(
             q, tl.trans(q), k, v, w, X, X_t, U, do, tl.trans(do), g, g_t.to(q.dtype), lse, delta,
-            near, near, lost, lost, ok, ok_t, scale, HAS_FORGET, PREC,
+            sums, sums, ok, ok_t, scale, PREC,
         )  # fmt: skip
         dk += dk1
         dv += dv1
@@ -238,7 +236,7 @@ def backward_inside(
         dX += dX1
         dU += dU1
         store_rows(DQ + at_d, g, s[:, None], cd[None, :], H * d, length, d, D)
-        if HAS_FORGET:
+        if SUMS is not None:
             for share in range(0, SHARES):
                 at = DCOLS + ((share * n_rows + b) * H + h) * T + start
                 columns += tl.load(at + s, mask=s < length, other=0.0)
@@ -257,7 +255,7 @@ def backward_inside(
 def backward_chunks(
     K, W, BETA, TILES, XS, US, AS, DKH, DZ, DKI, DWI, DX, DU, DK, DW, DBETA, T, n_tiles, n_rows,
     G: tl.constexpr, d: tl.constexpr, D: tl.constexpr, C: tl.constexpr, SHARES: tl.constexpr,
-    PACKED: tl.constexpr, PREC: tl.constexpr,
+    PREC: tl.constexpr,
 ):  # fmt: skip
     """From the gradients of a chunk's K^, Z, X and U to those of k, w and beta.
 
@@ -266,7 +264,7 @@ def backward_chunks(
     writes  dk, dw and dbeta; AS serves to transpose
     """
     slot = tl.program_id(0) % n_tiles
-    b, g_head, start, length, s0 = place(TILES, T, n_tiles, G, C, PACKED)
+    b, g_head, start, length, s0, _ = place(TILES, T, n_tiles, G, C)
     if s0 >= length:
         return
     token = b * T + start
@@ -279,110 +277,96 @@ def backward_chunks(
     X = load_rows(XS + square, s[:, None], c[None, :], G * C, length, C, C)
     beta = tl.load(BETA + (token + s) * G + g_head, mask=s < length, other=0.0).to(tl.float32)
     dk = load_rows(DKI + row_d, s[:, None], cd[None, :], G * d, length, d, D)
-    dw = load_rows(DWI + row_d, s[:, None], cd[None, :], G * d, length, d, D)
-    dU = load_rows(DU + row_d, s[:, None], cd[None, :], G * d, length, d, D)
-    dX = load_rows(DX + square, s[:, None], c[None, :], G * C, length, C, C)
+    # What is subtracted is summed first, so that products add up in tensor cores.
+    less_w = -load_rows(DWI + row_d, s[:, None], cd[None, :], G * d, length, d, D)
+    less_U = -load_rows(DU + row_d, s[:, None], cd[None, :], G * d, length, d, D)
+    less_X = -load_rows(DX + square, s[:, None], c[None, :], G * C, length, C, C)
     w_full = w.to(tl.float32)
     for share in range(0, SHARES):
         rows = (share * n_rows + b) * T + start
         at = DKH + (rows * G + g_head) * d
         part = load_rows(at, s[:, None], cd[None, :], G * d, length, d, D)
         dk += part
-        dX -= tl.dot(w_full, tl.trans(part), input_precision=PREC)
-        dw -= tl.dot(X.to(tl.float32), part, input_precision=PREC)
+        less_X += tl.dot(w_full, tl.trans(part), input_precision=PREC)
+        less_w += tl.dot(X.to(tl.float32), part, input_precision=PREC)
         at = DZ + (((share * n_rows + b) * n_tiles + slot) * G + g_head) * D * D
-        part = load_rows(at, cd[:, None], cd[None, :], D, D, D, D)
-        dw -= tl.dot(U.to(tl.float32), tl.trans(part), input_precision=PREC)
-        dU -= tl.dot(w_full, part, input_precision=PREC)
+        part = load_rows(at, cd[:, None], cd[None, :], D, None, D, D)
+        less_w += tl.dot(U.to(tl.float32), tl.trans(part), input_precision=PREC)
+        less_U += tl.dot(w_full, part, input_precision=PREC)
     X_t = load_rows(XS + square, s[None, :], c[:, None], G * C, length, C, C)
     A_t = load_rows(AS + square, s[None, :], c[:, None], G * C, length, C, C)
     dk2, dw2, dbeta = gradient_reflections(
-        dX, dU, k, w, beta, A_t, X_t, U, AS + square, s, G * C, length, C, PREC
+        -less_X, -less_U, k, w, beta, A_t, X_t, U, AS + square, s, G * C, length, C, PREC
     )
     store_rows(DK + row_d, dk + dk2, s[:, None], cd[None, :], G * d, length, d, D)
-    store_rows(DW + row_d, dw + dw2, s[:, None], cd[None, :], G * d, length, d, D)
+    store_rows(DW + row_d, dw2 - less_w, s[:, None], cd[None, :], G * d, length, d, D)
     tl.store(DBETA + (token + s) * G + g_head, dbeta, mask=s < length)
 
 
-def run_backward(
-    dy: Tensor,
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    w: Tensor,
-    beta: Tensor,
-    y: Tensor,
-    lse: Tensor,
-    scale: float,
-    log_forget: Tensor | None,
-    gate: Tensor | None,
-    offsets: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """dq, dk, dv, dw, dbeta, dlog_forget (the last two float32) and dgate; empty where absent."""
-    dy, y, lse = row_major(dy, y, lse)
-    given = arguments(q, k, v, w, beta, scale, log_forget, gate, offsets)
-    B, T, H, d = q.shape
-    G, e = v.shape[2:]
-    like = torch.empty_like
-    made: dict[str, Any] = {n: like(given[n[1:]]) for n in ("DQ", "DK", "DV", "DW", "DBETA")}
-    made["DGATE"] = None if gate is None else like(given["GATE"])
-    given |= made | {"DY": dy, "Y": y, "LSE": lse}
-    plan = plans.plan(True, d, e, q.dtype.itemsize, T)
-    C, BT, D = plan.C, plan.BT, given["D"]
-    given |= {"C": C, "BT": BT, "n_rows": B}
-    dlog = None
-    if plan.fused and G == H and offsets is None:
-        if log_forget is not None:
-            dlog = q.new_empty(B, T, H, dtype=torch.float32)
-        N = BT // C
-        programs = min(B * H, 2 * processors(q.device))
-        given |= {
-            "QS": q.new_empty(programs, N, BT, D), "GS": q.new_empty(programs, BT, D),
-            "XS": q.new_empty(programs, N, C, C), "US": q.new_empty(programs, N, C, D),
-            "AS": q.new_empty(programs, N, C, C, dtype=torch.float32), "n_heads": B * H,
-            "DLOG": dlog,
-        }  # fmt: skip
-        launch(backward_short, (programs,), given, plan.num_warps, 1)
+def run_backward(i: Inputs, y: Tensor, lse: Tensor, dy: Tensor) -> dict[str, Tensor | None]:
+    """Gradients by name."""
+    given = arguments(i)
+    y, lse, dy = (x.contiguous() for x in (y, lse, dy))
+    given |= {f"D{n}": like(given[n]) for n in ("Q", "K", "V", "W", "BETA", "GATE")}
+    plan = plans.plan(True, given["d"], given["e"], i.q.dtype.itemsize, given["T"])
+    given |= {"Y": y, "LSE": lse, "DY": dy, "C": plan.C, "BT": plan.BT}
+    if plan.fused and given["G"] == given["H"] and i.offsets is None:
+        dlog = _short_rows(given, plan)
     else:
-        given |= prepared(given, C, offsets, True)
-        table, n = tiles(offsets, T, BT, C)
-        chunk_table, chunks = tiles(offsets, T, C, C)
-        shares = plans.shares(B * G, n, q.device)
+        dlog = _long_rows(given, plan)
+    grads = {"q": "DQ", "k": "DK", "v": "DV", "w": "DW", "beta": "DBETA", "gate": "DGATE"}
+    grads = {name: given[argument] for name, argument in grads.items()}
+    return {
+        n: None if x is None else x.to(getattr(i, n).dtype)
+        for n, x in (grads | {"log_forget": dlog}).items()
+    }
 
-        def zeros(*shape: int) -> Tensor:
-            return torch.zeros(shares, B, *shape, dtype=torch.float32, device=q.device)
 
-        given |= {
-            "DO": given["DY"] if gate is None else like(given["DY"]), "DELTA": like(lse),
-            "DQH": torch.empty(q.shape, dtype=torch.float32, device=q.device),
-            "DKH": zeros(T, G, d), "DVH": zeros(T, G, e), "DZ": zeros(chunks, G, D, D),
-            "DCOLS": None if log_forget is None else zeros(H, T),
-            "QS": q.new_empty(B * G * shares, chunks, BT, D), "SHARES": shares,
-        }  # fmt: skip
-        own = given | {"TILES": table, "n_tiles": n, "n_chunks": chunks}
-        launch(backward_sweep, (B * G * shares,), own, plan.num_warps, 1)
-        made32 = ("DKI", "DWI", "DU", "DX")
-        widths = (d, d, d, C)
-        columns = None if log_forget is None else q.new_empty(B, H, T, dtype=torch.float32)
-        own = given | {"TILES": chunk_table, "n_tiles": chunks, "COLUMNS": columns}
-        own |= {
-            n: q.new_empty(B, T, G, width, dtype=torch.float32)
-            for n, width in zip(made32, widths, strict=True)
-        }
-        for kernel, name in (
-            (backward_inside, "backward_inside"),
-            (backward_chunks, "backward_chunks"),
-        ):
-            warps = plans.chunk_warps(name, q.dtype.itemsize, C, max(D, given["E"]))
-            launch(kernel, (chunks * B * G,), own, warps, 1)
-        if columns is not None:
-            dlog = sum_to_the_end(columns, offsets).neg_()
-    return (
-        made["DQ"],
-        made["DK"],
-        made["DV"],
-        made["DW"],
-        made["DBETA"],
-        q.new_empty(0, dtype=torch.float32) if dlog is None else dlog,
-        q.new_empty(0) if gate is None else made["DGATE"],
-    )
+def _short_rows(given: dict[str, Any], plan: plans.Plan) -> Tensor | None:
+    """Launch what fills the gradients; that of log f."""
+    q, D, C, BT = given["Q"], given["D"], plan.C, plan.BT
+    B, T, H, _ = q.shape
+    programs, N = min(B * H, 2 * processors(q.device)), BT // C
+    dlog = None if given["SUMS"] is None else q.new_empty(B, T, H, dtype=torch.float32)
+    given |= {
+        "QS": q.new_empty(programs, N, BT, D), "GS": q.new_empty(programs, BT, D),
+        "XS": q.new_empty(programs, N, C, C), "US": q.new_empty(programs, N, C, D),
+        "AS": q.new_empty(programs, N, C, C, dtype=torch.float32), "n_heads": B * H,
+        "DLOG": dlog,
+    }  # fmt: skip
+    launch(backward_short, (programs,), given, plan.num_warps, 1)
+    return dlog
+
+
+def _long_rows(given: dict[str, Any], plan: plans.Plan) -> Tensor | None:
+    """Launch what fills the gradients; that of log f."""
+    q, lse, offsets, D, C = given["Q"], given["LSE"], given["offsets"], given["D"], plan.C
+    B, T, H, d = q.shape
+    G, e = given["V"].shape[2:]
+    given |= prepared(given, C, True)
+    table, n = tiles(offsets, T, plan.BT, C)
+    chunk_table, chunks = tiles(offsets, T, C, C)
+    shares = plans.shares(B * G, n, q.device)
+
+    def zeros(*shape: int) -> Tensor:
+        return torch.zeros(shares, B, *shape, dtype=torch.float32, device=q.device)
+
+    def made(*shape: int) -> Tensor:
+        return q.new_empty(B, T, *shape, dtype=torch.float32)
+
+    columns = None if given["SUMS"] is None else like(lse)
+    given |= {
+        "DO": given["DY"] if given["GATE"] is None else like(given["DY"]), "DELTA": like(lse),
+        "DQH": made(H, d), "DKH": zeros(T, G, d), "DVH": zeros(T, G, e),
+        "DZ": zeros(chunks, G, D, D), "DCOLS": None if columns is None else zeros(H, T),
+        "COLUMNS": columns, "n_rows": B,
+        "QS": q.new_empty(B * G * shares, chunks, plan.BT, D), "SHARES": shares, "TILES": table,
+        "n_tiles": n, "n_chunks": chunks, "DKI": made(G, d), "DWI": made(G, d), "DU": made(G, d),
+        "DX": made(G, C),
+    }  # fmt: skip
+    launch(backward_sweep, (B * G * shares,), given, plan.num_warps, 1)
+    given |= {"TILES": chunk_table, "n_tiles": chunks}
+    for name, kernel in (("inside", backward_inside), ("chunks", backward_chunks)):
+        warps = plans.chunk_warps(name, q.dtype.itemsize, C, max(D, given["E"]))
+        launch(kernel, (chunks * B * G,), given, warps, 1)
+    return None if columns is None else sum_to_the_end(columns, offsets).neg_()

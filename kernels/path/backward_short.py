@@ -7,7 +7,15 @@ import triton
 import triton.language as tl
 
 from kernels import COUNTS
-from kernels._tiles import LOG2E, before_gate, load_rows, log2_sums, store_rows
+from kernels._tiles import (
+    LOG2E,
+    before_gate,
+    load_rows,
+    log2_sums,
+    store_rows,
+    sum_in_place,
+    turned_gradient,
+)
 from kernels.path.chunks import gradient_inside, gradient_reflections, keep, recall, solve_chunk
 
 
@@ -16,8 +24,7 @@ def backward_short(
     Q, K, V, W, BETA, GATE, SUMS, Y, LSE, DY, DQ, DK, DV, DW, DBETA, DGATE, DLOG, QS, GS, XS, US,
     AS, scale, T, n_heads,
     H: tl.constexpr, d: tl.constexpr, e: tl.constexpr, D: tl.constexpr, E: tl.constexpr,
-    BT: tl.constexpr, C: tl.constexpr, GATE_KIND: tl.constexpr, HAS_FORGET: tl.constexpr,
-    PREC: tl.constexpr,
+    BT: tl.constexpr, C: tl.constexpr, GATE_KIND: tl.constexpr, PREC: tl.constexpr,
 ):  # fmt: skip
     """Everything for rows of T <= BT tokens with G = H.
 
@@ -44,12 +51,13 @@ def backward_short(
         row_d, row_e = (token * H + h) * d, (token * H + h) * e
         loaded = load_rows(Q + row_d, r[:, None], cd[None, :], H * d, T, d, D)
         dy = load_rows(DY + row_e, r[:, None], ce[None, :], H * e, T, e, E)
-        do, delta = before_gate(dy, GATE, Y, DGATE, token, h, row_e, r, ce, T, H, e, E, GATE_KIND)
+        do, delta = before_gate(dy, GATE, Y, DGATE, token, h, r, ce, T, H, e, E, GATE_KIND)
         lse = tl.load(LSE + head + r, mask=r < T, other=float("inf"))
-        near_r, lost_r, origin = 0.0, 0.0, 0.0
-        if HAS_FORGET:
-            origin = tl.load(SUMS + head)
-            near_r, lost_r = log2_sums(SUMS + head, r, T, origin)
+        sums, origin = None, None
+        if SUMS is not None:
+            sums = SUMS + head
+            origin = tl.load(sums)
+        sums_r = log2_sums(sums, r, T, origin)
         count = tl.cdiv(T, C)
         exact = tl.zeros([BT], tl.float32)
         q = loaded.to(tl.float32)
@@ -65,31 +73,24 @@ def backward_short(
             keep(US + n * C * D, U, c[:, None], cd[None, :], D)
             keep(QS + n * BT * D, q, r[:, None], cd[None, :], D)
             asked = q.to(loaded.dtype)
-            ok = (r[:, None] >= s[None, :]) & (s[None, :] < T)
-            qw = tl.where(ok, tl.dot(asked, tl.trans(w), input_precision=PREC), 0.0)
+            ok = r[:, None] >= s[None, :]
+            qw = tl.where(ok, -tl.dot(asked, tl.trans(w), input_precision=PREC), 0.0)
             qw = qw.to(loaded.dtype)
-            if HAS_FORGET:
+            if SUMS is not None:
                 # Rows of dS add up to 0 (see kernels/attention/backward.py), so delta is the sum of
                 # the same products.
                 S = tl.dot(asked, tl.trans(k), input_precision=PREC)
-                S -= tl.dot(qw, X.to(loaded.dtype), input_precision=PREC)
-                near_s, lost_s = log2_sums(SUMS + head, s, T, origin)
-                S = S * (scale * LOG2E) + (near_r[:, None] - near_s[None, :])
-                S += lost_r[:, None] - lost_s[None, :]
+                S += tl.dot(qw, X.to(loaded.dtype), input_precision=PREC)
+                sums_s = log2_sums(sums, s, T, origin)
+                S = S * (scale * LOG2E) + (sums_r[0][:, None] - sums_s[0][None, :])
+                S += sums_r[1][:, None] - sums_s[1][None, :]
                 p = tl.exp2(tl.where(ok, S, float("-inf")) - lse[:, None])
                 v = load_rows(V + row_e, s[:, None], ce[None, :], H * e, T, e, E)
                 exact += tl.sum(p * tl.dot(do, tl.trans(v), input_precision=PREC), 1)
-            q -= tl.dot(qw, U.to(loaded.dtype), input_precision=PREC)
-        if HAS_FORGET:
+            q += tl.dot(qw, U.to(loaded.dtype), input_precision=PREC)
+        if SUMS is not None:
             delta = exact
-        do_t = load_rows(DY + row_e, r[None, :], ce[:, None], H * e, T, e, E)
-        if GATE_KIND == 1:
-            logit = tl.load(GATE + (token + r) * H + h, mask=r < T, other=0.0)
-            share = tl.sigmoid(logit.to(tl.float32))[None, :]
-            do_t = (do_t.to(tl.float32) * share).to(dy.dtype)
-        if GATE_KIND == 2:
-            logit = load_rows(GATE + row_e, r[None, :], ce[:, None], H * e, T, e, E)
-            do_t = (do_t.to(tl.float32) * tl.sigmoid(logit.to(tl.float32))).to(dy.dtype)
+        do_t = turned_gradient(DY, GATE, token, h, r, ce, T, H, e, E, GATE_KIND)
         g = tl.zeros([BT, D], tl.float32)
         for n in range(0, count):
             keep(GS, g, r[:, None], cd[None, :], D)
@@ -104,17 +105,14 @@ def backward_short(
             X = recall(XS + n * C * C, c[:, None], c[None, :], C)
             X_t = recall(XS + n * C * C, c[None, :], c[:, None], C)
             U = recall(US + n * C * D, c[:, None], cd[None, :], D)
-            near_s, lost_s = 0.0, 0.0
-            if HAS_FORGET:
-                near_s, lost_s = log2_sums(SUMS + head, s, T, origin)
-            ok = (r[:, None] >= s[None, :]) & (s[None, :] < T)
-            ok_t = (r[None, :] >= s[:, None]) & (s[:, None] < T)
+            sums_s = log2_sums(sums, s, T, origin)
+            ok, ok_t = r[:, None] >= s[None, :], r[None, :] >= s[:, None]
             g, dk, dv, dw, dX, dU, columns = gradient_inside(
                 q_n, tl.trans(q_n), k, v, w, X, X_t, U, do, do_t, g, g_t, lse, delta,
-                near_r, near_s, lost_r, lost_s, ok, ok_t, scale, HAS_FORGET, PREC,
+                sums_r, sums_s, ok, ok_t, scale, PREC,
             )  # fmt: skip
             store_rows(DV + row_e, dv, s[:, None], ce[None, :], H * e, T, e, E)
-            if HAS_FORGET:
+            if SUMS is not None:
                 tl.store(DLOG + (token + s) * H + h, -columns, mask=s < T)
             A_t = recall(AS + n * C * C, c[None, :], c[:, None], C)
             dk2, dw2, dbeta = gradient_reflections(
@@ -125,8 +123,5 @@ def backward_short(
             tl.store(DBETA + (token + s) * H + h, dbeta, mask=s < T)
         store_rows(DQ + row_d, g, r[:, None], cd[None, :], H * d, T, d, D)
         tl.debug_barrier()
-        if HAS_FORGET:
-            own = tl.load(DLOG + (token + r) * H + h, mask=r < T, other=0.0)
-            dlog = tl.cumsum(own, 0, reverse=True)
-            tl.debug_barrier()
-            tl.store(DLOG + (token + r) * H + h, dlog, mask=r < T)
+        if SUMS is not None:
+            sum_in_place(DLOG, token, h, r, T, H)

@@ -11,23 +11,17 @@ from typing import Any
 import torch
 import triton
 import triton.language as tl
-from torch import Tensor
 
 from kernels import COUNTS
-from kernels._launch import launch
-from kernels._tiles import LOG2E, inverse, load_rows, place, store_rows, tiles
+from kernels._launch import launch, like
+from kernels._tiles import LOG2E, exact, inverse, load_rows, place, store_rows, tiles
 from kernels.path import plans
 
 
 @triton.jit
 def solve_chunk(k, w, beta, C: tl.constexpr, PREC: tl.constexpr):
-    """A, X and U [C,*] of one chunk, float32; k, w as loaded.
-
-    Products of float32 operands are as exact as the type of k needs. One tf32 product, which tensor
-    cores truncate instead of rounding, quadruples the error of float16 gradients where tokens
-    repeat.
-    """
-    EXACT: tl.constexpr = "tf32x3" if w.dtype == tl.float16 else PREC
+    """A, X and U [C,*] of one chunk, float32; k, w as loaded."""
+    EXACT: tl.constexpr = exact(w.dtype, PREC)
     c = tl.arange(0, C)
     low = c[:, None] > c[None, :]
     overlap = tl.dot(w, tl.trans(w), input_precision=PREC)
@@ -42,8 +36,7 @@ def solve_chunk(k, w, beta, C: tl.constexpr, PREC: tl.constexpr):
 @triton.jit(do_not_specialize=COUNTS)
 def prepare(
     K, W, BETA, TILES, XS, US, KH, ZS, AS, T, n_tiles,
-    G: tl.constexpr, d: tl.constexpr, D: tl.constexpr, C: tl.constexpr, PACKED: tl.constexpr,
-    PREC: tl.constexpr,
+    G: tl.constexpr, d: tl.constexpr, D: tl.constexpr, C: tl.constexpr, PREC: tl.constexpr,
 ):  # fmt: skip
     """What one chunk of keys is to every query that meets it.
 
@@ -52,7 +45,7 @@ def prepare(
     writes  X [B,T,G,C], U, K^ [B,T,G,d], Z [B,chunks,G,D,D], and A [B,T,G,C] unless AS is None
     """
     slot = tl.program_id(0) % n_tiles
-    b, g, start, length, s0 = place(TILES, T, n_tiles, G, C, PACKED)
+    b, g, start, length, s0, _ = place(TILES, T, n_tiles, G, C)
     if s0 >= length:
         return
     token = b * T + start
@@ -68,13 +61,13 @@ def prepare(
     store_rows(US + row, U, s[:, None], cd[None, :], G * d, length, d, D)
     if AS is not None:
         store_rows(AS + square, A, s[:, None], c[None, :], G * C, length, C, C)
-    z = -tl.dot(tl.trans(w).to(tl.float32), U, input_precision=PREC)
+    z = -tl.dot(tl.trans(w), U.to(w.dtype), input_precision=PREC)
     z_at = ZS + ((b * n_tiles + slot) * G + g) * D * D
-    store_rows(z_at, z, cd[:, None], cd[None, :], D, D, D, D)
+    store_rows(z_at, z, cd[:, None], cd[None, :], D, None, D, D)
     # X is transposed through memory: a computed tile is never transposed.
     tl.debug_barrier()
-    x_t = load_rows(XS + square, s[None, :], c[:, None], G * C, length, C, C).to(tl.float32)
-    kh = k.to(tl.float32) - tl.dot(x_t, w.to(tl.float32), input_precision=PREC)
+    x_t = load_rows(XS + square, s[None, :], c[:, None], G * C, length, C, C)
+    kh = k.to(tl.float32) - tl.dot(x_t, w, input_precision=PREC)
     store_rows(KH + row, kh, s[:, None], cd[None, :], G * d, length, d, D)
 
 
@@ -91,45 +84,47 @@ def recall(P, rows, cols, stride):
 
 @triton.jit
 def gradient_inside(
-    q, q_t, k, v, w, X, X_t, U, do, do_t, g, g_t, lse, delta, near_r, near_s, lost_r, lost_s, ok,
-    ok_t, scale,
-    HAS_FORGET: tl.constexpr, PREC: tl.constexpr,
+    q, q_t, k, v, w, X, X_t, U, do, do_t, g, g_t, lse, delta, sums_r, sums_s, ok, ok_t, scale,
+    PREC: tl.constexpr,
 ):  # fmt: skip
     """Backward of one chunk in the masked form, for queries q that enter it.
 
     g: gradient of the queries that leave it. Returns the gradient of those that enter, and of k, v,
     w, X, U as this step uses them, and the column sums of dS. Whatever multiplies transposed comes
-    transposed from memory or is made again: computed tiles are never transposed.
+    transposed from memory or is made again: computed tiles are never transposed. What is subtracted
+    is made negative, so that products add up in tensor cores.
     """
     dtype = q.dtype
     scale2 = scale * LOG2E
-    qw = tl.where(ok, tl.dot(q, tl.trans(w), input_precision=PREC), 0.0).to(dtype)
-    S = tl.dot(q, tl.trans(k), input_precision=PREC) - tl.dot(qw, X, input_precision=PREC)
+    qw = tl.where(ok, -tl.dot(q, tl.trans(w), input_precision=PREC), 0.0).to(dtype)
+    S = tl.dot(q, tl.trans(k), input_precision=PREC) + tl.dot(qw, X, input_precision=PREC)
     S *= scale2
-    if HAS_FORGET:
-        S += near_r[:, None] - near_s[None, :]
-        S += lost_r[:, None] - lost_s[None, :]
+    if sums_r is not None:
+        S += sums_r[0][:, None] - sums_s[0][None, :]
+        S += sums_r[1][:, None] - sums_s[1][None, :]
     p = tl.exp2(tl.where(ok, S, float("-inf")) - lse[:, None])
-    ds = p * (tl.dot(do, tl.trans(v), input_precision=PREC) - delta[:, None])
-    ds = (ds * scale).to(dtype)
+    delta *= scale
+    ds = p * (tl.dot(do, tl.trans(v), input_precision=PREC) * scale - delta[:, None])
+    ds = ds.to(dtype)
     g_low = g.to(dtype)
     dqw = tl.dot(ds, tl.trans(X), input_precision=PREC)
     dqw += tl.dot(g_low, tl.trans(U), input_precision=PREC)
     dqw = tl.where(ok, -dqw, 0.0).to(dtype)
-    g += tl.dot(ds, k, input_precision=PREC) + tl.dot(dqw, w, input_precision=PREC)
-    qw_t = tl.where(ok_t, tl.dot(w, q_t, input_precision=PREC), 0.0).to(dtype)
-    dX = -tl.dot(qw_t, ds, input_precision=PREC)
-    dU = -tl.dot(qw_t, g_low, input_precision=PREC)
-    S = tl.dot(k, q_t, input_precision=PREC) - tl.dot(X_t, qw_t, input_precision=PREC)
+    g += tl.dot(ds, k, input_precision=PREC)
+    g += tl.dot(dqw, w, input_precision=PREC)
+    qw_t = tl.where(ok_t, -tl.dot(w, q_t, input_precision=PREC), 0.0).to(dtype)
+    dX = tl.dot(qw_t, ds, input_precision=PREC)
+    dU = tl.dot(qw_t, g_low, input_precision=PREC)
+    S = tl.dot(k, q_t, input_precision=PREC) + tl.dot(X_t, qw_t, input_precision=PREC)
     S *= scale2
-    if HAS_FORGET:
-        S += near_r[None, :] - near_s[:, None]
-        S += lost_r[None, :] - lost_s[:, None]
+    if sums_r is not None:
+        S += sums_r[0][None, :] - sums_s[0][:, None]
+        S += sums_r[1][None, :] - sums_s[1][:, None]
     p = tl.exp2(tl.where(ok_t, S, float("-inf")) - lse[None, :])
     dv = tl.dot(p.to(do.dtype), do, input_precision=PREC)
-    ds = p * (tl.dot(v, do_t, input_precision=PREC) - delta[None, :])
-    columns = tl.sum(ds, 1)
-    ds = (ds * scale).to(dtype)
+    ds = p * (tl.dot(v, do_t, input_precision=PREC) * scale - delta[None, :])
+    columns = tl.sum(ds, 1) / scale
+    ds = ds.to(dtype)
     dk = tl.dot(ds, q, input_precision=PREC)
     dqw = tl.dot(X, ds, input_precision=PREC) + tl.dot(U, g_t, input_precision=PREC)
     dqw = tl.where(ok_t, -dqw, 0.0).to(dtype)
@@ -149,17 +144,17 @@ def gradient_reflections(
     transpose dL and dN.
     """
     c = tl.arange(0, C)
-    k, w, U = k.to(tl.float32), w.to(tl.float32), U.to(tl.float32)
     low = c[:, None] > c[None, :]
+    ww = tl.dot(w, tl.trans(w), input_precision=PREC)
+    wk = tl.dot(w, tl.trans(k), input_precision=PREC)
+    k, w, U = k.to(tl.float32), w.to(tl.float32), U.to(tl.float32)
     dN = tl.dot(A_t, dX, input_precision=PREC)
     dM = tl.dot(A_t, dU, input_precision=PREC)
     dL = tl.dot(dN, X_t.to(tl.float32), input_precision=PREC)
     dL += tl.dot(dM, tl.trans(U), input_precision=PREC)
     dL = tl.where(low, -dL, 0.0)
     dN = tl.where(low, dN, 0.0)
-    dbeta = tl.sum(dL * tl.dot(w, tl.trans(w), input_precision=PREC), 1)
-    dbeta += tl.sum(dN * tl.dot(w, tl.trans(k), input_precision=PREC), 1)
-    dbeta += tl.sum(dM * w, 1)
+    dbeta = tl.sum(dL * ww + dN * wk, 1) + tl.sum(dM * w, 1)
     dw = dM + tl.dot(dL, w, input_precision=PREC) + tl.dot(dN, k, input_precision=PREC)
     dw *= beta[:, None]
     tl.debug_barrier()
@@ -175,15 +170,13 @@ def gradient_reflections(
     return dk, dw, dbeta
 
 
-def prepared(
-    given: dict[str, Any], C: int, offsets: Tensor | None, inverse: bool
-) -> dict[str, Any]:
+def prepared(given: dict[str, Any], C: int, inverse: bool) -> dict[str, Any]:
     """X, U, K^, Z of every chunk (and A), by argument name."""
     k, T, G, D = given["K"], given["T"], given["G"], given["D"]
-    table, n = tiles(offsets, T, C, C)
+    table, n = tiles(given["offsets"], T, C, C)
     B = k.shape[0]
     made = {
-        "XS": k.new_empty(B, T, G, C), "US": torch.empty_like(k), "KH": torch.empty_like(k),
+        "XS": k.new_empty(B, T, G, C), "US": like(k), "KH": like(k),
         "ZS": k.new_empty(B, n, G, D, D),
         "AS": k.new_empty(B, T, G, C, dtype=torch.float32) if inverse else None,
     }  # fmt: skip

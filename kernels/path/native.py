@@ -8,78 +8,52 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from kernels._inputs import dense, dense_heads, head_strides
 from kernels._native import call
+from kernels.path.operator import Inputs
 
 
-def native(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    w: Tensor,
-    beta: Tensor,
-    scale: float,
-    log_forget: Tensor | None,
-    gate: Tensor | None,
-    offsets: Tensor | None,
-    queries: Tensor | None,
-) -> Tensor:
+def native(i: Inputs, queries: Tensor | None) -> Tensor:
     """y [B,T,H,e] of the formula in kernels/path, or [1,N,H,e] with queries, float32; offsets and
     queries are checked."""
-    y: Tensor = _Path.apply(q, k, v, w, beta, scale, log_forget, gate, offsets, queries)
+    y: Tensor = _Path.apply(*i, queries)
     return y
 
 
 class _Path(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *inputs: Any) -> Tensor:
-        q, k, v, w, beta, scale, log_forget, gate, offsets, queries = inputs
-        B, T, H, _ = q.shape
-        q, k, v = (x if x.stride(3) == 1 else x.contiguous() for x in (q, k, v))
-        w, beta = w.contiguous(), beta.contiguous()
-        log_forget, gate = (None if x is None else x.contiguous() for x in (log_forget, gate))
-        offsets = None if offsets is None else offsets.long()
-        queries = None if queries is None else queries.contiguous()
-        y = q.new_empty(B, T, H, v.shape[3])
-        maximum, inverse = q.new_empty(2, B, H, T) if any(ctx.needs_input_grad) else (None, None)
-        arguments = _arguments(q, k, v, w, beta, scale, log_forget, gate, offsets, queries)
-        call("path", "forward", *arguments, y, maximum, inverse)
-        inputs = q, k, v, w, beta, log_forget, gate, offsets, queries
-        ctx.save_for_backward(*inputs, y, maximum, inverse)
-        ctx.scale = scale
+        *given, queries = inputs
+        i = Inputs(*given)
+        B, T, H, _ = i.q.shape
+        offsets = None if i.offsets is None else i.offsets.long()
+        ctx.scale = i.scale
+        rest = dense(i.w, i.beta, i.log_forget, i.gate, offsets, queries)
+        tensors = *dense_heads(i.q, i.k, i.v), *rest
+        y = i.q.new_empty(B, T, H, i.v.shape[3])
+        kept = i.q.new_empty(2, B, H, T) if any(ctx.needs_input_grad) else (None, None)
+        call("path", "forward", *_arguments(*tensors, scale=i.scale), y, *kept)
+        ctx.save_for_backward(*tensors, y, *kept)
         return y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dy: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, w, beta, log_forget, gate, offsets, queries, *kept = ctx.saved_tensors
-        dense = torch.contiguous_format
-        dq, dk, dv, dw, dbeta, dlog, dgate = (
-            None if x is None else torch.empty_like(x, memory_format=dense)
-            for x in (q, k, v, w, beta, log_forget, gate)
-        )
-        arguments = _arguments(q, k, v, w, beta, ctx.scale, log_forget, gate, offsets, queries)
-        grads = (dq, dk, dv, dw, dbeta, dlog, dgate)
-        call("path", "backward", *arguments, *kept, dy.contiguous(), *grads)
-        return dq, dk, dv, dw, dbeta, None, dlog, dgate, None, None
+        *tensors, y, maximum, inverse = ctx.saved_tensors
+        dense_ = torch.contiguous_format
+        grads = [
+            None if x is None else torch.empty_like(x, memory_format=dense_) for x in tensors[:7]
+        ]
+        arguments = _arguments(*tensors, scale=ctx.scale)
+        call("path", "backward", *arguments, y, maximum, inverse, dy.contiguous(), *grads)
+        return *grads[:5], None, *grads[5:], None, None
 
 
-def _arguments(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    w: Tensor,
-    beta: Tensor,
-    scale: float,
-    log_forget: Tensor | None,
-    gate: Tensor | None,
-    offsets: Tensor | None,
-    queries: Tensor | None,
-) -> tuple[Any, ...]:
+def _arguments(*tensors: Any, scale: float) -> tuple[Any, ...]:
     """What both functions of native.cpp take first."""
+    q, k, v, _, _, _, gate, offsets, queries = tensors
     (B, T, G, d), H, e = k.shape, q.shape[2], v.shape[3]
     number = -1 if queries is None else len(queries)
     rows = B if offsets is None else len(offsets) - 1
     width = e if gate is not None and gate.ndim == 4 else 1
-    strides = (n for x in (q, k, v) for n in x.stride()[:3])
-    own = (q, k, v, w, beta, log_forget, gate, offsets, queries)
-    return (*own, number, rows, T, H, G, d, e, width, *strides, float(scale))
+    return *tensors, number, rows, T, H, G, d, e, width, *head_strides(q, k, v), float(scale)

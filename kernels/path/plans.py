@@ -53,7 +53,7 @@ def chunk_warps(kernel: str, itemsize: int, C: int, D: int) -> int:
         return 4
     if kernel == "prepare":
         return 1
-    return 4 if kernel == "backward_chunks" and D == 64 else 2
+    return 4 if kernel == "chunks" and D == 64 else 2
 
 
 def precision(dtype: torch.dtype) -> str:

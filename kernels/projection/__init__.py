@@ -16,6 +16,7 @@ from torch import Tensor
 from kernels import Impl, choose
 from kernels._inputs import not_float32
 from kernels.projection.definition import definition, example_inputs
+from kernels.projection.native import native
 
 __all__ = ["LEAST", "definition", "example_inputs", "projection"]
 
@@ -31,8 +32,6 @@ def projection(x: Tensor, W: Tensor, b: Tensor | None = None, *, impl: Impl = "a
     if impl == "auto" and not why and x.numel() * len(W) < LEAST:
         why = "the product is small"
     if choose("projection", impl, x.device, "there is no Triton kernel", why) == "native":
-        from kernels.projection.native import native
-
         return native(x, W, b)
     return F.linear(x, W, b)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from kernels import Impl, choose
 from kernels._inputs import not_float32
 from kernels.rms_norm.definition import definition, example_inputs
+from kernels.rms_norm.native import native
 
 __all__ = ["definition", "example_inputs", "rms_norm"]
 
@@ -29,7 +30,5 @@ def rms_norm(x: Tensor, weight: Tensor, *, eps: float, impl: Impl = "auto") -> T
         raise ValueError(f"rms_norm: weight {list(weight.shape)} must be {list(x.shape[-1:])}")
     no = not_float32(x, weight)
     if choose("rms_norm", impl, x.device, "there is no Triton kernel", no) == "native":
-        from kernels.rms_norm.native import native
-
         return native(x, weight, eps)
     return F.rms_norm(x, weight.shape, weight, eps)

@@ -15,6 +15,7 @@ from torch import Tensor
 from kernels import Impl, choose
 from kernels._inputs import not_float32
 from kernels.rotary.definition import definition, example_inputs
+from kernels.rotary.native import native
 from kernels.rotary.reference import angles, reference
 
 __all__ = ["definition", "example_inputs", "reference", "rotary"]
@@ -29,7 +30,5 @@ def rotary(x: Tensor, start: int | Tensor = 0, *, base: float, impl: Impl = "aut
     if x.ndim != 4 or x.shape[3] % 2:
         raise ValueError(f"rotary: x {list(x.shape)} must be [B,T,H,d] with an even d")
     if choose("rotary", impl, x.device, "there is no Triton kernel", not_float32(x)) == "native":
-        from kernels.rotary.native import native
-
         return native(x, *angles(x, start, base))
     return reference(x, start, base)

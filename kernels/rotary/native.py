@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from kernels._inputs import dense_heads, head_strides
 from kernels._native import call
 
 
@@ -18,11 +19,10 @@ def native(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
 
 
 def _turned(x: Tensor, cos: Tensor, sin: Tensor, sign: float) -> Tensor:
-    x = x if x.stride(3) == 1 else x.contiguous()
+    (x,) = dense_heads(x)
     y = torch.empty(x.shape)
     B, T, H, d = x.shape
-    row, token, head = x.stride()[:3]
-    call("rotary", "rotate", x, cos, sin, y, B, T, H, d // 2, row, token, head, sign)
+    call("rotary", "rotate", x, cos, sin, y, B, T, H, d // 2, *head_strides(x), sign)
     return y
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from kernels import Impl, choose
 from kernels.scan.definition import definition, example_inputs, step
-from kernels.scan.operator import run
+from kernels.scan.operator import Inputs, run
 from kernels.scan.reference import reference
 
 __all__ = ["definition", "example_inputs", "reference", "scan", "step"]
@@ -38,4 +38,5 @@ def scan(a: Tensor, x: Tensor, h0: Tensor | None = None, *, impl: Impl = "auto")
     if x[0].numel() >= 2**31:
         no = f"T * D = {x[0].numel()} is beyond the kernel's 32-bit offsets"
     triton = choose("scan", impl, x.device, no) == "triton"
-    return run(a, x, h0, triton)
+    h: Tensor = run(Inputs(a, x, h0, triton))
+    return h

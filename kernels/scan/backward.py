@@ -3,13 +3,13 @@
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from kernels import COUNTS
-from kernels._launch import blocks, launch, row_major
+from kernels._launch import blocks, launch, like, row_major
+from kernels.scan.operator import Inputs
 from kernels.scan.plans import BACKWARD, LAUNCH
 
 
@@ -48,17 +48,14 @@ def backward_kernel(
         tl.store(DH0 + row * D + d, kept.to(DH0.dtype.element_ty), mask=d < D)
 
 
-def run_backward(
-    a: Tensor, h: Tensor, h0: Tensor | None, dh: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """da, dx and dh0 (empty where there is no h0)."""
-    B, T, D = h.shape
-    a, h, h0, dh = row_major(a, h, h0, dh)
-    da, dx = torch.empty_like(a), torch.empty_like(h)
-    dh0 = a.new_empty(len(a), 0) if h0 is None else h0.new_empty(h0.shape)
+def run_backward(i: Inputs, dh: Tensor) -> dict[str, Tensor | None]:
+    """Gradients by name; the field x holds h."""
+    i, dh = row_major(i), dh.contiguous()
+    B, T, D = i.x.shape
+    da, dx, dh0 = like(i.a), like(i.x), like(i.h0)
     given = {
-        "A": a, "H": h, "H0": h if h0 is None else h0, "DH": dh, "DA": da, "DX": dx, "DH0": dh0,
-        "T": T, "D": D, "INITIAL": h0 is not None,
+        "A": i.a, "H": i.x, "H0": i.h0, "DH": dh, "DA": da, "DX": dx, "DH0": dh0, "T": T, "D": D,
+        "INITIAL": i.h0 is not None,
     }  # fmt: skip
     launch(backward_kernel, (B, blocks(D, BACKWARD["BD"])), given | BACKWARD, **LAUNCH)
-    return da, dx, dh0
+    return {"a": da, "x": dx, "h0": dh0}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from kernels import COUNTS
 from kernels._launch import blocks, launch, row_major
+from kernels.scan.operator import Inputs
 from kernels.scan.plans import FORWARD, LAUNCH
 
 
@@ -39,14 +40,14 @@ def forward_kernel(
             tl.store(H + here, h.to(H.dtype.element_ty), mask=inside)
 
 
-def run_forward(a: Tensor, x: Tensor, h0: Tensor | None) -> Tensor:
+def run_forward(i: Inputs) -> Tensor:
     """h [B,T,D] in the type of x."""
-    B, T, D = x.shape
-    a, x, h0 = row_major(a, x, h0)
-    h = torch.empty_like(x)
+    i = row_major(i)
+    B, T, D = i.x.shape
+    h = torch.empty_like(i.x)
     given = {
-        "A": a, "X": x, "H0": h if h0 is None else h0, "H": h, "T": T, "D": D,
-        "INITIAL": h0 is not None,
+        "A": i.a, "X": i.x, "H0": i.h0, "H": h, "T": T, "D": D,
+        "INITIAL": i.h0 is not None,
     }  # fmt: skip
     launch(forward_kernel, (B, blocks(D, FORWARD["BD"])), given | FORWARD, **LAUNCH)
     return h

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from kernels._inputs import at_least_float32
-from kernels.scan.operator import run
+from kernels.scan.operator import Inputs, run
 
 # Elements of state that one step of the reference touches: rows beyond it wait for the next block,
 # so that a block's strided steps stay in cache.
@@ -18,33 +18,32 @@ _BLOCK = 8192
 
 def reference(a: Tensor, x: Tensor, h0: Tensor | None = None) -> Tensor:
     """h [B,T,D], differentiable; checks no shapes."""
-    return run(a, x, h0, False)
+    h: Tensor = run(Inputs(a, x, h0, False))
+    return h
 
 
-def run_forward(a: Tensor, x: Tensor, h0: Tensor | None) -> Tensor:
+def run_forward(i: Inputs) -> Tensor:
     """h [B,T,D] in the type of x; the state is float32 at least."""
-    a_, x_ = at_least_float32(a), at_least_float32(x)
-    h = torch.empty(x.shape, dtype=x_.dtype, device=x.device)
-    _loop(a_, x_, None if h0 is None else h0.to(x_.dtype), h)
-    return h.to(x.dtype)
+    a, x = at_least_float32(i.a), at_least_float32(i.x)
+    h = torch.empty(x.shape, dtype=x.dtype, device=x.device)
+    _loop(a, x, None if i.h0 is None else i.h0.to(x.dtype), h)
+    return h.to(i.x.dtype)
 
 
-def run_backward(
-    a: Tensor, h: Tensor, h0: Tensor | None, dh: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """da, dx and dh0 (empty where there is no h0)."""
-    a_, h_, dh_ = at_least_float32(a), at_least_float32(h), at_least_float32(dh)
-    g = torch.empty(dh.shape, dtype=dh_.dtype, device=dh.device)
-    _loop_back(a_, dh_, g)
+def run_backward(i: Inputs, dh: Tensor) -> dict[str, Tensor]:
+    """Gradients by name; the field x holds h."""
+    a, h, dh = at_least_float32(i.a), at_least_float32(i.x), at_least_float32(dh)
+    g = torch.empty(dh.shape, dtype=dh.dtype, device=dh.device)
+    _loop_back(a, dh, g)
     da = torch.empty_like(g)
-    torch.mul(g[:, 1:], h_[:, :-1], out=da[:, 1:])
-    if h0 is None:
+    torch.mul(g[:, 1:], h[:, :-1], out=da[:, 1:])
+    grads = {"a": da, "x": g}
+    if i.h0 is None:
         da[:, 0].zero_()
-        dh0 = g.new_empty(len(g), 0)
     else:
-        torch.mul(g[:, 0], h0, out=da[:, 0])
-        dh0 = (g[:, 0] * a_[:, 0]).to(h0.dtype)
-    return da.to(a.dtype), g.to(h.dtype), dh0
+        torch.mul(g[:, 0], i.h0, out=da[:, 0])
+        grads["h0"] = g[:, 0] * a[:, 0]
+    return {n: x.to(getattr(i, n).dtype) for n, x in grads.items()}
 
 
 def _loop(a: Tensor, x: Tensor, h0: Tensor | None, h: Tensor) -> None:

@@ -22,6 +22,7 @@ from torch import Tensor
 from kernels import Impl, choose
 from kernels._inputs import not_float32
 from kernels.selective_scan.definition import definition, example_inputs, step
+from kernels.selective_scan.native import native
 from kernels.selective_scan.operator import run
 from kernels.selective_scan.plans import KERNEL_CHUNK
 from kernels.selective_scan.reference import reference
@@ -66,7 +67,5 @@ def selective_scan(
     tensors = u, delta, A, Bm, Cm, Dskip, h0
     chosen = choose("selective_scan", impl, u.device, no, not_float32(*tensors))
     if chosen == "native":
-        from kernels.selective_scan.native import native
-
         return native(*tensors)
-    return run(*tensors, chosen == "triton")
+    return run(*tensors, triton=chosen == "triton")

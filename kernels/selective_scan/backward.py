@@ -3,15 +3,15 @@
 
 from __future__ import annotations
 
-import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from kernels import COUNTS
-from kernels._launch import blocks, launch, row_major
-from kernels.selective_scan.forward import advance, fetch
-from kernels.selective_scan.plans import CHANNELS, options, tile
+from kernels._launch import blocks, launch, like
+from kernels.selective_scan.forward import advance, arguments, fetch
+from kernels.selective_scan.operator import Inputs
+from kernels.selective_scan.plans import CHANNELS, options
 
 
 @triton.jit
@@ -100,41 +100,27 @@ def backward_kernel(
         tl.store(DSKIP + row * D + d, dskip, mask=d < D)
 
 
-def run_backward(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    Bm: Tensor,
-    Cm: Tensor,
-    Dskip: Tensor | None,
-    h0: Tensor | None,
-    kept: Tensor,
-    dy: Tensor,
-    dlast: Tensor,
-) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    """The gradient of each input of the forward pass (empty where there is no input)."""
-    (B, T, D), (P, _, N) = u.shape, A.shape
-    u, delta, A, Bm, Cm, Dskip, kept, dy, dlast = row_major(
-        u, delta, A, Bm, Cm, Dskip, kept, dy, dlast
-    )
-    du, ddelta = torch.empty_like(u), torch.empty_like(delta)
-    parts = blocks(D, CHANNELS)
+def run_backward(i: Inputs, kept: Tensor, dy: Tensor, dlast: Tensor) -> dict[str, Tensor | None]:
+    """Gradients by name."""
+    (B, T, D), (P, _, N) = i.u.shape, i.A.shape
+    given, parts = arguments(i), blocks(D, CHANNELS)
+    kept, dy, dlast = (x.contiguous() for x in (kept, dy, dlast))
+    du, ddelta = like(given["U"]), like(given["DELTA"])
     dA, dh0 = (kept.new_empty(B, D, N) for _ in range(2))
     dB, dC = (kept.new_empty(parts, B, T, N) for _ in range(2))
-    dskip = kept.new_empty(B, 0 if Dskip is None else D)
-    given = {
-        "U": u, "DELTA": delta, "A": A, "B": Bm, "C": Cm, "SKIP": A if Dskip is None else Dskip,
+    dskip = None if i.Dskip is None else kept.new_empty(B, D)
+    given |= {
         "KEPT": kept, "DY": dy, "DLAST": dlast, "DU": du, "DDT": ddelta, "DA": dA, "DB": dB,
-        "DC": dC, "DSKIP": dskip, "DH0": dh0, "T": T, "D": D, "N": N, "shared_rows": B // P,
-        "HAS_SKIP": Dskip is not None,
+        "DC": dC, "DSKIP": dskip, "DH0": dh0,
     }  # fmt: skip
-    launch(backward_kernel, (B, parts), given | tile(N), **options(N))
-    return (
-        du,
-        ddelta,
-        dA.unflatten(0, (P, -1)).sum(1).to(A.dtype),
-        dB.sum(0).to(Bm.dtype),
-        dC.sum(0).to(Cm.dtype),
-        dskip.unflatten(0, (P, -1)).sum(1).to(A.dtype if Dskip is None else Dskip.dtype),
-        dh0[:, :0].flatten(1) if h0 is None else dh0.to(h0.dtype),
-    )
+    launch(backward_kernel, (B, parts), given, **options(N))
+
+    def sums(shares: Tensor, wanted: Tensor) -> Tensor:
+        """Of the rows that share an entry, in a fixed order."""
+        return shares.unflatten(0, (P, -1)).sum(1).to(wanted.dtype)
+
+    return {
+        "u": du, "delta": ddelta, "A": sums(dA, i.A), "Bm": dB.sum(0).to(i.Bm.dtype),
+        "Cm": dC.sum(0).to(i.Cm.dtype), "h0": None if i.h0 is None else dh0.to(i.h0.dtype),
+        "Dskip": None if i.Dskip is None else sums(dskip, i.Dskip),
+    }  # fmt: skip

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
+
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from kernels import COUNTS
 from kernels._launch import blocks, launch, row_major
-from kernels.selective_scan.plans import CHANNELS, KERNEL_CHUNK, options, tile
+from kernels.selective_scan.operator import Inputs, made
+from kernels.selective_scan.plans import CHANNELS, options, tile
 
 
 @triton.jit
@@ -82,26 +84,21 @@ def forward_kernel(
     tl.store(LAST + row * D * N + across, h, mask=inside)
 
 
-def run_forward(
-    u: Tensor,
-    delta: Tensor,
-    A: Tensor,
-    Bm: Tensor,
-    Cm: Tensor,
-    Dskip: Tensor | None,
-    h0: Tensor | None,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """y, the last state, and the state before every chunk [B, chunks, N, D]."""
-    (B, T, D), (P, _, N) = u.shape, A.shape
-    u, delta, A, Bm, Cm, Dskip, h0 = row_major(u, delta, A, Bm, Cm, Dskip, h0)
-    y = torch.empty_like(u)
-    last = u.new_empty(B, D, N, dtype=torch.float32)
-    kept = u.new_empty(B, blocks(T, KERNEL_CHUNK), N, D, dtype=torch.float32)
-    given = {
-        "U": u, "DELTA": delta, "A": A, "B": Bm, "C": Cm, "SKIP": A if Dskip is None else Dskip,
-        "H0": last if h0 is None else h0, "Y": y, "LAST": last, "KEPT": kept, "T": T, "D": D,
-        "N": N, "shared_rows": B // P, "HAS_SKIP": Dskip is not None, "INITIAL": h0 is not None,
+def arguments(i: Inputs) -> dict[str, Any]:
+    """What every launch needs, by argument name."""
+    i = row_major(i)
+    (B, T, D), (P, _, N) = i.u.shape, i.A.shape
+    return {
+        "U": i.u, "DELTA": i.delta, "A": i.A, "B": i.Bm, "C": i.Cm, "SKIP": i.Dskip, "H0": i.h0,
+        "T": T, "D": D, "N": N, "shared_rows": B // P, "HAS_SKIP": i.Dskip is not None,
+        "INITIAL": i.h0 is not None, **tile(N),
     }  # fmt: skip
-    grid = B, blocks(D, CHANNELS)
-    launch(forward_kernel, grid, given | tile(N), **options(N))
+
+
+def run_forward(i: Inputs) -> tuple[Tensor, Tensor, Tensor]:
+    """y, the last state, and the state before every chunk [B, chunks, N, D]."""
+    (B, _, D), N = i.u.shape, i.A.shape[2]
+    y, last, kept = made(i)
+    given = arguments(i) | {"Y": y, "LAST": last, "KEPT": kept}
+    launch(forward_kernel, (B, blocks(D, CHANNELS)), given, **options(N))
     return y, last, kept

@@ -14,6 +14,7 @@ from torch import Tensor
 from kernels import Impl, choose
 from kernels._inputs import not_float32
 from kernels.short_conv.definition import definition, example_inputs
+from kernels.short_conv.native import native
 from kernels.short_conv.reference import reference
 
 TAPS = 16  # the most that native.cpp takes
@@ -39,7 +40,5 @@ def short_conv(
     if len(weight) > TAPS:
         no = f"native code takes at most {TAPS} taps, not {len(weight)}"
     if choose("short_conv", impl, x.device, "there is no Triton kernel", no) == "native":
-        from kernels.short_conv.native import native
-
         return native(x, weight, bias, silu)
     return reference(x, weight, bias, silu)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from kernels._inputs import token_rows
+from kernels._inputs import dense, token_rows
 from kernels._native import call
 
 
@@ -23,10 +23,10 @@ class _ShortConv(torch.autograd.Function):
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, silu: bool) -> Tensor:
         ctx.save_for_backward(x, weight, bias)
         ctx.silu = silu
-        dense, stride = token_rows(x)
+        rows, stride = token_rows(x)
         y = x.new_empty(x.shape)
-        weights = weight.contiguous(), None if bias is None else bias.contiguous()
-        call("short_conv", "forward", dense, *weights, y, *x.shape, len(weight), stride, silu)
+        weights = dense(weight, bias)
+        call("short_conv", "forward", rows, *weights, y, *x.shape, len(weight), stride, silu)
         return y
 
     @staticmethod
@@ -35,7 +35,7 @@ class _ShortConv(torch.autograd.Function):
         x, weight, bias = ctx.saved_tensors
         grads = [None if v is None else v.new_empty(v.shape) for v in (x, weight, bias)]
         (x, stride), (dy, dy_stride) = token_rows(x), token_rows(dy)
-        weights = weight.contiguous(), None if bias is None else bias.contiguous()
+        weights = dense(weight, bias)
         sizes = *x.shape, len(weight), stride, dy_stride, ctx.silu
         call("short_conv", "backward", x, *weights, dy, *grads, *sizes)
         return *grads, None

@@ -15,6 +15,7 @@ from torch import Tensor
 from kernels import Impl, choose
 from kernels._inputs import not_float32
 from kernels.step_size.definition import definition, example_inputs
+from kernels.step_size.native import native
 
 __all__ = ["definition", "example_inputs", "step_size"]
 
@@ -35,7 +36,5 @@ def step_size(x: Tensor, W: Tensor, b: Tensor, *, impl: Impl = "auto") -> Tensor
     if R > MOST:
         no = f"R = {R} is above the native operator's {MOST}"
     if choose("step_size", impl, x.device, "there is no Triton kernel", no) == "native":
-        from kernels.step_size.native import native
-
         return native(x, W, b)
     return F.softplus(F.linear(x, W, b))

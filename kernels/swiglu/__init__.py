@@ -14,6 +14,7 @@ from torch import Tensor
 from kernels import Impl, choose
 from kernels._inputs import not_float32
 from kernels.swiglu.definition import definition, example_inputs
+from kernels.swiglu.native import native
 
 __all__ = ["definition", "example_inputs", "swiglu"]
 
@@ -27,7 +28,5 @@ def swiglu(x: Tensor, gate: Tensor, *, impl: Impl = "auto") -> Tensor:
         raise ValueError(f"swiglu: gate {list(gate.shape)} must be {list(x.shape)}")
     no = not_float32(x, gate)
     if choose("swiglu", impl, x.device, "there is no Triton kernel", no) == "native":
-        from kernels.swiglu.native import native
-
         return native(x, gate)
     return x * F.silu(gate)

@@ -18,6 +18,7 @@ from torch import Tensor
 from kernels import Impl, choose
 from kernels._inputs import check_heads, not_float32
 from kernels.taylor.definition import definition, example_inputs
+from kernels.taylor.native import native
 from kernels.taylor.reference import reference, state, taylor_step
 
 __all__ = ["definition", "example_inputs", "reference", "state", "taylor", "taylor_step"]
@@ -38,7 +39,5 @@ def taylor(q: Tensor, k: Tensor, v: Tensor, *, impl: Impl = "auto") -> Tensor:
     if q.shape[1] > LONGEST:
         no = f"T = {q.shape[1]} is beyond the native operator's {LONGEST}"
     if choose("taylor", impl, q.device, "there is no Triton kernel", no) == "native":
-        from kernels.taylor.native import native
-
         return native(q, k, v)
     return reference(q, k, v)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from kernels._inputs import dense_heads, head_strides
 from kernels._native import call
 
 
@@ -17,17 +18,14 @@ def native(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     return y
 
 
-def _strides(*tensors: Tensor) -> Tensor:
-    return torch.tensor([x.stride()[:3] for x in tensors])
-
-
 class _Taylor(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        q, k, v = (x if x.stride(3) == 1 else x.contiguous() for x in (q, k, v))
+        q, k, v = dense_heads(q, k, v)
         B, T, H, e = v.shape
         y, z = torch.empty(v.shape), torch.empty(B, H, T)
-        call("taylor", "forward", q, k, v, _strides(q, k, v), y, z, B, T, H, q.shape[3], e)
+        strides = torch.tensor(head_strides(q, k, v))
+        call("taylor", "forward", q, k, v, strides, y, z, B, T, H, q.shape[3], e)
         ctx.save_for_backward(q, k, v, y, z)
         return y
 
@@ -39,7 +37,7 @@ class _Taylor(torch.autograd.Function):
         f = q.shape[3]
         # One buffer, so that the gradient of a projection of all three needs no gathering.
         grads = torch.empty(B, T, H, 2 * f + e).split([f, f, e], -1)
-        to = (*grads, _strides(*grads))
-        inputs = (dy.contiguous(), q, k, v, y, z, _strides(q, k, v))
+        to = (*grads, torch.tensor(head_strides(*grads)))
+        inputs = (dy.contiguous(), q, k, v, y, z, torch.tensor(head_strides(q, k, v)))
         call("taylor", "backward", *inputs, *to, B, T, H, f, e)
         return grads

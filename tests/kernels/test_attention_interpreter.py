@@ -119,6 +119,8 @@ def test_compiled_whole_it_gives_the_same():
 def test_what_has_no_kernel_is_refused_in_words():
     with pytest.raises(ValueError, match="width 130 exceed 128"):
         attention(**example_inputs(1, 4, 1, 130), impl="triton")
+    with pytest.raises(ValueError, match=r"scale = -0.5 is not positive"):
+        attention(**example_inputs(1, 4, 1, 8), scale=-0.5, impl="triton")
     with pytest.raises(ValueError, match=r"no kernel for torch\.float64"):
         attention(**example_inputs(1, 4, 1, 8, dtype=torch.float64), impl="triton")
     mixed = example_inputs(1, 4, 1, 8)

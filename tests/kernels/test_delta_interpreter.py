@@ -8,7 +8,6 @@ import pytest
 import torch
 
 from kernels.delta import definition, delta, example_inputs, plans
-from kernels.delta.operator import operator, operator_backward
 from tests.kernels.interpreter import LENGTHS, without
 from tests.kernels.interpreter import poison as poison
 from tests.kernels.rounding import (
@@ -120,14 +119,16 @@ def test_operators_are_registered_soundly() -> None:
     i["k"] = i["k"].mT.contiguous().mT
     full = [*i.values()]
     bare = [*full[:4], None, None]
+    operator = torch.ops.kernels.delta.default
+    backward = torch.ops.kernels.delta_backward.default
     for inputs in (full, bare):
         leaves = [None if x is None else x.detach().requires_grad_() for x in inputs]
         torch.library.opcheck(operator, (*leaves, 0.5, True))
         torch.library.opcheck(operator, (*inputs, 0.5, False), test_utils=("test_faketensor",))
         o, last, *saved = operator(*inputs, 0.5, True)
         tests = ("test_schema", "test_faketensor")
-        arguments = (*inputs, *saved, o, last, 0.5)
-        torch.library.opcheck(operator_backward, arguments, test_utils=tests)
+        arguments = (*inputs, 0.5, True, *saved, o, last)
+        torch.library.opcheck(backward, arguments, test_utils=tests)
 
 
 def test_compiled_in_one_graph() -> None:

@@ -163,5 +163,7 @@ def test_what_has_no_kernel_is_refused_in_words():
         path(**example_inputs(1, 4, 1, 130, dtype=torch.float16), impl="triton")
     with pytest.raises(ValueError, match="width 65 in float32 exceed 64"):
         path(**example_inputs(1, 4, 1, 65), impl="triton")
+    with pytest.raises(ValueError, match=r"scale = 0.0 is not positive"):
+        path(**example_inputs(1, 4, 1, 8), scale=0.0, impl="triton")
     with pytest.raises(ValueError, match=r"no kernel for torch\.float64"):
         path(**example_inputs(1, 4, 1, 8, dtype=torch.float64), impl="triton")

@@ -12,7 +12,6 @@ import torch
 
 import kernels
 from kernels.scan import definition, example_inputs, reference, scan, step
-from kernels.scan.operator import operator, operator_backward
 from tests.kernels.rounding import allowed, check_equal, with_gradients
 
 LENGTHS = [1, 2, 15, 16, 17, 31, 33, 64, 100]
@@ -110,11 +109,11 @@ def test_operators_are_registered_soundly() -> None:
     i["a"] = i["a"].mT.contiguous().mT
     for inputs in ([*i.values()], [i["a"], i["x"], None]):
         leaves = [None if x is None else x.detach().requires_grad_() for x in inputs]
-        torch.library.opcheck(operator, (*leaves, False))
+        torch.library.opcheck(torch.ops.kernels.scan.default, (*leaves, False))
     for h0 in (i["h0"], None):
         tests = ("test_schema", "test_faketensor")
-        inputs = [i["a"], i["x"], h0, i["x"]]
-        torch.library.opcheck(operator_backward, (*inputs, False), test_utils=tests)
+        inputs = (i["a"], i["x"], h0, False, i["x"])
+        torch.library.opcheck(torch.ops.kernels.scan_backward.default, inputs, test_utils=tests)
 
 
 def test_compiled_in_one_graph() -> None:

@@ -12,7 +12,6 @@ import torch
 
 import kernels
 from kernels.selective_scan import definition, example_inputs, reference, selective_scan, step
-from kernels.selective_scan.operator import operator, operator_backward
 from tests.kernels.rounding import allowed, check_equal, with_gradients
 
 LENGTHS = [1, 2, 15, 16, 17, 31, 33, 64, 100]
@@ -122,17 +121,18 @@ def test_vmap_folds_into_the_rows() -> None:
 
 
 def test_operators_are_registered_soundly() -> None:
-    j = make(4, B=2, D=3)
+    j, operators = make(4, B=2, D=3), torch.ops.kernels
     j["u"] = j["u"].mT.contiguous().mT
     full = [j["u"], j["delta"], j["A"][None], j["Bm"], j["Cm"], j["Dskip"][None], j["h0"]]
     bare = [*full[:5], None, None]
     kept, last = torch.zeros(2, 1, 4, 3, dtype=torch.float64), torch.zeros_like(j["h0"])
     for inputs in (full, bare):
         leaves = [None if x is None else x.detach().requires_grad_() for x in inputs]
-        torch.library.opcheck(operator, (*leaves, False))
+        torch.library.opcheck(operators.selective_scan.default, (*leaves, False))
         tests = ("test_schema", "test_faketensor")
-        arguments = (*inputs, kept, j["u"], last, False)
-        torch.library.opcheck(operator_backward, arguments, test_utils=tests)
+        arguments = (*inputs, False, kept, j["u"], last)
+        backward = operators.selective_scan_backward.default
+        torch.library.opcheck(backward, arguments, test_utils=tests)
 
 
 def test_compiled_in_one_graph() -> None:
