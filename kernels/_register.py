@@ -99,8 +99,9 @@ def register(
             tensors[0].new_zeros(shape, dtype=dtype) if dy is None else dy
             for dy, (shape, dtype) in zip(grads[:public], ctx.like, strict=True)
         ]
-        call = operator_backward if transformed() else run_backward
-        found = dict(zip(there(values), call(*values, *rest, *dys), strict=True))
+        # Not run_backward: what a vjp saved stays wrapped after it; operators see through that.
+        found = operator_backward(*values, *rest, *dys)
+        found = dict(zip(there(values), found, strict=True))
         return tuple(found.get(n) for n in types)
 
     class Eager(torch.autograd.Function):
@@ -112,7 +113,7 @@ def register(
         def forward(*values: Any) -> Any:
             return (operator if transformed() else run_forward)(*values)
 
-        setup_context = staticmethod(setup)  # type: ignore[assignment]
+        setup_context = staticmethod(setup)
         backward = staticmethod(once_differentiable(gradients))  # type: ignore[assignment]
 
     operator.register_autograd(gradients, setup_context=setup)

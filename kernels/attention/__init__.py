@@ -83,7 +83,8 @@ def attention(
         no = unsupported = "there is no kernel for softplus scores"
     chosen = choose("attention", impl, q.device, unsupported, no)
     if chosen != "native" and queries is not None:
-        q, gate = (None if x is None else at_all_tokens(x, queries, k) for x in (q, gate))
+        q = at_all_tokens(q, queries, k)
+        gate = None if gate is None else at_all_tokens(gate, queries, k)
     inputs = Inputs(q, k, v, scale, slopes, window, log_forget, gate, offsets)
     if chosen == "native":
         return native(inputs, queries)

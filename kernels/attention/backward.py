@@ -12,6 +12,8 @@ log f: column sums of dS are written; minus their sum from a token to the end is
 
 from __future__ import annotations
 
+from typing import Any
+
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -245,7 +247,7 @@ def run_backward(i: Inputs, y: Tensor, lse: Tensor, dy: Tensor) -> dict[str, Ten
     y, lse, dy = (x.contiguous() for x in (y, lse, dy))
     given |= {f"D{n}": like(given[n]) for n in ("Q", "K", "V", "GATE")}
     given |= {"Y": y, "LSE": lse, "DY": dy}
-    dlog = None
+    dlog: Any = None
     if T <= 128 and width <= 64 and itemsize == 2 and G == H and i.offsets is None:
         if i.log_forget is not None:
             dlog = lse.new_empty(B, T, H)
@@ -262,5 +264,5 @@ def run_backward(i: Inputs, y: Tensor, lse: Tensor, dy: Tensor) -> dict[str, Ten
             dlog = sum_to_the_end(given["DCOLS"], i.offsets).neg_()
     return {
         "q": given["DQ"], "k": given["DK"], "v": given["DV"], "gate": given["DGATE"],
-        "log_forget": None if dlog is None else dlog.to(i.log_forget.dtype),
+        "log_forget": None if i.log_forget is None else dlog.to(i.log_forget.dtype),
     }  # fmt: skip

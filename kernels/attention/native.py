@@ -54,7 +54,7 @@ class _Attention(torch.autograd.Function):
         return dq, dk, dv, None, None, None, dlog, dgate, None
 
 
-def _strided(*heads: Tensor) -> list[Tensor | int]:
+def _strided(*heads: Tensor) -> list[Any]:
     """Each tensor, then the numbers from one row, token and head to the next."""
     return [part for x in heads for part in (x, *x.stride()[:3])]
 

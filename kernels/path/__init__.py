@@ -90,7 +90,8 @@ def path(
     if chosen == "triton" and w.dtype != q.dtype:
         w, beta = _narrowed(w, beta, q.dtype)
     if chosen != "native" and queries is not None:
-        q, gate = (None if x is None else at_all_tokens(x, queries, k) for x in (q, gate))
+        q = at_all_tokens(q, queries, k)
+        gate = None if gate is None else at_all_tokens(gate, queries, k)
     inputs = Inputs(q, k, v, w, beta, scale, log_forget, gate, offsets)
     if chosen == "native":
         return native(inputs, queries)

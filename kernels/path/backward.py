@@ -314,8 +314,8 @@ def run_backward(i: Inputs, y: Tensor, lse: Tensor, dy: Tensor) -> dict[str, Ten
         dlog = _short_rows(given, plan)
     else:
         dlog = _long_rows(given, plan)
-    grads = {"q": "DQ", "k": "DK", "v": "DV", "w": "DW", "beta": "DBETA", "gate": "DGATE"}
-    grads = {name: given[argument] for name, argument in grads.items()}
+    names = {"q": "DQ", "k": "DK", "v": "DV", "w": "DW", "beta": "DBETA", "gate": "DGATE"}
+    grads = {name: given[argument] for name, argument in names.items()}
     return {
         n: None if x is None else x.to(getattr(i, n).dtype)
         for n, x in (grads | {"log_forget": dlog}).items()

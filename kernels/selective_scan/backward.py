@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import triton
 import triton.language as tl
 from torch import Tensor
@@ -115,7 +117,7 @@ def run_backward(i: Inputs, kept: Tensor, dy: Tensor, dlast: Tensor) -> dict[str
     }  # fmt: skip
     launch(backward_kernel, (B, parts), given, **options(N))
 
-    def sums(shares: Tensor, wanted: Tensor) -> Tensor:
+    def sums(shares: Any, wanted: Tensor) -> Tensor:
         """Of the rows that share an entry, in a fixed order."""
         return shares.unflatten(0, (P, -1)).sum(1).to(wanted.dtype)
 
