@@ -73,7 +73,7 @@ def attended(draw: st.DrawFn, file: Any, sizes: Inputs, **options: Any) -> Input
     packed = draw(st.booleans())
     sizes = sizes | ({"B": 1} if packed else {})
     inputs: Inputs = file.example_inputs(**sizes, **options)
-    inputs["scale"] = draw(st.sampled_from([None, 0.0, 1.0]))
+    inputs["scale"] = draw(st.sampled_from([None, 0.25, 1.0]))  # positive, or refused
     if draw(st.booleans()):
         inputs["log_forget"] = logs(draw, inputs["q"].shape[:3])
     return inputs | {"offsets": offsets(draw, sizes["T"]) if packed else None}
