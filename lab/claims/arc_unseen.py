@@ -19,8 +19,8 @@ seen tuples, so this is composition from known parts and not more. It would be o
 answered without its thought: the arm without thought, same model, rows and steps, is the control.
 That arm could be undertrained: its curve in the record says whether it ever rose, and `lab claim
 arc-unseen --rates` whether it does at a third of its rate or at three times it. The bar, 0.95, is
-near what a seed reaches at the end of its budget, so a seed that rises late fails it: the curves
-are in the record. One (d, k) of the paper's five is not the paper's range.
+high, so a seed that rises late fails it: the curves are in the record. One (d, k) of the paper's
+five is not the paper's range.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ SHARES = (0.5, 0.75, 1.0)
 RATE = 0.5
 CLEAN = "no noise"
 # cpu scale: arms that learn sooner at a third of the others' rate (lab claim noise-cot --rates).
-SLOW = (CLEAN, "static, 50% of rows")
+AT_A_THIRD = (CLEAN, "static, 50% of rows")
 
 
 def claim(scale: Scale) -> Claim:
@@ -62,7 +62,7 @@ def claim(scale: Scale) -> Claim:
         for share in SHARES:
             arms[_label(kind, share)] = _noisy(clean, kind, share)
     if scale == "cpu":
-        arms |= {name: _at(arms[name], 3.3e-4) for name in SLOW}
+        arms |= {name: _at(arms[name], 3.3e-4) for name in AT_A_THIRD}
         clean = arms[CLEAN]
     return Claim(
         name="noise-cot",
