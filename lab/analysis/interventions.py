@@ -3,7 +3,6 @@
     ablate       exact match and loss with the heads of the highest scores switched off, with those
                  of the lowest, and with as many others drawn at random (2404.15574: the top heads
                  matter, random ones do not)
-    ablation     the same by the retrieval score of lab.analysis.heads
     importance   rise of the loss without a head, for every head
     interpolate  loss at (1 - a) A + a B for two checkpoints A, B: the river probe of 2410.05192, a
                  valley between checkpoints at a constant rate, smooth between decayed ones
@@ -20,7 +19,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -33,10 +32,6 @@ from lab.nn.loss import teacher_forced
 from lab.nn.model import Model
 from lab.training.checkpoint import blend
 from tasks import refuse
-
-if TYPE_CHECKING:
-    from lab.analysis.heads import HeadStats
-
 
 HeadId = tuple[int, int]  # layer, head
 Scores = Mapping[HeadId, tuple[float, ...] | None]  # later numbers decide between equal ones
@@ -93,26 +88,13 @@ def importance(subject: Subject) -> dict[HeadId, float]:
     return {head: _without(subject, [head])[1] - loss for head in heads}
 
 
-def ablation(
-    subject: Subject, heads: Sequence[HeadStats], top: int = 1, draws: int = 10, seed: int = 0
-) -> Ablation:
-    """`ablate` by retrieval_score (ties: by dependency_weight)."""
-    scores = {
-        (h.layer, h.head): None
-        if h.retrieval_score is None
-        else (h.retrieval_score, h.dependency_weight or 0.0)
-        for h in heads
-    }
-    return ablate(subject, scores, top, draws, seed)
-
-
 def ablate(subject: Subject, scores: Scores, top: int, draws: int = 10, seed: int = 0) -> Ablation:
     """Switch off the `top` heads of the highest scores, those of the lowest, and as many of all but
     the top ones at random: `draws` sets from a stream of their own under `seed`, or every set where
     there are no more. Where a head has no score none is on top, and the sets are of all heads.
     ValueError for more heads than there are."""
     if not 1 <= top <= len(scores):
-        raise refuse("ablate", top, f"from 1 to the {len(scores)} heads of attention")
+        raise refuse("top", top, f"from 1 to the {len(scores)} heads of attention")
     known = {head: score for head, score in scores.items() if score is not None}
     ranked = sorted(scores)
     if len(known) == len(scores):

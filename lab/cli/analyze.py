@@ -17,7 +17,7 @@ from lab.errors import UsageError
 
 if TYPE_CHECKING:
     from lab.analysis.heads import AnalysisResult
-    from lab.analysis.interventions import Ablation, Interpolation
+    from lab.analysis.interventions import Interpolation
     from lab.analysis.subject import Subject
     from lab.config import Trusted
 
@@ -50,12 +50,6 @@ DEPENDENCIES = "columns that every token depends on, where the task does not def
 @click.option("--checkpoint", "at", help=CHECKPOINT)
 @click.option("--dependencies", metavar="COLUMN,...", help=DEPENDENCIES)
 @click.option(
-    "--ablate",
-    type=click.IntRange(1),
-    metavar="HEADS",
-    help="switch off this many heads, the best retrieval scores first, and as many at random",
-)
-@click.option(
     "--interpolate",
     "interpolate_from",
     metavar="CHECKPOINT",
@@ -73,7 +67,6 @@ def analyze(
     rows: int,
     at: str | None,
     dependencies: str | None,
-    ablate: int | None,
     interpolate_from: str | None,
     task_file: str | None,
     mixer_files: tuple[str, ...],
@@ -94,11 +87,11 @@ def analyze(
     import torch
 
     from lab.analysis.heads import measure
-    from lab.analysis.interventions import ablation, interpolate
+    from lab.analysis.interventions import interpolate
     from lab.analysis.subject import load_model
     from lab.config.fields import parse
 
-    own = {"--dependencies": dependencies, "--ablate": ablate, "--interpolate": interpolate_from}
+    own = {"--dependencies": dependencies, "--interpolate": interpolate_from}
     _check_options(what, sets, [name for name, value in own.items() if value is not None])
     named = None if what is None else load_named("analyses", what)
     folder = resolve_run(run, out)
@@ -119,21 +112,15 @@ def analyze(
                 analyses.print_finding(subject, found)
             return
         analysis = measure(subject, columns)
-        removed = None
-        if ablate and analysis.heads:
-            removed = ablation(subject, analysis.heads, ablate)
         line = None
         if interpolate_from:
             _, model, start = load_model(folder, interpolate_from, trusted)
             line = interpolate(dataclasses.replace(subject, model=model, at=start), subject)
     if as_json:
-        parts = {"ablation": removed, "interpolation": line}
-        extra = {name: dataclasses.asdict(part) for name, part in parts.items() if part}
+        extra = {"interpolation": dataclasses.asdict(line)} if line else {}
         click.echo(json.dumps(_plain(dataclasses.asdict(analysis) | extra)))
         return
-    _print(analysis, removed, line)
-    if ablate and not removed:
-        say("Left out: --ablate, because there are no heads to switch off.")
+    _print(analysis, line)
 
 
 def _subject(
@@ -179,7 +166,7 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _print(analysis: AnalysisResult, removed: Ablation | None, line: Interpolation | None) -> None:
+def _print(analysis: AnalysisResult, line: Interpolation | None) -> None:
     from rich.console import Console
 
     from lab.cli.tables import plain
@@ -201,35 +188,12 @@ def _print(analysis: AnalysisResult, removed: Ablation | None, line: Interpolati
     kept = [n for n in names if any(getattr(layer, n) is not None for layer in analysis.layers)]
     console.print(plain(_headings(kept), _cells(analysis.layers, kept), left=["mixer"]))
     say(f"largest activation, mean over layers: {analysis.activation:.3g}")
-    if removed:
-        _print_ablation(removed)
     if line:
         say(f"loss from {line.ends[0]} (0) to {line.ends[1]} (1):")
         for share, loss, exact in zip(line.shares, line.loss, line.exact, strict=True):
             say(f"  {share:.2f}  {loss:.4f}  exact {exact:.3f}")
         above, below = f"{line.barrier:.4f}", f"{line.dip:.4f}"
         say(f"above the straight line by {above} at most, below by {below}")
-
-
-def _print_ablation(removed: Ablation) -> None:
-    rows = [("intact", removed.intact)]
-    if removed.without_top:
-        names = " ".join(f"{layer}.{head}" for layer, head in removed.top)
-        rows.append((f"without the top {names}", removed.without_top))
-    else:
-        say("Left out: the heads with the best retrieval scores, which need dependencies.")
-    if removed.without_lowest:
-        names = " ".join(f"{layer}.{head}" for layer, head in removed.lowest)
-        rows.append((f"without the lowest {names}", removed.without_lowest))
-    for label, (exact, loss) in rows:
-        say(f"{label}: exact {exact:.3f}, loss {loss:.4f}")
-    if not removed.random:
-        say("Left out: as many other heads at random, because too few are left.")
-        return
-    exact, loss = (sum(x) / len(x) for x in zip(*removed.without_random, strict=True))
-    which = "others" if removed.without_top else "heads"
-    sets = f"mean over {len(removed.random)} sets of as many {which}"
-    say(f"without random heads: exact {exact:.3f}, loss {loss:.4f} ({sets})")
 
 
 def _headings(names: list[str]) -> list[str]:

@@ -98,7 +98,7 @@ def test_rows_that_are_half_wrong_do_not_count() -> None:
     assert nothing.counted == 0 and {h.copy_score for h in nothing.heads} == {None}
     step = ablation(s).steps[0]
     assert step.top == () and step.without_top is None and len(step.random) == 2
-    assert "No row counts" in ablation(s).sentences[0]
+    assert "No head has a score (copy_score)" in ablation(s).sentences[0]
 
 
 @pytest.mark.parametrize(

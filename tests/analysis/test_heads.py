@@ -15,6 +15,7 @@ from scipy import stats
 
 import tasks
 from lab.analysis import heads, interventions
+from lab.analysis.analyses.ablation import analyze as ablation
 from lab.config import ModelConfig
 from lab.data.rows import Rows
 from lab.mixers.attention import Attention
@@ -161,17 +162,15 @@ def test_a_head_that_copies_is_found_and_needed() -> None:
     assert other.value_norm is not None and math.isnan(other.value_norm), "its values are 0"
     T = 2 * LENGTH + 3
     assert other.sink == pytest.approx(np.mean([1 / i for i in range(2, T + 1)]))
-    removed = interventions.ablation(s, found.heads, top=1, draws=5)
+    removed, both = ablation(s, top=(1, 2), by="retrieval", draws=5).steps
     assert removed.top == ((0, 0),) and removed.random == (((0, 1),),)
     assert removed.intact[0] == 1 and removed.without_random == (removed.intact,)
     assert removed.without_top is not None
     assert removed.without_top[0] == 0 and removed.without_top[1] > removed.intact[1] + 1
-    both = interventions.ablation(s, found.heads, top=2)
     assert both.top == ((0, 0), (0, 1)) and both.random == () == both.without_random
-    with pytest.raises(ValueError, match="ablate = 3 cannot be used: from 1 to the 2 heads"):
-        interventions.ablation(s, found.heads, top=3)
-    unmarked = [dataclasses.replace(h, retrieval_score=None) for h in found.heads]
-    alike = interventions.ablation(s, unmarked, top=1)
+    with pytest.raises(ValueError, match="top = 3 cannot be used: from 1 to the 2 heads"):
+        ablation(s, top=(3,), by="retrieval")
+    alike = interventions.ablate(s, {(0, 0): None, (0, 1): None}, top=1)
     assert alike.top == () and alike.without_top is None and alike.intact == removed.intact
     assert dict(zip(alike.random, alike.without_random, strict=True)) == {
         ((0, 0),): removed.without_top,

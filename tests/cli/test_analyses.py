@@ -93,7 +93,10 @@ def test_a_file_of_your_own(trained: list[Path], tmp_path: Path) -> None:
         (["--what", "overlap"], "other = '' cannot be used: a probe that is not the analyzed one"),
         (["--what", "overlap", "--set", "other=size=7"], "other = 'size=7' cannot be used"),
         (["--what", "overlap", "--set", "other=length=7"], "top = 2 cannot be used: from 1"),
-        (["--what", "patching", "--ablate", "1"], "--ablate does not apply to --what patching"),
+        (
+            ["--what", "patching", "--dependencies", "1"],
+            "--dependencies does not apply to --what p",
+        ),
         (["--set", "top=1"], "without --what there is no analysis to set it of"),
     ],
 )

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
 from click.testing import CliRunner
 
 from lab.analysis import heads, subject
@@ -31,29 +30,12 @@ def test_the_command(trained: list[Path]) -> None:
     assert "loss from step-30 (0) to step-60 (1)" in shown.stdout
     for args, says in [
         (["--rows", "1000000000"], "--rows = 1000000000 cannot be used: it needs about "),
-        (["--ablate", "9"], "ablate = 9 cannot be used"),
+        (["--what", "ablation", "--set", "top=9", "--set", "by=loss"], "top = 9 cannot be used"),
         (["--probe", "n=3"], "--rows sets the number of rows"),
         (["--dependencies", "40"], "dependencies = 40 cannot be used"),
     ]:
         refused = lab(*args)
         assert refused.exit_code == 2 and says in refused.stderr and not refused.stdout
-
-
-def test_what_one_head_or_no_dependencies_leave_out_is_said(
-    trained: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The rest is measured: a model of one head, then one whose task marks nothing."""
-    words = ["analyze", str(trained[0]), "--rows", "8", "--ablate", "1"]
-    lines = CliRunner().invoke(main, words).stdout.splitlines()
-    assert lines[-2].startswith("without the top 0.0: exact ") and lines[-3].startswith("intact: ")
-    assert lines[-1] == "Left out: as many other heads at random, because too few are left."
-    loss = lines[-2].rpartition("loss ")[2]
-    monkeypatch.setattr("tasks.parity.Parity.dependencies", lambda *anything: None)
-    lines = CliRunner().invoke(main, words).stdout.splitlines()
-    assert "Left out: the heads with the best retrieval scores, which need dependencies." in lines
-    assert lines[-1].startswith("without random heads: ") and f"loss {loss} (mean" in lines[-1]
-    told = json.loads(CliRunner().invoke(main, [*words, "--json"]).stdout)["ablation"]
-    assert told["top"] == [] and told["without_top"] is None and told["random"] == [[[0, 0]]]
 
 
 def test_a_model_without_attention_says_so(tmp_path: Path) -> None:
@@ -67,7 +49,4 @@ def test_a_model_without_attention_says_so(tmp_path: Path) -> None:
     done = CliRunner().invoke(main, ["analyze", folder])
     assert done.exit_code == 0
     assert "No layer is attention (lstm), so there are no heads to analyze." in done.stdout
-    done = CliRunner().invoke(main, ["analyze", folder, "--ablate", "1"])
-    assert done.exit_code == 0
-    assert done.stdout.endswith("Left out: --ablate, because there are no heads to switch off.\n")
     assert heads.measure(subject.open_run(folder)).heads == ()

@@ -3,8 +3,9 @@
 The paper switches off the heads of the highest retrieval score, and as many others at random: the
 first end recall, the others hardly matter. Here a head is off when its output is 0 at every token.
 Exact match and loss are teacher-forced. `by` chooses the score: copy_score (the paper's, see
-lab.analysis.analyses.copy_score), or loss: how much the loss rises on these rows without the head
-alone, which every task has.
+lab.analysis.analyses.copy_score); retrieval, the retrieval score of lab.analysis.heads, then the
+weight on the dependencies, for a task that defines them; or loss: how much the loss rises on these
+rows without the head alone, which every task has.
 
 Ours: the heads of the lowest score as a second control; random sets are of all but the top heads,
 from a stream of random numbers of their own.
@@ -19,11 +20,14 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from lab.analysis.analyses import copy_score
 from lab.analysis.finding import Finding
+from lab.analysis.heads import measure
 from lab.analysis.interventions import Ablation as Step
 from lab.analysis.interventions import HeadId, Scores, ablate, importance
 from lab.analysis.subject import Subject
 from lab.config.fields import Field
 from tasks import refuse
+
+By = Literal["copy_score", "retrieval", "loss"]
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class Ablation(Finding):
         told = []
         for step in self.steps:
             if step.without_top is None:
-                told.append("No row counts, so no head has a score; random sets are of all heads.")
+                told.append(f"No head has a score ({self.by}); random sets are of all heads.")
                 continue
             text = f"Without the top {len(step.top)} exact match falls by"
             text += f" {exact - step.without_top[0]:.3f}"
@@ -75,7 +79,7 @@ class Ablation(Finding):
 def analyze(
     subject: Subject,
     top: Annotated[tuple[int, ...], Field("numbers of heads to switch off", low=1)] = (1,),
-    by: Annotated[Literal["copy_score", "loss"], "score that ranks the heads"] = "copy_score",
+    by: Annotated[By, "score that ranks the heads"] = "copy_score",
     draws: Annotated[int, Field("random sets for each number", low=1)] = 10,
     seed: Annotated[int, Field("seed of the random sets", low=0)] = 0,
 ) -> Ablation:
@@ -83,12 +87,21 @@ def analyze(
     by copy_score for a task whose answers are not copied."""
     if not top:
         raise refuse("top", top, "at least one number of heads")
-    scores: Scores
-    if by == "copy_score":
-        scores = copy_score.analyze(subject).scores
-    else:
-        scores = {head: (rise,) for head, rise in importance(subject).items()}
+    scores = _scores(subject, by)
     return Ablation(by, tuple(ablate(subject, scores, number, draws, seed) for number in top))
+
+
+def _scores(subject: Subject, by: By) -> Scores:
+    if by == "copy_score":
+        return copy_score.analyze(subject).scores
+    if by == "loss":
+        return {head: (rise,) for head, rise in importance(subject).items()}
+    return {
+        (h.layer, h.head): None
+        if h.retrieval_score is None
+        else (h.retrieval_score, h.dependency_weight or 0.0)
+        for h in measure(subject).heads
+    }
 
 
 def _row(off: str, heads: Sequence[HeadId] | str, pair: tuple[float, float]) -> dict[str, Any]:
