@@ -159,5 +159,5 @@ def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
         median_line(ax, points, name, number)
     ax.set_xscale("log", base=2)
     ax.set_xticks(list(points), [str(k) for k in points])
-    ax.set_title("Pass@k on held-out prompts", loc="left")
+    ax.set_title("prompts answered right in one of k tries (Pass@k)", loc="left")
     ax.set(xlabel="k, answers drawn for a prompt")

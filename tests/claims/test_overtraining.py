@@ -85,7 +85,11 @@ def test_a_drift_is_no_harm() -> None:
 def test_the_figure(tmp_path: Path) -> None:
     claim = claim_of("overtraining")
     seeds = [
-        {"tokens": STEPS, "loss": [1.1] * 9, "relative": [0.1 + up * i for i in range(9)]}
+        {
+            "tokens": [1e6 * step for step in STEPS],
+            "loss": [1.1] * 9,
+            "relative": [0.1 + up * i for i in range(9)],
+        }
         for up in (0.05, 0.06, 0.001, 0.002)
     ]
     control = {"verdict": "fails", "values": [0.0] * 2, "why": claim.control.why}
