@@ -57,7 +57,7 @@ def test_harm_of_tiny_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert found["tokens"] == [step * 4 * 32 for step in (1, 4, 8)]
     assert harms(run(slow, tmp_path, "cpu"))["tokens"] == [step * 4 * 32 for step in (5, 8, 12)]
     subject = open_run(result.run, rows=1, at="step-4")
-    held = replace(arm.task, split="test")
+    held = arm.probes[0].of(arm.task)
     rows = held.sample(np.random.default_rng(seed), 16, 32)  # whole, a probe scores one token
     subject = replace(subject, batch=rows)
     assert found["loss"][1] == pytest.approx(exact_and_loss(subject)[1])

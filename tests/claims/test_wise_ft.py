@@ -26,8 +26,8 @@ def tiny(e: Experiment) -> Experiment:
     model = replace(e.model, width=16, layers="attention")
     parent = Parent(replace(rows, model=model, train=short, probes=(replace(rows.probes[0], n=8),)))
     kept = tuple(range(1, 1 + len(e.train.keep_steps)))
-    train = replace(e.train, steps=4, batch=8, warmup=0, eval_every=2, keep_steps=kept)
-    probes = tuple(replace(p, n=16) for p in e.probes)
+    train = replace(e.train, steps=4, batch=8, warmup=0, eval_every=2, keep_steps=kept, lr=0.05)
+    probes = tuple(replace(p, n=64) for p in e.probes)
     return replace(e, model=model, train=train, parent=parent, probes=probes)
 
 
