@@ -12,23 +12,24 @@ import pytest
 from lab.analysis.subject import load_model
 from lab.claims import wise_ft
 from lab.claims.wise_ft import ARM, measure, regained
-from lab.config import Experiment, Parent
+from lab.config import Experiment, Parent, Probe
 from lab.evaluation.sampling import sample
 from lab.runs.run import run
 from lab.verdicts.protocol import SEED_OFFSET
+from tasks.addition import Addition
 from tests.claim_results import check_figure, claim_of
 
 
 def tiny(e: Experiment) -> Experiment:
+    """Sums of one binary digit, of which even a narrow model soon has some right."""
     assert e.parent is not None
-    rows = e.parent.experiment
-    short = replace(rows.train, steps=2, batch=8, warmup=0, eval_every=1, eval_rows=8)
-    model = replace(e.model, width=16, layers="attention")
-    parent = Parent(replace(rows, model=model, train=short, probes=(replace(rows.probes[0], n=8),)))
+    rows, model = e.parent.experiment, replace(e.model, width=16, layers="attention")
+    short = replace(rows.train, steps=12, batch=16, lengths=(1,), warmup=0, lr=0.01, eval_every=6)
     kept = tuple(range(1, 1 + len(e.train.keep_steps)))
-    train = replace(e.train, steps=4, batch=8, warmup=0, eval_every=2, keep_steps=kept, lr=0.05)
-    probes = tuple(replace(p, n=64) for p in e.probes)
-    return replace(e, model=model, train=train, parent=parent, probes=probes)
+    few = replace(e.train, steps=4, batch=8, lengths=(1,), warmup=0, lr=0.02, keep_steps=kept)
+    own = replace(rows, task=Addition(2), model=model, train=replace(short, early_stop=False))
+    own = replace(own, probes=(Probe("rows", 1, {}, 256),))
+    return replace(own, name=e.name, train=replace(few, eval_every=2), parent=Parent(own))
 
 
 def test_pass_at_k_of_tiny_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,6 +50,7 @@ def test_pass_at_k_of_tiny_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
             drawn = sample(model, e, e.probes[0], 4, 2.0 if name == "hotter" else 1.0)
             assert found.series[name] == {str(k): one.value for k, one in drawn.passes.items()}
         assert found.value == regained(found.series) and len(found.series) == 4
+        assert len({one["1"] for one in found.series.values()}) == 4, "models that differ"
 
 
 def passed(
