@@ -14,6 +14,7 @@ from lab.analysis.interventions import (
     heads_off,
     importance,
     interpolate,
+    noise_harm,
 )
 from lab.analysis.pairs import Pairs, corrupted_pairs
 from lab.analysis.sites import (
@@ -59,6 +60,7 @@ __all__ = [
     "load_model",
     "logits_at",
     "measure",
+    "noise_harm",
     "open_run",
     "recorded",
     "required_sites",

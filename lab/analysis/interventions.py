@@ -1,4 +1,4 @@
-"""Interventions on a trained model: heads switched off, weights between two checkpoints.
+"""Interventions on a trained model: heads switched off, weights with noise or between checkpoints.
 
     ablate       exact match and loss with the heads of the highest scores switched off, with those
                  of the lowest, and with as many others drawn at random (2404.15574: the top heads
@@ -6,6 +6,7 @@
     importance   rise of the loss without a head, for every head
     interpolate  loss at (1 - a) A + a B for two checkpoints A, B: the river probe of 2410.05192, a
                  valley between checkpoints at a constant rate, smooth between decayed ones
+    noise_harm   rise of the loss with normal noise on the weights, as in 2503.19206
 
 A head is off when its output is set to zero before the output projection, at every token. Exact
 match and loss are teacher-forced (lab.nn.loss), on the rows of the subject.
@@ -127,6 +128,31 @@ def random_sets(
 def _without(subject: Subject, heads: Iterable[HeadId]) -> tuple[float, float]:
     with heads_off(subject.model, heads):
         return exact_and_loss(subject)
+
+
+def noise_harm(
+    subject: Subject, size: float, relative: bool = True, draws: int = 8, seed: int = 0
+) -> float:
+    """How much the loss rises, in nats a supervised token, with independent normal noise on every
+    matrix of the weights; the mean over `draws`.
+
+    size: the deviation of the noise, as a share of the root mean square of each matrix, or, if not
+    relative, in units of the weights. Gains and biases have none (our choice). Each draw has a
+    stream of its own under `seed`: the same noise for every checkpoint, but for its size.
+    """
+    _, loss = exact_and_loss(subject)
+    rises = []
+    for draw in range(draws):
+        rng = np.random.default_rng(stream(seed, "noise", draw))
+        noisy = copy.deepcopy(subject.model)
+        with torch.no_grad():
+            for weight in noisy.parameters():
+                if weight.ndim > 1:
+                    drawn = torch.from_numpy(rng.standard_normal(weight.shape, np.float32))
+                    own = float(weight.square().mean().sqrt()) if relative else 1.0
+                    weight.add_(drawn.to(weight), alpha=size * own)
+        rises.append(exact_and_loss(subject, noisy)[1] - loss)
+    return float(np.mean(rises))
 
 
 def interpolate(start: Subject, end: Subject, points: int = 11) -> Interpolation:

@@ -16,7 +16,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lab.config import NOTHING, Experiment, Probe, Trusted
+from lab.config import NOTHING, Experiment, Probe, TrainConfig, Trusted
 from lab.config.experiment import from_json
 from lab.data.position_ids import position_ids
 from lab.data.rows import join
@@ -27,6 +27,8 @@ from lab.results.find import is_run
 from lab.results.folder import read_configuration
 from lab.training import checkpoint
 from tasks import Batch, Role, Task, refuse
+
+PARENT = "parent"  # as a checkpoint: the weights that a run started from
 
 
 @dataclass(frozen=True)
@@ -64,7 +66,8 @@ def load_model(
     run: str | Path, at: str | None = None, trusted: Trusted = NOTHING
 ) -> tuple[Experiment, Model, str]:
     """The experiment of a run folder, its model at a checkpoint (step-500, branch-500 or ema-500;
-    None: what the run's own scores are of, at its last step), and the name of that checkpoint.
+    parent: the checkpoint of its parent's run, beside it, that it started from; None: what the
+    run's own scores are of, at its last step), and the name of that checkpoint.
 
     Never executes what the folder contains; trusted: the files of code that the user
     named. ValueError in words when there is no such run, checkpoint or task.
@@ -74,11 +77,15 @@ def load_model(
         raise refuse("RUN", str(run), "it is no run folder (it has no config.json)")
     experiment = from_json(read_configuration(run), trusted)
     check_size(experiment, training=False)
+    train, before = experiment.train, ""
+    if at == PARENT:
+        run, at, train = _parent(run, experiment)
+        before = f"{run.name}@"
     if at is None:
         there = checkpoint.list_checkpoints(run / "checkpoint")
         if not there:
             raise refuse("RUN", str(run), "it has no checkpoint")
-        at = there[-1].name.replace("step", experiment.train.scored())
+        at = there[-1].name.replace("step", train.scored())
     path = checkpoint.find_checkpoint(run / "checkpoint", at)
     try:
         _check_weights(path, experiment)
@@ -86,7 +93,20 @@ def load_model(
         checkpoint.load_weights(path, model, average=at.startswith("ema-"))
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise refuse("checkpoint", at, f"{path} is damaged: {error}") from None
-    return experiment, model.eval(), f"{at.partition('-')[0]}-{int(path.name.partition('-')[2])}"
+    name = f"{at.partition('-')[0]}-{int(path.name.partition('-')[2])}"
+    return experiment, model.eval(), before + name
+
+
+def _parent(run: Path, experiment: Experiment) -> tuple[Path, str | None, TrainConfig]:
+    """The run folder of the parent, its checkpoint, and how it was trained."""
+    if experiment.parent is None:
+        raise refuse("checkpoint", PARENT, f"{run} started from no other run")
+    parent = experiment.parent.experiment
+    folder = run.resolve().parent / parent.slug
+    if not is_run(folder):
+        allowed = f"{folder} is not there, which the command that made {run.name} makes again"
+        raise refuse("checkpoint", PARENT, allowed)
+    return folder, experiment.parent.at, parent.train
 
 
 def _check_weights(path: Path, experiment: Experiment) -> None:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 PROBE = "length=40,split=test, or any option of the task; the rest is as in the run's first probe"
-CHECKPOINT = "checkpoint to analyze, step-500, branch-500 or ema-500  [default: the last step]"
+CHECKPOINT = (
+    "checkpoint to analyze, step-500, branch-500, ema-500 or parent, which the run started from"
+    "  [default: the last step]"
+)
 WHAT = "another analysis instead of this one, by its name below, or your own FILE.py"
 SET = "option of the analysis --what, such as top=4; repeatable"
 DEPENDENCIES = "columns that every token depends on, where the task does not define them: 1,4,7"
@@ -53,7 +56,7 @@ DEPENDENCIES = "columns that every token depends on, where the task does not def
     "--interpolate",
     "interpolate_from",
     metavar="CHECKPOINT",
-    help="loss along the line from this checkpoint to the analyzed one",
+    help="loss along the line from this checkpoint, or from the parent, to the analyzed one",
 )
 @TASK_FILE
 @MIXER_FILES

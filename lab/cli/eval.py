@@ -28,10 +28,14 @@ PROBE = (
     " first probe  [default: the run's probes]"
 )
 INTERPOLATE = (
-    "average weights: step-500:0.25 is 3/4 of step-500 and 1/4 of the evaluated checkpoint"
+    "average weights: step-500:0.25 is 3/4 of step-500 and 1/4 of the evaluated checkpoint;"
+    " parent:0.25 of the weights that the run started from"
 )
 AVERAGE = "average the weights of the evaluated checkpoint and of these equally: step-300,step-400"
-CHECKPOINT = "checkpoint to evaluate, step-500, branch-500 or ema-500  [default: the last step]"
+CHECKPOINT = (
+    "checkpoint to evaluate, step-500, branch-500, ema-500 or parent, which the run started from"
+    "  [default: the last step]"
+)
 THREADS = "threads of torch"
 MOST = 10_000  # samples of a prompt; Pass@k of more takes minutes to compute
 ANSWER = 200  # bytes of a sampled answer, beside 8 a token

@@ -11,7 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from lab.figures.series import Series, by_length, by_rows, evaluations, labels_of, logged
+from lab.figures.series import (
+    Series,
+    by_length,
+    by_rows,
+    decoded,
+    evaluations,
+    labels_of,
+    logged,
+)
 from lab.figures.style import (
     COLUMN,
     GREY,
@@ -73,8 +81,7 @@ def curve(grouped: list[Group], metric: str | None) -> Figure:
     seen = [evaluations(result) for group in grouped for result in group.results]
     on_the_way = any(len(run) > 1 for run in seen)
     if metric is None:
-        decoded = all("answer" in score for run in seen for e in run for score in e["scores"])
-        metric = "answer" if on_the_way and decoded else "exact"
+        metric = "answer" if on_the_way and decoded(grouped) else "exact"
     lines = [by_rows(group, metric) for group in grouped]
     figure = Figure(figsize=(COLUMN, 2.9), layout="constrained")
     upper, lower = figure.subplots(2, sharex=True)

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from lab.results.groups import Group
-from lab.results.result import Result
+from lab.results.lineage import parent_result
+from lab.results.result import Result, Score
 from lab.results.steps import of_steps
 from lab.stats import bands
 from tasks import refuse
@@ -69,6 +70,40 @@ def by_rows(group: Group, metric: str, branches: bool = False) -> list[Series]:
             ends = _ends(values, [runs[0][rows][at] for rows in x], metric)
             lines.append(Series(label, np.array(x), values, ends[:, 0], ends[:, 1]))
     return lines
+
+
+def decoded(grouped: Sequence[Group]) -> bool:
+    """Whether the models wrote their own answers at every evaluation of these runs."""
+    seen = [e for g in grouped for result in g.results for e in evaluations(result)]
+    return all("answer" in score for e in seen for score in e["scores"])
+
+
+def since_parent(group: Group, metric: str) -> Series:
+    """The metric on the first probe against training rows seen; of runs that started from the end
+    of others, at 0 rows what these score on it, where all of them are known."""
+    series = by_rows(group, metric)[0]
+    before = [_of_parent(result) for result in group.results]
+    known = [asdict(score) for score in before if score]
+    if len(known) < len(before):
+        return series
+    values = np.array([[score[metric] for score in known]])
+    (ends,) = _ends(values, known[:1], metric)
+    return Series(
+        series.label,
+        np.concatenate([[0], series.x]),
+        np.concatenate([values, series.values]),
+        np.concatenate([ends[:1], series.low]),
+        np.concatenate([ends[1:], series.high]),
+    )
+
+
+def _of_parent(result: Result) -> Score | None:
+    """What the parent of a run scores on the run's first probe, if it has that probe and task."""
+    parent, data = parent_result(result), result.experiment
+    if parent is None or any(parent.experiment[part] != data[part] for part in ("task", "cot")):
+        return None
+    pairs = zip(parent.scores, parent.experiment["probes"], strict=False)
+    return next((score for score, probe in pairs if probe == data["probes"][0]), None)
 
 
 def logged(group: Group, name: str) -> Series:

@@ -7,9 +7,12 @@ family(data)       "addition-9c0d1e2f@step-500", the same for every seed
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from lab.config.experiment import slug
+from lab.results.folder import load
+from lab.results.result import Result
 
 
 def ancestors(experiment: Mapping[str, Any]) -> list[str]:
@@ -18,6 +21,21 @@ def ancestors(experiment: Mapping[str, Any]) -> list[str]:
     if not parent:
         return []
     return [_name(parent["experiment"], parent["at"]), *ancestors(parent["experiment"])]
+
+
+def parent_result(result: Result) -> Result | None:
+    """The result of the parent, whose run folder is beside that of the run; None without a parent,
+    where its folder is not there or damaged, and where the run did not start from its end."""
+    parent = result.experiment.get("parent")
+    if not parent or parent["at"]:
+        return None
+    name = slug(parent["experiment"])
+    if Path(name).name != name:  # from a file, which may be a stranger's
+        return None
+    try:
+        return load(Path(result.run).parent / name)
+    except (OSError, ValueError):
+        return None
 
 
 def family(experiment: Mapping[str, Any]) -> str | None:

@@ -14,6 +14,7 @@ from lab.analysis import interventions, subject
 from lab.config import ModelConfig
 from lab.nn.inputs import to_torch
 from lab.nn.loss import teacher_forced
+from lab.nn.model import Model
 from tasks.parity import Parity
 from tests.subjects import made
 
@@ -64,3 +65,36 @@ def test_the_segment_between_two_checkpoints(trained: list[Path]) -> None:
     line = np.linspace(losses[0], losses[1], 5)
     assert found.barrier == pytest.approx(max(np.array(found.loss) - line), abs=1e-12)
     assert found.dip == pytest.approx(max(line - np.array(found.loss)), abs=1e-12)
+
+
+def test_noise_on_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What every matrix gets: of the size asked for, new in each draw, the same in each call."""
+    s = made(Parity(k=3), 8, ModelConfig(layers="attention", width=32))
+    before = copy.deepcopy(s.model)
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def told(_: subject.Subject, model: Model | None = None) -> tuple[float, float]:
+        if model is None:
+            return 0.0, 1.0
+        own = zip(model.named_parameters(), before.parameters(), strict=True)
+        seen.append({name: (new - old).detach() for (name, new), old in own})
+        return 0.0, 1.0 + len(seen)
+
+    monkeypatch.setattr(interventions, "exact_and_loss", told)
+    assert interventions.noise_harm(s, 0.5, draws=3, seed=7) == pytest.approx((1 + 2 + 3) / 3)
+    interventions.noise_harm(s, 0.01, relative=False, draws=1, seed=7)
+    *relative, absolute = seen
+    for name, weight in before.named_parameters():
+        rms = float(weight.detach().square().mean().sqrt())
+        assert torch.equal(dict(s.model.named_parameters())[name], weight), "the model is kept"
+        if weight.ndim == 1:
+            assert not any(noise[name].any() for noise in seen)
+            continue
+        for noise in relative:
+            bound = 5 * weight.numel() ** -0.5
+            assert abs(float(noise[name].mean())) < 0.5 * rms * bound
+            assert float(noise[name].std()) == pytest.approx(0.5 * rms, rel=bound)
+        assert not torch.allclose(relative[0][name], relative[1][name])
+        torch.testing.assert_close(
+            absolute[name], relative[0][name] * (0.01 / 0.5 / rms), rtol=1e-2, atol=1e-5
+        )

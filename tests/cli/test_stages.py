@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from lab.analysis.subject import load_model
+from lab.evaluation.score import score
 from lab.results.folder import Folder
 from tests.commands import invoke, sentence
 from tests.trained import small, trained, weights
@@ -112,3 +114,30 @@ def test_lineage_shows_in_the_report_and_on_the_board(out: Path, tmp_path: Path)
         text = page.read_text()
         assert f"from the weights of {NAME}" in text if name == "page" else f">{NAME}</td>" in text
     assert ">parent<" in text
+
+
+def test_the_way_from_the_parent_to_its_child(out: Path, tmp_path: Path) -> None:
+    """Weights that lie between both, against a loop; and each run without a parent to go to."""
+    shutil.copytree(out / NAME, tmp_path / NAME)
+    assert invoke(*TUNE, "--from", NAME, "--out", str(tmp_path), "--lr", "0.1").exit_code == 0
+    (child,) = set(tmp_path.iterdir()) - {tmp_path / NAME}
+    told = invoke("eval", str(child), "--interpolate", "parent:0.25", "--json")
+    document = json.loads(told.stdout)
+    first = f"{NAME}@step-{small().train.steps}"
+    assert document["interpolate"] == {"checkpoint": first, "share": 0.25}
+    experiment, model, _ = load_model(child)
+    parent, wanted = load_model(tmp_path / NAME)[1], []
+    for old, new in zip(parent.parameters(), model.parameters(), strict=True):
+        wanted.append(float((old.detach() - new.detach()).abs().max()))
+        new.data = 0.75 * old.detach() + 0.25 * new.detach()
+    assert max(wanted) > 0.01
+    assert document["scores"][0] == vars(score(model, experiment, experiment.probes[0]))
+    shown = invoke("analyze", str(child), "--interpolate", "parent", "--rows", "8")
+    assert f"loss from {first} (0) to step-4 (1)" in shown.stdout
+    for run, why in (
+        (tmp_path / NAME, "started from no other run"),
+        (shutil.move(child, tmp_path / "else" / child.name), f"{NAME} is not there"),
+    ):
+        refused = invoke("eval", str(run), "--interpolate", "parent:0.5")
+        assert "checkpoint = 'parent' cannot be used" in sentence(refused, 2)
+        assert why in sentence(refused, 2)

@@ -62,7 +62,7 @@ def test_readable_at_column_width_and_without_colour(tmp_path: Path) -> None:
     n = 3 if NIGHTLY else 1
     seeds = {"rope": 3, "path": n, "none": n, "alibi": n}
     for kind, figure in all_kinds(tmp_path, seeds).items():
-        assert figure.get_figwidth() == (7.0 if kind == "heatmap" else 3.4)
+        assert figure.get_figwidth() == (7.0 if kind in ("heatmap", "reinforcement") else 3.4)
         figure.draw_without_rendering()
         box = figure.get_tightbbox()
         assert box.x0 >= -0.01 and box.x1 <= figure.get_figwidth() + 0.01, kind  # nothing cut off
@@ -73,8 +73,8 @@ def test_readable_at_column_width_and_without_colour(tmp_path: Path) -> None:
             seen = {(x.get_marker(), str(x.get_linestyle())) for x in lines}
             assert len(seen) == len(lines) == 16
         if kind == "reinforcement":
-            lines = figure.axes[1].lines
-            assert len({(x.get_marker(), x.get_linestyle()) for x in lines}) == len(lines) == 4
+            lines = figure.axes[0].lines
+            assert len({(x.get_marker(), x.get_linestyle()) for x in lines}) == len(lines) == 6
 
 
 def test_both_formats_are_whole_files_and_the_same_each_time(tmp_path: Path) -> None:
