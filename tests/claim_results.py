@@ -22,7 +22,14 @@ from lab.verdicts.verdict import evaluate_claim
 NAMES = registry.names("claims")
 BOTH: list[tuple[str, Scale]] = [(name, scale) for name in NAMES for scale in ("cpu", "gpu")]
 # Their statistic needs weights, not scores alone.
-NEED_WEIGHTS = {"cot-sparsity", "gate-sink", "overtraining", "river-valley", "wise-ft"}
+NEED_WEIGHTS = {
+    "cot-sparsity",
+    "gate-sink",
+    "overtraining",
+    "retrieval-heads",
+    "river-valley",
+    "wise-ft",
+}
 BY_SCORES = [name for name in NAMES if name not in NEED_WEIGHTS]
 
 Accuracies = Mapping[tuple[str, int], float]  # of an arm, by probe and length

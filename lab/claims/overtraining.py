@@ -36,6 +36,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from lab.claims._whole_rows import whole_rows
 from lab.config import Experiment, Parent
 from lab.config.experiment import Scale, from_json
 from lab.experiments.bigram import experiment as bigram
@@ -127,7 +128,6 @@ def harms(result: Result) -> dict[str, list[float]]:
     import numpy as np
 
     from lab.analysis.interventions import exact_and_loss, noise_harm
-    from lab.analysis.subject import open_run
 
     run = from_json(result.experiment)
     before = int(run.parent.at.partition("-")[2]) if run.parent and run.parent.at else 0
@@ -135,11 +135,7 @@ def harms(result: Result) -> dict[str, list[float]]:
         name: [] for name in ("tokens", "loss", "relative", "absolute", "size")
     }
     for step in (*run.train.keep_steps, run.train.steps):
-        subject = open_run(result.run, rows=1, at=f"step-{step}")
-        # All tokens of a row count, where the probe scores the last one alone.
-        rng = np.random.default_rng(run.train.seed)
-        rows = subject.probe.of(subject.task).sample(rng, ROWS, subject.probe.length)
-        subject = replace(subject, batch=rows)
+        subject = whole_rows(result, ROWS, f"step-{step}")
         seed = run.train.seed
         matrices = [w.detach() for w in subject.model.parameters() if w.ndim > 1]
         values = {

@@ -30,6 +30,7 @@ from dataclasses import replace
 from math import log2
 from typing import TYPE_CHECKING, Any
 
+from lab.claims._whole_rows import whole_rows
 from lab.config import Experiment
 from lab.config.experiment import Scale
 from lab.experiments.bigram import experiment as bigram
@@ -88,22 +89,16 @@ def _arm(scale: Scale, schedule: Any) -> Experiment:
 def segment(result: Result) -> dict[str, Any]:
     """Between the two checkpoints of a finished run, on held-out rows: loss by share of the way and
     its dip, both in nats a token; the distance of the ends, as a share of the norm of the first."""
-    import numpy as np
     from torch.nn.utils import parameters_to_vector
 
     from lab.analysis.interventions import interpolate
-    from lab.analysis.subject import open_run
 
     train = result.experiment["train"]
     (first,) = train["budgets"] or train["keep_steps"]
     kind = "branch" if train["budgets"] else "step"
-    ends = [open_run(result.run, rows=1, at=at) for at in (f"{kind}-{first}", None)]
-    # All tokens of a row count, where the probe scores the last one alone.
-    rng = np.random.default_rng(train["seed"])
-    rows = ends[0].probe.of(ends[0].task).sample(rng, ROWS, ends[0].probe.length)
-    start, end = (replace(one, batch=rows) for one in ends)
+    start, end = (whole_rows(result, ROWS, at) for at in (f"{kind}-{first}", None))
     found = interpolate(start, end, POINTS)
-    a, b = (parameters_to_vector(one.model.parameters()).detach() for one in ends)
+    a, b = (parameters_to_vector(one.model.parameters()).detach() for one in (start, end))
     return {
         "share": list(found.shares),
         "loss": list(found.loss),
