@@ -89,7 +89,7 @@ def _sweep(launch: Launch) -> list[float]:
 
 
 def _shares(launch: Launch) -> list[float]:
-    return [launch.arguments["SHARES"]] if launch.arguments["SHARES"] > 1 else []
+    return [launch.arguments["SHARES"]] * 2 if launch.arguments["SHARES"] > 1 else []
 
 
 def _chunks(launch: Launch) -> list[float]:
@@ -114,7 +114,6 @@ TRIPS: dict[str, Trips] = {
     "attention.backward.backward_short": lambda x: [x.arguments["T"] / x.arguments["BN"]] * 2,
     "path.forward.forward": _path,
     "path.backward.backward_sweep": _sweep,
-    "path.backward.backward_inside": _shares,
     "path.backward.backward_chunks": _shares,
     "delta.forward.forward_kernel": _chunks,
     "delta.backward.carry_kernel": _chunks,

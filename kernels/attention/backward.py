@@ -31,7 +31,7 @@ from kernels._tiles import (
     turned_gradient,
 )
 from kernels.attention import plans
-from kernels.attention.forward import arguments, biased, of_head, run
+from kernels.attention.forward import arguments, biased, run, slope_of, window_of
 from kernels.attention.operator import Inputs
 from kernels.attention.plans import COUNTS
 
@@ -67,7 +67,8 @@ def backward_rows(
         store_rows(DO + row_e, do, r[:, None], ce[None, :], H * e, length, e, E)
     lse = tl.load(LSE + head + r, mask=r < length, other=float("inf"))
     scale2 = scale * LOG2E
-    slope, window = of_head(SLOPES, WINDOW, b, h, slopes_stride, window_stride, length)
+    slope = slope_of(SLOPES, b, h, slopes_stride)
+    window = window_of(WINDOW, b, h, window_stride, length)
     low, origin = 0, None
     if WINDOW is not None:
         low = tl.maximum(r0 - window + 1, 0) // BN * BN
@@ -131,7 +132,8 @@ def backward_keys(
         q_h = Q + (token * H + h) * d
         do_h = DO + (token * H + h) * e
         head = (b * H + h) * T + start
-        slope, window = of_head(SLOPES, WINDOW, b, h, slopes_stride, window_stride, length)
+        slope = slope_of(SLOPES, b, h, slopes_stride)
+        window = window_of(WINDOW, b, h, window_stride, length)
         high, sums, origin = length, None, None
         if WINDOW is not None:
             high = tl.minimum(length, s0 + BN - 1 + window)
@@ -195,7 +197,8 @@ def backward_short(
     do, delta = before_gate(dy, GATE, Y, DGATE, token, h, r, ce, T, H, e, E, GATE_KIND)
     lse = tl.load(LSE + head + r, mask=r < T, other=float("inf"))
     scale2 = scale * LOG2E
-    slope, window = of_head(SLOPES, WINDOW, b, h, slopes_stride, window_stride, T)
+    slope = slope_of(SLOPES, b, h, slopes_stride)
+    window = window_of(WINDOW, b, h, window_stride, T)
     origin = None
     if SUMS is not None:
         SUMS += head

@@ -24,16 +24,24 @@ from kernels.attention.operator import Inputs
 from kernels.attention.plans import COUNTS
 
 
+# Two functions, as Triton 3.6 returns None but no tuple that holds it.
 @triton.jit
-def of_head(SLOPES, WINDOW, b, h, slopes_stride, window_stride, length):
-    """The slope of a head in units of log 2, and its window; None where there is none."""
-    slope, window = None, None
+def slope_of(SLOPES, b, h, stride):
+    """The slope of a head in units of log 2; None where there is none."""
+    slope = None
     if SLOPES is not None:
-        slope = tl.load(SLOPES + b * slopes_stride + h).to(tl.float32) * LOG2E
+        slope = tl.load(SLOPES + b * stride + h).to(tl.float32) * LOG2E
+    return slope
+
+
+@triton.jit
+def window_of(WINDOW, b, h, stride, length):
+    """The window of a head, `length` where it has none; None where no head has one."""
+    window = None
     if WINDOW is not None:
-        window = tl.load(WINDOW + b * window_stride + h)
+        window = tl.load(WINDOW + b * stride + h)
         window = tl.where(window > 0, window, length)
-    return slope, window
+    return window
 
 
 @triton.jit
@@ -83,7 +91,8 @@ def forward(
     V += (token * G + g) * e
     q = load_rows(Q + (token * H + h) * d, r[:, None], cd[None, :], H * d, length, d, D)
     scale2 = scale * LOG2E
-    slope, window = of_head(SLOPES, WINDOW, b, h, slopes_stride, window_stride, length)
+    slope = slope_of(SLOPES, b, h, slopes_stride)
+    window = window_of(WINDOW, b, h, window_stride, length)
     low, origin = 0, None
     if WINDOW is not None:
         low = tl.maximum(r0 - window + 1, 0) // BN * BN

@@ -1,9 +1,8 @@
 """Triton kernels of PaTH's backward pass for long rows, and the launch of either.
 
-`backward_sweep` passes the chunks left of the queries' own, `backward_inside` the queries' own
-chunk, and `backward_chunks` turns the gradients of K^, Z, X and U into those of k, w and beta.
-Short rows go through `backward_short` instead, in one launch. No atomics: gradients repeat bit
-for bit.
+`backward_sweep` passes the chunks left of the queries' own, `backward_chunks` the queries' own and
+turns the gradients of K^, Z, X and U into those of k, w and beta. Short rows go through
+`backward_short` instead, in one launch. No atomics: gradients repeat bit for bit.
 """
 # mypy: disable-error-code="no-untyped-def,index"
 
@@ -182,18 +181,21 @@ def backward_sweep(
 
 
 @triton.jit(do_not_specialize=COUNTS)
-def backward_inside(
-    Q, K, V, W, SUMS, TILES, XS, US, LSE, DO, DELTA, DQH, DVH, DCOLS, DQ, DV, DKI, DWI, DX, DU,
-    COLUMNS, scale, T, n_tiles, n_rows,
+def backward_chunks(
+    Q, K, V, W, BETA, SUMS, TILES, XS, US, AS, LSE, DO, DELTA, DQH, DKH, DVH, DZ, DCOLS, DQ, DK,
+    DV, DW, DBETA, COLUMNS, scale, T, n_tiles, n_rows,
     H: tl.constexpr, G: tl.constexpr, d: tl.constexpr, e: tl.constexpr, D: tl.constexpr,
     E: tl.constexpr, C: tl.constexpr, SHARES: tl.constexpr, PREC: tl.constexpr,
 ):  # fmt: skip
-    """What queries do to the chunk they are in.
+    """What queries do to the chunk they are in; then all that is known of the chunk's gradients,
+    those of K^, Z, X and U, becomes that of k, w and beta.
 
     owns    C tokens of one row and head of keys; dk, dw, dX, dU, dv stay in registers
-    reads   q, dO, DQH, lse and delta of the chunk for H / G heads; k, v, w, X, U; DVH of all shares
-    writes  dq and dv whole, DKI, DWI, DX, DU, and column sums of dS
+    reads   q, dO, DQH, lse and delta of the chunk for H / G heads; k, v, w, beta, X, U, A; DKH, DVH
+            and DZ of all shares
+    writes  dq, dk, dv, dw, dbeta, and column sums of dS; AS serves to transpose
     """
+    slot = tl.program_id(0) % n_tiles
     b, g_head, start, length, s0, _ = place(TILES, T, n_tiles, G, C)
     if s0 >= length:
         return
@@ -241,65 +243,30 @@ def backward_inside(
                 at = DCOLS + ((share * n_rows + b) * H + h) * T + start
                 columns += tl.load(at + s, mask=s < length, other=0.0)
             tl.store(COLUMNS + head + s, columns, mask=s < length)
-    store_rows(DKI + row_d, dk, s[:, None], cd[None, :], G * d, length, d, D)
-    store_rows(DWI + row_d, dw, s[:, None], cd[None, :], G * d, length, d, D)
-    store_rows(DU + row_d, dU, s[:, None], cd[None, :], G * d, length, d, D)
-    store_rows(DX + square, dX, s[:, None], c[None, :], G * C, length, C, C)
     for share in range(0, SHARES):
         at = DVH + (((share * n_rows + b) * T + start) * G + g_head) * e
         dv += load_rows(at, s[:, None], ce[None, :], G * e, length, e, E)
     store_rows(DV + row_e, dv, s[:, None], ce[None, :], G * e, length, e, E)
-
-
-@triton.jit(do_not_specialize=COUNTS)
-def backward_chunks(
-    K, W, BETA, TILES, XS, US, AS, DKH, DZ, DKI, DWI, DX, DU, DK, DW, DBETA, T, n_tiles, n_rows,
-    G: tl.constexpr, d: tl.constexpr, D: tl.constexpr, C: tl.constexpr, SHARES: tl.constexpr,
-    PREC: tl.constexpr,
-):  # fmt: skip
-    """From the gradients of a chunk's K^, Z, X and U to those of k, w and beta.
-
-    owns    C tokens of one row and head of keys
-    reads   k, w, beta, X, U, A; DKI, DWI, DX, DU; DKH and DZ of all shares
-    writes  dk, dw and dbeta; AS serves to transpose
-    """
-    slot = tl.program_id(0) % n_tiles
-    b, g_head, start, length, s0, _ = place(TILES, T, n_tiles, G, C)
-    if s0 >= length:
-        return
-    token = b * T + start
-    c, cd = tl.arange(0, C), tl.arange(0, D)
-    s = s0 + c
-    row_d, square = (token * G + g_head) * d, (token * G + g_head) * C
-    k = load_rows(K + row_d, s[:, None], cd[None, :], G * d, length, d, D)
-    w = load_rows(W + row_d, s[:, None], cd[None, :], G * d, length, d, D)
-    U = load_rows(US + row_d, s[:, None], cd[None, :], G * d, length, d, D)
-    X = load_rows(XS + square, s[:, None], c[None, :], G * C, length, C, C)
-    beta = tl.load(BETA + (token + s) * G + g_head, mask=s < length, other=0.0).to(tl.float32)
-    dk = load_rows(DKI + row_d, s[:, None], cd[None, :], G * d, length, d, D)
-    # What is subtracted is summed first, so that products add up in tensor cores.
-    less_w = -load_rows(DWI + row_d, s[:, None], cd[None, :], G * d, length, d, D)
-    less_U = -load_rows(DU + row_d, s[:, None], cd[None, :], G * d, length, d, D)
-    less_X = -load_rows(DX + square, s[:, None], c[None, :], G * C, length, C, C)
-    w_full = w.to(tl.float32)
+    # Factors are made negative, so that products add up in tensor cores.
+    less_w, less_X, less_U = -w.to(tl.float32), -X.to(tl.float32), -U.to(tl.float32)
     for share in range(0, SHARES):
         rows = (share * n_rows + b) * T + start
         at = DKH + (rows * G + g_head) * d
         part = load_rows(at, s[:, None], cd[None, :], G * d, length, d, D)
         dk += part
-        less_X += tl.dot(w_full, tl.trans(part), input_precision=PREC)
-        less_w += tl.dot(X.to(tl.float32), part, input_precision=PREC)
+        dX += tl.dot(less_w, tl.trans(part), input_precision=PREC)
+        dw += tl.dot(less_X, part, input_precision=PREC)
         at = DZ + (((share * n_rows + b) * n_tiles + slot) * G + g_head) * D * D
         part = load_rows(at, cd[:, None], cd[None, :], D, None, D, D)
-        less_w += tl.dot(U.to(tl.float32), tl.trans(part), input_precision=PREC)
-        less_U += tl.dot(w_full, part, input_precision=PREC)
-    X_t = load_rows(XS + square, s[None, :], c[:, None], G * C, length, C, C)
+        dw += tl.dot(less_U, tl.trans(part), input_precision=PREC)
+        dU += tl.dot(less_w, part, input_precision=PREC)
+    beta = tl.load(BETA + (token + s) * G + g_head, mask=s < length, other=0.0).to(tl.float32)
     A_t = load_rows(AS + square, s[None, :], c[:, None], G * C, length, C, C)
     dk2, dw2, dbeta = gradient_reflections(
-        -less_X, -less_U, k, w, beta, A_t, X_t, U, AS + square, s, G * C, length, C, PREC
+        dX, dU, k, w, beta, A_t, X_t, U, AS + square, s, G * C, length, C, PREC
     )
     store_rows(DK + row_d, dk + dk2, s[:, None], cd[None, :], G * d, length, d, D)
-    store_rows(DW + row_d, dw2 - less_w, s[:, None], cd[None, :], G * d, length, d, D)
+    store_rows(DW + row_d, dw + dw2, s[:, None], cd[None, :], G * d, length, d, D)
     tl.store(DBETA + (token + s) * G + g_head, dbeta, mask=s < length)
 
 
@@ -351,22 +318,17 @@ def _long_rows(given: dict[str, Any], plan: plans.Plan) -> Tensor | None:
     def zeros(*shape: int) -> Tensor:
         return torch.zeros(shares, B, *shape, dtype=torch.float32, device=q.device)
 
-    def made(*shape: int) -> Tensor:
-        return q.new_empty(B, T, *shape, dtype=torch.float32)
-
     columns = None if given["SUMS"] is None else like(lse)
     given |= {
         "DO": given["DY"] if given["GATE"] is None else like(given["DY"]), "DELTA": like(lse),
-        "DQH": made(H, d), "DKH": zeros(T, G, d), "DVH": zeros(T, G, e),
-        "DZ": zeros(chunks, G, D, D), "DCOLS": None if columns is None else zeros(H, T),
-        "COLUMNS": columns, "n_rows": B,
+        "DQH": q.new_empty(q.shape, dtype=torch.float32), "DKH": zeros(T, G, d),
+        "DVH": zeros(T, G, e), "DZ": zeros(chunks, G, D, D),
+        "DCOLS": None if columns is None else zeros(H, T), "COLUMNS": columns, "n_rows": B,
         "QS": q.new_empty(B * G * shares, chunks, plan.BT, D), "SHARES": shares, "TILES": table,
-        "n_tiles": n, "n_chunks": chunks, "DKI": made(G, d), "DWI": made(G, d), "DU": made(G, d),
-        "DX": made(G, C),
+        "n_tiles": n, "n_chunks": chunks,
     }  # fmt: skip
     launch(backward_sweep, (B * G * shares,), given, plan.num_warps, 1)
     given |= {"TILES": chunk_table, "n_tiles": chunks}
-    for name, kernel in (("inside", backward_inside), ("chunks", backward_chunks)):
-        warps = plans.chunk_warps(name, q.dtype.itemsize, C, max(D, given["E"]))
-        launch(kernel, (chunks * B * G,), given, warps, 1)
+    warps = plans.chunk_warps("chunks", q.dtype.itemsize, C, max(D, given["E"]))
+    launch(backward_chunks, (chunks * B * G,), given, warps, 1)
     return None if columns is None else sum_to_the_end(columns, offsets).neg_()

@@ -22,8 +22,9 @@ class Plan(NamedTuple):
 def plan(backward: bool, d: int, e: int, itemsize: int, T: int) -> Plan:
     """The plan for keys of width d and values of width e.
 
-    Measured on an H200 for bfloat16 with heads of 32 and 64; elsewhere chosen by registers and
-    shared memory.
+    Measured on an H200 for bfloat16 with heads of 32 and 64, but for backward with heads of 32;
+    there and elsewhere chosen by what binaries need (kernels/_aot.py): registers, shared memory,
+    instructions to issue.
 
     No chunks of 64 with keys of 32 or less: Triton 3.6's binaries for Hopper read outside their
     memory there, or give gradients that are no numbers (seen with d = 16, e = 48).
@@ -33,7 +34,7 @@ def plan(backward: bool, d: int, e: int, itemsize: int, T: int) -> Plan:
         fused = width <= 32 and T <= 64
         chosen = Plan(64 if fused or not backward else 32, 16, fused, 4, 1)
     elif width <= 32:
-        chosen = Plan(64, 32, False, 2, 1) if backward else Plan(64, 32, False, 4, 2)
+        chosen = Plan(32, 32, False, 1, 1) if backward else Plan(64, 32, False, 4, 2)
     elif width <= 64:
         chosen = Plan(64, 64, False, 4, 1) if backward else Plan(64, 32, False, 4, 3)
     else:
@@ -46,14 +47,14 @@ def plan(backward: bool, d: int, e: int, itemsize: int, T: int) -> Plan:
 
 
 def chunk_warps(kernel: str, itemsize: int, C: int, D: int) -> int:
-    """Warps of a kernel that runs one program per chunk; measured as in `plan`."""
+    """Warps of a kernel that runs one program per chunk; `prepare` measured as in `plan`."""
     if D == 128:
         return 8
     if itemsize == 4 or C == 64:
         return 4
     if kernel == "prepare":
         return 1
-    return 4 if kernel == "chunks" and D == 64 else 2
+    return 4 if D == 64 else 2
 
 
 def precision(dtype: torch.dtype) -> str:

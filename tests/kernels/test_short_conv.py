@@ -42,6 +42,25 @@ def test_the_definition_is_torchs_convolution_and_the_reference_agrees(
     check_equal(with_gradients(reference, inputs, silu=silu), want, 1e-12)
 
 
+@pytest.mark.parametrize("stacked", ["x", "weight", "all"])
+def test_vmap_over_models_does_not_loop(stacked: str) -> None:
+    """torch warns where it loops, and warnings are errors."""
+    inputs: dict[str, Any] = example_inputs(5, 3, 4, dtype=torch.float64)
+    many = {n for n in inputs if stacked in (n, "all")}
+    inputs |= {n: torch.stack([inputs[n], inputs[n].flip(0), inputs[n].sin()]) for n in many}
+    dims = tuple(0 if n in many else None for n in inputs)
+
+    def at_once(**inputs: Tensor) -> Tensor:
+        y: Tensor = torch.vmap(lambda *x: reference(*x, True), dims)(*inputs.values())
+        return y
+
+    def one_by_one(**inputs: Tensor) -> Tensor:
+        each = [{n: x[i] if n in many else x for n, x in inputs.items()} for i in range(3)]
+        return torch.stack([reference(**x, silu=True) for x in each])
+
+    check_equal(with_gradients(at_once, inputs), with_gradients(one_by_one, inputs), 1e-12)
+
+
 @torch.no_grad()
 def test_half_types_are_summed_in_float32() -> None:
     inputs = example_inputs(4, 50, 64)

@@ -31,7 +31,6 @@ RUNS = {
 }
 
 
-@pytest.mark.filterwarnings("ignore:There is a performance drop")  # short convolutions of path
 @pytest.mark.parametrize("label", RUNS)
 def test_each_seed_trains_as_its_own_run(label: str) -> None:
     """The bounds are rounding's: the operators' references sum in another order than native code,
