@@ -19,9 +19,9 @@ of a third, one and three, at which it learns best, and its divergence over the 
 its run, is level at the end. It would be one if they lacked signs: all have W x and -W x, so that
 ReLU loses nothing of W x. It would be one if all maps learned the mean of attention over rows,
 which needs no query: the control learns just that, and has no lead. The mean over all queries of a
-row counts those before the last, whose output nothing reads: the divergence at the query alone is in
-the series, as is what happens to the task when the attention is replaced, without further training;
-there the lead is as large, but no map keeps all of the answers. One model with two heads says
+row counts those before the last, whose output nothing reads: the divergence at the query alone is
+in the series. So is what happens to the task when linear attention takes the place of softmax
+attention, without further training: no map keeps all of the answers. One model with two heads says
 nothing about heads of language models, and a head of width 16 has room for 32 features alone.
 """
 
@@ -190,27 +190,27 @@ def measure(results: Mapping[str, Result]) -> Measured:
 def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
     """Divergence of each map, a dot for each seed, beside that of the control; and accuracy when
     linear attention has taken the place of softmax attention."""
-    left, right = figure.subplots(1, 2)
+    upper, lower = figure.subplots(2, 1, height_ratios=(1, 1.2))
     for number, name in enumerate(MAPS):
-        sides = (record["series"], record["negative_control"]["series"])
-        for series, x, colour in zip(
-            sides, (number, number + 0.3), (hue(number + 1), SOFT), strict=True
+        sides = (record["negative_control"]["series"], record["series"])
+        for series, y, colour in zip(
+            sides, (number + 0.25, number), (SOFT, hue(number + 1)), strict=True
         ):
             values = [seed["divergence"][name] for seed in series]
-            left.plot([x] * len(values), values, "o", ms=4, color=colour, alpha=0.6, mew=0)
+            upper.plot(values, [y] * len(values), "o", ms=4, color=colour, alpha=0.6, mew=0)
             middle = median(values)
-            left.plot([x - 0.12, x + 0.12], [middle, middle], color=colour, linewidth=2)
-    left.set_ylim(bottom=0)
-    left.set_xticks(range(len(MAPS)), list(MAPS))
-    left.set_title("divergence from softmax attention, nats", loc="left")
-    left.set_xlabel("feature map (grey: learned from other rows)")
+            upper.plot([middle, middle], [y - 0.12, y + 0.12], color=colour, linewidth=2)
+    upper.set(xlim=(0, None), ylim=(len(MAPS) - 0.5, -0.4))
+    upper.set_yticks(range(len(MAPS)), list(MAPS))
+    upper.set_title("divergence from softmax attention, nats", loc="left")
+    upper.set_xlabel("grey: learned from the attention of other rows")
     for number, name in enumerate((SOFTMAX, *MAPS)):
         points: dict[float, list[float]] = {}
         for seed in record["series"]:
             for pairs, exact in seed["accuracy_by_pairs"][name][::-1]:
                 points.setdefault(pairs, []).append(exact)
-        median_line(right, points, name, number)
-    right.set_xscale("log", base=2)
-    right.set_xticks(list(points), [str(pairs) for pairs in points])
-    right.set_title("accuracy with it in place of softmax", loc="left")
-    right.set(xlabel="pairs to recall", ylim=(-0.03, 1.03))
+        median_line(lower, points, name, number)
+    lower.set_xscale("log", base=2)
+    lower.set_xticks(list(points), [str(pairs) for pairs in points])
+    lower.set_title("accuracy with each in place of softmax attention", loc="left")
+    lower.set(xlabel="pairs to recall", ylim=(-0.03, 1.03))
