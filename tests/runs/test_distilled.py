@@ -5,8 +5,12 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from lab.cli.progress import _standing
 from lab.nn.model import make_model
+from lab.report.words import facts
 from lab.results.folder import Folder, load
+from lab.results.groups import groups
+from lab.results.steps import samples
 from lab.runs.run import run
 from lab.training import checkpoint
 from tests.stages import distilled, undropped
@@ -28,6 +32,10 @@ def test_a_run_resumes_from_nothing_but_its_own_command(tmp_path: Path) -> None:
     again = run(e, tmp_path, checkpoint_every=10)
     assert weights(folder) == digest and log(folder) == rows and parent.result.exists()
     assert again.scores == whole.scores == load(folder.path).scores
+    assert _standing(rows[0])[0] == f"divergence {rows[0]['divergence']:.4f}"
+    (group,) = groups([whole])
+    assert "by distillation of attention (targets: shuffled)" in facts(group)["Training"]
+    assert samples(whole) is None
 
 
 def test_the_parents_weights_are_taken_over(tmp_path: Path) -> None:
