@@ -48,7 +48,7 @@ MAPS: dict[str, Literal["softmax", "relu", "elu"]] = {
     RELU: "relu",
     ELU: "elu",
 }
-RATES = {HEDGEHOG: 0.1, RELU: 0.03, ELU: 0.1}
+RATES = {HEDGEHOG: 0.1, RELU: 0.01, ELU: 0.1}
 LEARNED = 0.9  # accuracy of softmax attention, below which there is nothing to learn from it
 ROWS = 256  # held-out rows on which weights are compared
 
