@@ -70,9 +70,7 @@ def settings(names: Sequence[str]) -> list[Setting]:
             experiment = make(name)
             if experiment.train.objective != "next_token":
                 if name in names:
-                    raise refuse(
-                        "NAMES", name, f"steps of {experiment.train.objective} are not timed here"
-                    )
+                    raise refuse("NAMES", name, "steps of its objective are not timed here")
                 continue
             found.append(Setting(name, experiment))
             for other, options in MORE:
