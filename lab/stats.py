@@ -1,6 +1,6 @@
 """Intervals: Wilson for a fraction of rows, two order statistics for the median over seeds. For
 samples to learn: a median and a growth rate with censored runs, which did not learn within their
-budget.
+budget; and a search for the least fixed set of rows from which runs learn.
 
 The interval over seeds assumes nothing about how seeds vary. Each seed lies below the median of all
 seeds with probability 1/2, so the r-th least of n lies above it where fewer than r of n coins show
@@ -11,8 +11,9 @@ often.
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -135,3 +136,39 @@ def growth(
         return None
     slope = np.polyfit(steps[: last + 1], np.log(rows[: last + 1]), 1)[0]
     return float(np.exp(slope)), bool(censored[last])
+
+
+def half_octaves(low: int, high: int) -> tuple[int, ...]:
+    """The numbers of samples 2^(x/2), rounded, x whole, from low to high (2303.07987)."""
+    if not 1 <= low <= high:
+        raise ValueError(f"from {low} to {high}: at least 1, and in ascending order")
+    numbers = dict.fromkeys(round(2 ** (x / 2)) for x in range(128))  # 1 is two of them, rounded
+    return tuple(n for n in numbers if low <= n <= high)
+
+
+def above_chance(n: int, chance: float = 0.5) -> float:
+    """The accuracy on n rows from which a run counts as learned: chance + sqrt(ln(1 / 0.05) / n)
+    (2303.07987). By Hoeffding's inequality a guess reaches it in fewer than 0.3% of cases."""
+    return chance + math.sqrt(math.log(1 / 0.05) / n)
+
+
+def samples_needed(
+    learned: Callable[[int], Sequence[bool]], grid: Sequence[int], share: float = 0.66
+) -> tuple[int, bool]:
+    """The least number of samples of an ascending grid from which at least this share of the runs
+    learn, and whether it is only a lower bound: then none of the grid is enough, and it is the
+    last. Binary search (2303.07987, over `half_octaves`), so more samples must not hurt.
+
+    learned: whether each run learned that had so many samples; asked of few numbers of the grid.
+    ValueError for an empty or unordered grid, and for no runs.
+    """
+    if not len(grid) or list(grid) != sorted(set(grid)):
+        raise ValueError(f"numbers of samples must ascend: {list(grid)}")
+    low, high = 0, len(grid)  # too few below low, enough from high on
+    while low < high:
+        middle = (low + high) // 2
+        runs = learned(grid[middle])
+        if not len(runs):
+            raise ValueError(f"no run had {grid[middle]} samples")
+        low, high = (low, middle) if sum(runs) >= share * len(runs) else (middle + 1, high)
+    return grid[min(low, len(grid) - 1)], low == len(grid)

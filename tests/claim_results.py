@@ -25,6 +25,7 @@ BOTH: list[tuple[str, Scale]] = [(name, scale) for name in NAMES for scale in ("
 NEED_WEIGHTS = {
     "cot-sparsity",
     "gate-sink",
+    "hedgehog",
     "overtraining",
     "retrieval-heads",
     "river-valley",

@@ -38,6 +38,7 @@ OTHER: dict[str, Any] = {
     "expand": 1,
     "d_conv": 3,
     "feature": 8,
+    "feature_map": "relu",
     "bias": True,
     "tie_embeddings": True,
     "embed": "sinusoidal",
@@ -84,6 +85,7 @@ OTHER: dict[str, Any] = {
     "reward_format": 0.5,
     "reward_process": 0.5,
     "accept": "random",
+    "targets": "shuffled",
     "ema": 0.9,
     "freeze": ("embed.*",),
     "optimizer_state": "kept",
@@ -100,6 +102,7 @@ NEEDS: dict[str, dict[str, Any]] = {
     **{name: {"layers": "mamba"} for name in ("d_state", "expand", "d_conv")},
     "feature": {"layers": "based"},
     "memories": {"layers": "memories"},
+    "feature_map": {"layers": "hedgehog"},
     "embed": {"tie_embeddings": True},
 }
 
@@ -116,4 +119,5 @@ TRAIN_NEEDS: dict[str, dict[str, Any]] = {
     **{f"reward_{name}": {"objective": "grpo"} for name in ("answer", "format", "process")},
     "ratio_clip": {"objective": "grpo", "updates": 2},
     "accept": {"objective": "expert_iteration"},
+    "targets": {"objective": "distillation"},
 }

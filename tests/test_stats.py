@@ -15,7 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import beta, binom, quantile_test
 
-from lab.stats import End, bands, growth, median, over_seeds, ranks, wilson
+from lab.stats import (
+    End,
+    above_chance,
+    bands,
+    growth,
+    half_octaves,
+    median,
+    over_seeds,
+    ranks,
+    samples_needed,
+    wilson,
+)
 
 
 @pytest.mark.parametrize(("k", "n"), [(0, 10), (10, 10), (3, 7), (2048, 2048), (1013, 2048)])
@@ -173,3 +184,45 @@ def test_growth_needs_steps_that_increase() -> None:
     with pytest.raises(ValueError, match="must increase"):
         growth([2, 1], [10, 20], [False, False])
     assert growth([1], [10], [False]) is None
+
+
+GRID = half_octaves(16, 4096)
+
+
+def test_half_octaves() -> None:
+    assert half_octaves(2, 50) == (2, 3, 4, 6, 8, 11, 16, 23, 32, 45)
+    assert half_octaves(1, 1) == (1,) and half_octaves(5, 5) == ()
+    with pytest.raises(ValueError, match="from 9 to 8"):
+        half_octaves(9, 8)
+
+
+@given(st.lists(st.floats(1, 9000), min_size=1, max_size=7), st.floats(0.01, 1))
+def test_samples_needed_is_the_first_of_the_grid_that_is_enough(
+    needs: list[float], share: float
+) -> None:
+    asked: list[int] = []
+
+    def learned(n: int) -> list[bool]:
+        asked.append(n)
+        return [need <= n for need in needs]
+
+    enough = [n for n in GRID if np.mean([need <= n for need in needs]) >= share]
+    assert samples_needed(learned, GRID, share) == (
+        (enough[0], False) if enough else (GRID[-1], True)
+    )
+    assert len(asked) == len(set(asked)) <= math.ceil(math.log2(len(GRID) + 1))
+
+
+@pytest.mark.parametrize("grid", [(), (4, 2), (2, 2)])
+def test_samples_needed_refuses_a_grid_without_order(grid: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="must ascend"):
+        samples_needed(lambda n: [True], grid)
+    with pytest.raises(ValueError, match="no run had 23 samples"):
+        samples_needed(lambda n: [], (16, 23))
+
+
+def test_a_guess_is_hardly_ever_above_chance() -> None:
+    assert above_chance(2048) == pytest.approx(0.5 + math.sqrt(math.log(20) / 2048))
+    for n in (64, 1024):
+        assert binom.sf(math.ceil(above_chance(n) * n) - 1, n, 0.5) < 0.003
+    assert above_chance(100, 0.1) - 0.1 == pytest.approx(above_chance(100) - 0.5)

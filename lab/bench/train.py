@@ -70,7 +70,7 @@ def settings(names: Sequence[str]) -> list[Setting]:
             experiment = make(name)
             if experiment.train.objective != "next_token":
                 if name in names:
-                    raise refuse("NAMES", name, "a step that samples is not timed here")
+                    raise refuse("NAMES", name, "steps of its objective are not timed here")
                 continue
             found.append(Setting(name, experiment))
             for other, options in MORE:

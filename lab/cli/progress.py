@@ -64,10 +64,12 @@ class _Lines:
 
 
 def _standing(row: dict[str, Any]) -> list[str]:
-    """What a step says of the model: its loss, or the reward of the completions it sampled."""
+    """What a step says of the model: its loss, the divergence of attention that it distils, or the
+    reward of the completions it sampled."""
     if "reward" in row:
         return [f"reward {row['reward']:.3f}", f"pass@1 {row['pass@1']:.3f}"]
-    return [f"loss {row['loss']:.4f}", f"exact {row['exact']:.3f}"]
+    loss = "divergence" if "divergence" in row else "loss"
+    return [f"{loss} {row[loss]:.4f}", f"exact {row['exact']:.3f}"]
 
 
 @contextmanager

@@ -82,6 +82,9 @@ class Experiment:
         elif self.train.optimizer_state == "kept":
             allowed = "without a parent there is none to keep"
             raise refuse("train.optimizer_state", "kept", allowed)
+        elif self.train.objective == "distillation":
+            allowed = "without a parent there is no attention to learn from"
+            raise refuse("train.objective", "distillation", allowed)
         if self.train.ema and self.model.sigma:
             allowed = "with model.sigma = true the weights have estimates that do not average"
             raise refuse("train.ema", self.train.ema, allowed)

@@ -138,6 +138,12 @@ class ModelConfig:
         Field(f"length in tokens of the short convolution of {', '.join(CONVOLUTIONS)}", low=1),
     ] = 4
     feature: Annotated[int, Field("width of the queries and keys of based", low=1)] = 16
+    feature_map: Annotated[
+        Literal["softmax", "relu", "elu"],
+        Field(
+            "function in the learned feature map of hedgehog: softmax, ReLU or 1 + ELU", late=True
+        ),
+    ] = "softmax"
     bias: Annotated[bool, Field("give linear layers a bias")] = False
     tie_embeddings: Annotated[bool, Field("use one matrix for the embedding and the output")] = (
         False
@@ -191,6 +197,7 @@ class ModelConfig:
             ("d_state expand", "mamba" in stack or own, "no layer is mamba"),
             ("d_conv", convolution or own, "no layer has a short convolution"),
             ("feature", "based" in stack or own, "no layer is based"),
+            ("feature_map", "hedgehog" in stack or own, "no layer is hedgehog"),
             ("mlp_act mlp_in", self.mlp_ratio, "model.mlp_ratio = 0 leaves no MLP"),
             ("experts_per_token", self.experts, "it needs model.experts"),
             (

@@ -12,6 +12,7 @@ import dataclasses
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from lab.config.distillation import check_distillation
 from tasks import refuse
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ FREE = (
     "log_length",
     "score",
     "sharpen",
+    "feature_map",
 )
 
 
@@ -69,7 +71,9 @@ def checked(child: Experiment, parent: Parent) -> Parent:
         allowed = f"its task comes from {pretrained.source}, the child's from {child.source}"
         raise refuse("parent", parent.name, allowed)
     _check_words(parent, child)
-    if different := misfits(pretrained.model, child.model):
+    if child.train.objective == "distillation":
+        check_distillation(child, parent)
+    if different := misfits(pretrained.model, child.model, own_fields(child)):
         told = ", ".join(
             f"{name} = {getattr(pretrained.model, name)!r} there and"
             f" {getattr(child.model, name)!r} here"
@@ -97,9 +101,15 @@ def _check_optimizer(parent: Parent, child: Experiment) -> None:
         raise refuse("train.optimizer_state", "kept", allowed)
 
 
-def misfits(one: ModelConfig, other: ModelConfig) -> list[str]:
-    """The fields in which two models differ, but those that shape no weight."""
-    names = [field.name for field in dataclasses.fields(one) if field.name not in FREE]
+def own_fields(child: Experiment) -> tuple[str, ...]:
+    """Fields of its model that shape weights and that a child may have otherwise than its parent:
+    those that distillation has checked."""
+    return ("layers",) if child.train.objective == "distillation" else ()
+
+
+def misfits(one: ModelConfig, other: ModelConfig, free: tuple[str, ...] = ()) -> list[str]:
+    """The fields in which two models differ, but those that shape no weight, and `free`."""
+    names = [field.name for field in dataclasses.fields(one) if field.name not in FREE + free]
     return [name for name in names if getattr(one, name) != getattr(other, name)]
 
 
@@ -109,8 +119,8 @@ def with_model(experiment: Experiment, model: ModelConfig) -> Experiment:
     parent = experiment.parent
     if parent is None or parent.fixed:
         return replace(experiment, model=model)
-    own = parent.experiment
-    changed = {name: getattr(model, name) for name in misfits(experiment.model, model)}
+    own, free = parent.experiment, own_fields(experiment)
+    changed = {name: getattr(model, name) for name in misfits(experiment.model, model, free)}
     fitting = with_model(own, replace(own.model, **changed))
     return replace(experiment, model=model, parent=replace(parent, experiment=fitting))
 

@@ -1,4 +1,4 @@
-"""What training maximizes, and the settings of objectives that sample their own completions."""
+"""What training maximizes, and the settings of objectives other than the likelihood of rows."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ OF = {  # the settings that each objective uses
         *("reward_answer", "reward_format", "reward_process"),
     ),
     "expert_iteration": ("samples", "temperature", "updates", "accept"),
+    "distillation": ("targets",),
 }
 
 
@@ -24,10 +25,11 @@ class Reinforcement:
     `batch` prompts x `samples`, and `updates` updates of the weights on them."""
 
     objective: Annotated[
-        Literal["next_token", "grpo", "expert_iteration"],
+        Literal["next_token", "grpo", "expert_iteration", "distillation"],
         Field(
             "what training maximizes: the likelihood of the task's rows, the oracle's reward of the"
-            " model's own completions, or the likelihood of those that the oracle accepts",
+            " model's own completions, the likelihood of those that the oracle accepts, or the"
+            " agreement of linear attention with the parent's attention",
             late=True,
         ),
     ] = "next_token"
@@ -78,6 +80,19 @@ class Reinforcement:
             late=True,
         ),
     ] = "answer"
+    targets: Annotated[
+        Literal["own", "shuffled"],
+        Field(
+            "attention that distillation learns on a row: the parent's on this row, or, as a"
+            " control, on another row of the batch",
+            late=True,
+        ),
+    ] = "own"
+
+    @property
+    def samples_completions(self) -> bool:
+        """Whether steps train on completions that the model samples."""
+        return "samples" in OF[self.objective]
 
     def _check_objective(self, others: dict[str, object]) -> None:
         """Refuse settings that the objective ignores, and others (by name) that it cannot have."""
@@ -87,7 +102,7 @@ class Reinforcement:
             if name not in ("objective", *used) and value != default(self, name):
                 users = " and ".join(one for one in OF if name in OF[one])
                 raise refuse(f"train.{name}", value, f"only objective = {users} uses it")
-        if not used:
+        if not self.samples_completions:
             return
         for name, value in others.items():
             if value != default(self, name):

@@ -33,7 +33,7 @@ def check_supervision(experiment: Experiment) -> None:
         if not experiment.cot:
             raise refuse(f"train.{name}", value, "cot = false leaves no thought")
         _check_thought(experiment, f"train.{name}", value)
-    if train.objective != "next_token":
+    if train.samples_completions:
         _check_sampling(experiment)
 
 

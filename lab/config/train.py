@@ -193,10 +193,13 @@ class TrainConfig(Reinforcement, Batching):
         self._decays()
         own_rows = ("cot_noise", "offset", "micro_batches")
         self._check_objective({name: getattr(self, name) for name in own_rows})
+        if self.targets == "shuffled" and self.batch // self.grad_accum < 2:
+            allowed = "it needs two rows in each part of a batch"
+            raise refuse("train.targets", "shuffled", allowed)
 
     def step_rows(self) -> int:
         """Rows that a step trains on, at most: of objectives that sample, completions."""
-        return self.batch * (1 if self.objective == "next_token" else self.samples)
+        return self.batch * (self.samples if self.samples_completions else 1)
 
     def betas(self) -> tuple[float, ...]:
         """The decay rates in use: of the first moment, and of the second where there is one."""

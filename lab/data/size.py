@@ -47,6 +47,8 @@ def check_size(experiment: Experiment, training: bool = True) -> None:
         # The backward pass needs what every layer computed.
         stored = len(model.stack()) * (12 + 3 * model.mlp_ratio)
         stored += 12 * model.memories * model.stack().count("memories")
+        if train.objective == "distillation":  # weights of attention, [heads, tokens] of a token
+            stored += len(model.stack()) * 12 * model.heads * tokens / model.width
         name, value = ("train.batch", train.batch) if rows > tokens else ("length", length)
         refuse_above(name, value, _rows(model, rows, tokens, stored), most)
 

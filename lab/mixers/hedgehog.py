@@ -1,19 +1,22 @@
 """Hedgehog (2402.04347): linear attention whose feature map is learned, to mimic softmax.
 
     y_t = sum_{j <= t} (phi_q(q_t) . phi_k(k_j)) v_j / sum_{j <= t} phi_q(q_t) . phi_k(k_j)
-    phi(x) = [softmax(W x), softmax(-W x)]
+    phi(x) = [f(W x), f(-W x)]        f: softmax, or to compare with it ReLU or 1 + ELU
 
 q, k, v [d] in each head; W [d,d], one for the queries and one for the keys of each head, starts at
-the identity. Features are positive, so are the weights, and a sum below 1e-12 counts as 1e-12. The
-step form keeps S = sum phi_k(k) [v, 1]^T.
+the identity. Features are not negative, nor are the weights, and a sum below 1e-12 counts as 1e-12.
+The step form keeps S = sum phi_k(k) [v, 1]^T.
 
 Our choices: of the published forms the one with softmax (there is one with exp too); no positions
-on q and k, no 1 / sqrt(d), which W can learn. Names and shapes of the projections are those of
+on q and k, no 1 / sqrt(d), which W can learn; for config.feature_map = relu (the function of T2R,
+2103.13076) and elu (that of 2006.16236) the same W and the same two signs, so that f alone differs.
+Names and shapes of the projections are those of
 attention without grouped heads, so that a model of attention can hand its weights on.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -26,6 +29,12 @@ from lab.mixers._position import exact
 from lab.mixers._recurrent import projection
 
 _LEAST = 1e-12
+
+_FEATURES: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda z: z.softmax(-1),
+    "relu": F.relu,
+    "elu": lambda z: 1 + F.elu(z),
+}
 
 
 class _State(NamedTuple):
@@ -43,6 +52,7 @@ class Hedgehog(nn.Module):
         super().__init__()
         D, self.heads, self.d = config.width, config.heads, config.width // config.heads
         self.qkv = projection(config, D, 3 * D)
+        self.feature = _FEATURES[config.feature_map]
         self.maps = nn.Parameter(torch.eye(self.d).repeat(2, self.heads, 1, 1))
         self.out = projection(config, D, D)
 
@@ -77,7 +87,7 @@ class Hedgehog(nn.Module):
         with torch.autocast(x.device.type, enabled=False):
             qk, v = qkv.to(exact(qkv)).split([2, 1], -3)
             z = torch.einsum("...nhd,nhed->...nhe", qk, self.maps.to(qk.dtype))
-            q, k = torch.cat([z.softmax(-1), (-z).softmax(-1)], -1).unbind(-3)
+            q, k = torch.cat([self.feature(z), self.feature(-z)], -1).unbind(-3)
             return q, k, F.pad(v.squeeze(-3), (0, 1), value=1.0)
 
     def _merge(self, o: Tensor) -> Tensor:

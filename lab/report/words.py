@@ -184,8 +184,10 @@ def facts(group: Group) -> dict[str, str]:
     rows = f"{s['train.batch']:,} {fresh}"
     took = f"{min(steps):,}" + (f" to {max(steps):,}" if max(steps) > min(steps) else "")
     objective = s.get("train.objective", "next_token")
-    if objective != "next_token":
-        rows += f", as prompts of {samples(group.results[0])} completions each, by {objective},"
+    if completions := samples(group.results[0]):
+        rows += f", as prompts of {completions} completions each, by {objective},"
+    elif objective == "distillation":
+        rows += f", by distillation of attention (targets: {s.get('train.targets', 'own')}),"
     return {
         "Task": ", ".join([str(s["task.name"]), *shown]),
         "Rows": _rows(s, any(x.valid_thought is not None for x in group.results[0].scores)),

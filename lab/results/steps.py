@@ -45,12 +45,12 @@ def ends(results: Sequence[Result], name: str) -> Ends | None:
 
 def samples(result: Result) -> int | None:
     """Completions of a prompt, of a run whose objective samples them; None for others."""
-    train = result.experiment["train"]
-    if train.get("objective", "next_token") == "next_token":
-        return None
-    from lab.config import TrainConfig
+    from lab.config.reinforcement import OF, Reinforcement
 
-    return int(train.get("samples", TrainConfig().samples))
+    train = result.experiment["train"]
+    if "samples" not in OF[train.get("objective", "next_token")]:
+        return None
+    return int(train.get("samples", Reinforcement.samples))
 
 
 def largest_pass(result: Result) -> str | None:

@@ -13,7 +13,8 @@ from lab.results.folder import Folder
 def missing(experiment: Experiment, out: str | Path) -> list[Experiment]:
     """The ancestors that must be made before this run can go on, the first one first. A run that is
     complete or has a checkpoint needs none, so they may be deleted, unless it compares itself with
-    its first weights (train.kl); else a complete ancestor needs none before it."""
+    its first weights (train.kl) or learns from its parent (distillation); else a complete ancestor
+    needs none before it."""
     if experiment.parent is None or _begun(Folder(Path(out), experiment)):
         return []
     parent = experiment.parent.experiment
@@ -59,6 +60,7 @@ def failure(parent: Experiment, error: object) -> str:
 
 
 def _begun(folder: Folder) -> bool:
-    needs_weights = folder.experiment.train.kl > 0
+    train = folder.experiment.train
+    needs_weights = train.kl > 0 or train.objective == "distillation"
     begun = any(folder.checkpoints.glob("step-*"))
     return folder.result.exists() or (begun and not needs_weights)

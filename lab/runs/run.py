@@ -144,7 +144,14 @@ def _check(experiment: Experiment) -> None:
 
     check_rows(experiment)
     check_mixers(experiment.model)
-    frozen = [e for e in (*experiment.ancestors(), experiment) if e.train.freeze]
+    stages = (*experiment.ancestors(), experiment)
+    if any(e.train.objective == "distillation" for e in stages):
+        from lab.training.objectives.distillation import check_learning
+
+        for one in stages:
+            if one.train.objective == "distillation":
+                check_learning(one)
+    frozen = [e for e in stages if e.train.freeze]
     if frozen:
         from lab.nn.model import make_model
         from lab.training.freeze import freeze

@@ -8,8 +8,9 @@ only where a token is supervised: where the next token is THOUGHT or ANSWER.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -25,11 +26,24 @@ from lab.nn.model import Model
 from lab.training.schedules import set_rate
 
 
+class Gradients(NamedTuple):
+    """What an objective says of the gradients that it has added. loss: its mean over the batch,
+    nats. right: rows with every supervised token right. more: what else it tells."""
+
+    loss: float
+    right: int
+    more: Mapping[str, float] = {}
+
+
+# Adds the gradients of an update on some rows; its number, from 0, is for its streams.
+Objective = Callable[[Experiment, Model, Inputs, int, torch.device], Gradients]
+
+
 @dataclass(frozen=True)
 class Step:
-    """One step. number: from 1. loss: mean per supervised token, nats. exact: fraction of rows with
-    every supervised token right, before the update. tokens: read, with padding. lr: the rate.
-    more: what else the objective tells of the step."""
+    """One step. number: from 1. loss: mean per supervised token, of distillation per query, nats.
+    exact: fraction of rows with every supervised token right, before the update. tokens: read, with
+    padding. lr: the rate. more: what else the objective tells of the step."""
 
     number: int
     loss: float
@@ -46,16 +60,18 @@ def train(
     start: int,
     device: torch.device,
     budget: int | None = None,
+    objective: Objective | None = None,
 ) -> Generator[Step, None, None]:
     """Steps start + 1 to the last, each yielded after its update of model and optimizer, which must
-    be those of step `start`. budget: the steps of a branch of wsd; None for the run itself."""
+    be those of step `start`. budget: the steps of a branch of wsd; None for the run itself.
+    objective: None for the likelihood of the rows, `supervised`."""
     config = experiment.train
     stop = budget or config.steps
     for number, batch in enumerate(prefetch(batch_for_step(experiment), start, stop), start):
         inputs = to_torch(experiment.task, experiment.model, batch, device)
         if config.offset:
             inputs = inputs._replace(ids=shift_positions(inputs, config, number))
-        yield step(experiment, model, optimizer, inputs, number, budget)
+        yield step(experiment, model, optimizer, inputs, number, budget, objective)
 
 
 def step(
@@ -65,22 +81,24 @@ def step(
     inputs: Inputs,
     number: int,
     budget: int | None = None,
+    objective: Objective | None = None,
 ) -> Step:
-    """One update on these rows: number `number`, from 0; budget as in `train`."""
+    """One update on these rows: number `number`, from 0; budget and objective as in `train`."""
     config, device, rows = experiment.train, inputs.tokens.device, len(inputs.tokens)
     model.train()
     lr = set_rate(optimizer, config, number, budget)
     optimizer.zero_grad(set_to_none=True)
-    total, right = supervised(experiment, model, inputs, number, device)
+    told = (objective or supervised)(experiment, model, inputs, number, device)
     update(model, optimizer, config, number, device)
-    return Step(number + 1, total, right / rows, inputs.tokens.numel(), lr)
+    exact = told.right / rows
+    return Step(number + 1, told.loss, exact, inputs.tokens.numel(), lr, told.more)
 
 
 def supervised(
     experiment: Experiment, model: Model, inputs: Inputs, number: int, device: torch.device
-) -> tuple[float, int]:
-    """Add the gradients of the mean loss over supervised tokens to the parameters: the loss, and
-    how many rows are right. number: of the update, from 0, for its streams."""
+) -> Gradients:
+    """The likelihood of the rows: add the gradients of the mean loss over supervised tokens to the
+    parameters."""
     config = experiment.train
     new_step(model)
     total, right = 0.0, 0
@@ -93,7 +111,7 @@ def supervised(
             share = float(part.supervised.sum() / inputs.supervised.sum())
             torch.autograd.backward(loss * share)
             total, right = total + share * loss.item(), right + int(exact.sum())
-    return total, right
+    return Gradients(total, right)
 
 
 def update(

@@ -51,7 +51,7 @@ def unstackable(experiment: Experiment) -> str | None:
     own = "has a random stream of each seed, which a stack cannot draw from"
     checked = "position ids are compared with the table by value"
     reasons = (
-        (train.objective != "next_token", "a step that samples cannot be stacked"),
+        (train.objective != "next_token", f"steps of {train.objective} cannot be stacked"),
         (train.optimizer in ("soap", "adalayer"), f"{train.optimizer} updates whole tensors"),
         (train.grad_accum > 1, "train.grad_accum splits a batch that a stack takes whole"),
         (train.grad_noise > 0, f"train.grad_noise {own}"),

@@ -1,5 +1,8 @@
 """The first weights of a run: random ones, or those of its parent's checkpoint.
 
+A child that learns the attention of its parent (train.objective = distillation) takes over the
+weights that both have, by name and shape; its others are random.
+
 With train.optimizer_state = kept the optimizer goes on with its parent's moments and step counts;
 rates, weight decay and decay rates of moments are the child's own.
 """
@@ -11,8 +14,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lab.config import Experiment
+from lab.config import Experiment, Parent
 from lab.errors import RunFailed
+from lab.nn.model import Model, make_model
 from lab.results.folder import Folder, load
 from lab.training import checkpoint
 
@@ -29,9 +33,38 @@ def start(
     out: the folder of run folders, in which the parent's run is complete. RunFailed when the
     checkpoint is not there, or damaged.
     """
-    if experiment.parent is None:
-        return
-    parent, folder = experiment.parent, Folder(out, experiment.parent.experiment)
+    if experiment.train.objective == "distillation":
+        _take_over(parent_model(experiment, out), model)
+    elif experiment.parent is not None:
+        _load(experiment, experiment.parent, out, model, optimizer)
+
+
+def parent_model(experiment: Experiment, out: Path) -> Model:
+    """The model of the parent with the weights of its checkpoint. RunFailed as in `start`."""
+    assert experiment.parent is not None
+    model = make_model(experiment.parent.experiment)
+    _load(experiment, experiment.parent, out, model)
+    return model
+
+
+@torch.no_grad()
+def _take_over(parent: nn.Module, model: nn.Module) -> None:
+    """Copy the weights that both have, by name and shape."""
+    own = checkpoint.named_weights(model)
+    for name, tensor in checkpoint.named_weights(parent).items():
+        if name in own and own[name].shape == tensor.shape:
+            own[name].copy_(tensor)
+
+
+def _load(
+    experiment: Experiment,
+    parent: Parent,
+    out: Path,
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer | None = None,
+) -> None:
+    """Load the parent's checkpoint into a model of its configuration."""
+    folder = Folder(out, parent.experiment)
     train, last = parent.experiment.train, load(folder.path).steps
     at = parent.at or f"{train.scored()}-{last}"
     if train.early_stop and int(at.partition("-")[2]) > last:

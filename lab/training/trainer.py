@@ -32,9 +32,10 @@ from lab.training import checkpoint, divergence
 from lab.training.average import Average
 from lab.training.compile import compile_blocks, decide
 from lab.training.loop import Step, train
+from lab.training.objectives.distillation import Distillation
 from lab.training.objectives.reinforce import reinforce
 from lab.training.optim import build
-from lab.training.start import start
+from lab.training.start import parent_model, start
 from lab.training.state import Position
 
 LOG_EVERY = 10  # steps between two rows of the loss; a step that samples has its own row
@@ -146,7 +147,7 @@ class Trainer:
                 self.step, self._tokens = now.number, self._tokens + now.tokens
                 if self._average:
                     self._average.update(self.model, self.step)
-                every = LOG_EVERY if config.objective == "next_token" else 1
+                every = 1 if config.samples_completions else LOG_EVERY
                 if self.step % every == 0 or self.step == config.steps:
                     self._log_step(now)
 
@@ -179,9 +180,12 @@ class Trainer:
     ) -> Generator[Step, None, None]:
         """The steps from here on, by the objective."""
         told = (self.experiment, model, optimizer, self.step, self.device, budget)
-        if self.config.objective == "next_token":
-            return train(*told)
-        return reinforce(*told, self._reference())
+        if self.config.samples_completions:
+            return reinforce(*told, self._reference())
+        if self.config.objective == "distillation":
+            teacher = parent_model(self.experiment, self.folder.path.parent)
+            return train(*told, Distillation(teacher.to(self.device)))
+        return train(*told)
 
     def _reference(self) -> Model | None:
         """The model with the weights before step 0, if the objective compares with it."""

@@ -70,6 +70,21 @@ def test_the_same_command_resumes_without_its_parents_folder(out: Path, tmp_path
         (("--from", NAME, "--width", "32"), "its model differs: width = 16 there and 32 here"),
         (("--from", NAME, "--set", "model.width=32"), "width = 16 there and 32 here"),
         (("--from", NAME, "--layers", "lstm"), "layers = 'attention' there and 'lstm' here"),
+        (
+            ("--from", NAME, "--objective", "distillation"),
+            "model.layers = 'attention' cannot be used: with objective = distillation: the layers",
+        ),
+        (
+            ("--from", NAME, "--objective", "distillation", "--layers", "hedgehog"),
+            "model.dropout = 0.1 cannot be used: with objective = distillation nothing but",
+        ),
+        (
+            (
+                *("--from", NAME, "--objective", "distillation", "--layers", "hedgehog"),
+                *("--dropout", "0", "--freeze", "*.mixer.*"),
+            ),
+            "train.freeze = '*.mixer.*' cannot be used: it leaves nothing that the attention of",
+        ),
         (("--optimizer-state", "kept"), "without a parent there is none to keep"),
         (("--from", NAME, "--freeze", "mixer.*"), "train.freeze = 'mixer.*'"),
     ],

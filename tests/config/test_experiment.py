@@ -14,7 +14,7 @@ from lab.config import Experiment, Probe, TrainConfig
 from lab.config.experiment import change, from_json
 from lab.experiments.parity import experiment
 from tests.configurations import NEEDS, OTHER, TRAIN_NEEDS
-from tests.stages import child
+from tests.stages import child, distilled
 
 
 @pytest.mark.parametrize("name", registry.names("experiments"))
@@ -29,6 +29,8 @@ def test_every_field_changes_the_folder(part: str) -> None:
     for field in dataclasses.fields(getattr(experiment(), part)):
         config = type(getattr(experiment(), part))(**(NEEDS | TRAIN_NEEDS).get(field.name, {}))
         start = child() if field.name == "optimizer_state" else experiment()
+        if field.name == "targets":
+            start = distilled()
         if field.name == "reward_format":  # needs a task with stop tokens
             start = registry.load("experiments", "addition")()
         if field.name == "micro_batches":  # needs a task with parts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
 import tracemalloc
@@ -20,6 +21,7 @@ from lab.experiments._make import make
 from lab.nn.model import Model
 from tests.profiles import NIGHTLY
 from tests.small import with_train
+from tests.stages import distilled, undropped
 from tests.trained import small
 
 LAYERS = st.lists(st.sampled_from(registry.names("mixers")), min_size=1, max_size=3)
@@ -95,6 +97,16 @@ def test_reading_needs_less_than_training(monkeypatch: pytest.MonkeyPatch) -> No
         match=r"width = 512 .* about 0\.42 GB .* has 0\.3 GB",
     ):
         check_size(experiment)
+
+
+def test_distillation_needs_the_weights_of_attention(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a batch of long rows, which training alone has room for."""
+    monkeypatch.setattr(size, "memory", lambda: 2 * 10**9)
+    monkeypatch.setattr(size, "ELSEWHERE", 0)
+    for e, fits in ((undropped(), True), (distilled(), False)):
+        train = dataclasses.replace(e.train, lengths=(2_000,), batch=64)
+        with contextlib.nullcontext() if fits else pytest.raises(ValueError, match="length = 2000"):
+            check_size(dataclasses.replace(e, train=train))
 
 
 def test_every_experiment_at_its_own_sizes_passes() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -12,9 +14,16 @@ from lab.mixers.hedgehog import Hedgehog
 from tests.recurrent import Weights, check_formula, inputs, make
 
 
-def features(W: Tensor, x: Tensor) -> Tensor:
-    e, f = (W @ x).exp(), (-(W @ x)).exp()
-    return torch.cat([e / e.sum(), f / f.sum()])
+def features(W: Tensor, x: Tensor, name: str) -> Tensor:
+    """Number by number, over both signs of W x."""
+    signed = [[sign * float(z) for z in W @ x] for sign in (1, -1)]
+    one = {
+        "softmax": lambda z, part: math.exp(z) / sum(map(math.exp, part)),
+        "relu": lambda z, part: max(z, 0.0),
+        "elu": lambda z, part: 1 + z if z > 0 else math.exp(z),
+    }[name]
+    numbers = [one(z, part) for part in signed for z in part]
+    return torch.tensor(numbers, dtype=torch.float64)
 
 
 def hedgehog(x: Tensor, p: Weights, config: ModelConfig) -> Tensor:
@@ -24,10 +33,11 @@ def hedgehog(x: Tensor, p: Weights, config: ModelConfig) -> Tensor:
     for t in range(len(x)):
         y = torch.zeros(D).double()
         for h in range(H):
-            query = features(p["maps"][0, h], q[t, h])
-            weight = [float(query @ features(p["maps"][1, h], k[j, h])) for j in range(t + 1)]
+            f, (W, U) = config.feature_map, p["maps"][:, h]
+            query = features(W, q[t, h], f)
+            weight = [float(query @ features(U, k[j, h], f)) for j in range(t + 1)]
             values = [w * v[j, h] for j, w in enumerate(weight)]
-            y[h * d : (h + 1) * d] = torch.stack(values).sum(0) / sum(weight)
+            y[h * d : (h + 1) * d] = torch.stack(values).sum(0) / max(sum(weight), 1e-12)
         out.append(p["out.weight"] @ y)
     return torch.stack(out)
 
@@ -36,6 +46,11 @@ def hedgehog(x: Tensor, p: Weights, config: ModelConfig) -> Tensor:
 def test_is_its_formula(shape: tuple[int, int, int, int]) -> None:
     B, T, D, H = shape
     check_formula("hedgehog", hedgehog, B, T, width=D, heads=H)
+
+
+@pytest.mark.parametrize("name", ["relu", "elu"])
+def test_other_feature_maps_are_their_formulas(name: str) -> None:
+    check_formula("hedgehog", hedgehog, 2, 9, width=6, heads=2, feature_map=name)
 
 
 @torch.no_grad()

@@ -97,4 +97,4 @@ def test_every_model_is_clipped_by_its_own_norm(
 def test_what_cannot_be_stacked_is_said(options: dict[str, Any], why: str) -> None:
     assert unstackable(make("parity", k=2, length=6)) is None
     assert why in str(unstackable(make("parity", **{"k": 2, "length": 6, **options})))
-    assert "samples" in str(unstackable(make("addition_rl")))
+    assert "steps of grpo" in str(unstackable(make("addition_rl")))

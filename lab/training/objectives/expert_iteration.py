@@ -44,8 +44,8 @@ class ExpertIteration:
         else. None where none is accepted. number: of the update, from 0."""
         if self._inputs is None:
             return None
-        loss, _ = supervised(self.experiment, model, self._inputs, number, self.device)
-        return loss, {}
+        told = supervised(self.experiment, model, self._inputs, number, self.device)
+        return told.loss, {}
 
 
 def accepted(judged: Judged, config: TrainConfig, rng: np.random.Generator) -> np.ndarray:
