@@ -2,8 +2,8 @@
 
 The paper finds that fewer than 5% of the heads of a language model have a high retrieval score, how
 often a head looks at the very token that the model copies, and that without the best of them the
-model does not find a needle in its context, while as many heads at random hardly matter. Models and
-texts there are large; its falls in accuracy are not known to us.
+model does not find a fact that is hidden in its context, while as many heads at random hardly
+matter. Models and texts there are large; its falls in accuracy are not known to us.
 
 Ours: the task, copying, whose every answer token is retrieved; four layers of eight heads with
 RoPE, because Hard-ALiBi decides beforehand which heads can look back; the number of heads that are
@@ -59,7 +59,7 @@ def claim(scale: Scale) -> Claim:
         source="2404.15574",
         statement="Without the few heads that look at what is copied a model no longer copies;"
         " without as many others it loses less.",
-        paper="fewer than 5% of the heads; without them a needle is not found, random ones hardly"
+        paper="fewer than 5% of the heads; without them a hidden fact is not found, random ones hardly"
         " matter; the falls are not known to us",
         our_choices="task, model, number of heads, random sets of the other heads, statistic and"
         " its bar",
