@@ -59,8 +59,8 @@ def claim(scale: Scale) -> Claim:
         source="2404.15574",
         statement="Without the few heads that look at what is copied a model no longer copies;"
         " without as many others it loses less.",
-        paper="fewer than 5% of the heads; without them a hidden fact is not found, random ones hardly"
-        " matter; the falls are not known to us",
+        paper="fewer than 5% of the heads; without them a hidden fact is not found, random ones"
+        " hardly matter; the falls are not known to us",
         our_choices="task, model, number of heads, random sets of the other heads, statistic and"
         " its bar",
         # One run: the scores are the model's own. The control takes another's.
