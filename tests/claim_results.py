@@ -22,7 +22,7 @@ from lab.verdicts.verdict import evaluate_claim
 NAMES = registry.names("claims")
 BOTH: list[tuple[str, Scale]] = [(name, scale) for name in NAMES for scale in ("cpu", "gpu")]
 # Their statistic needs weights, not scores alone.
-NEED_WEIGHTS = {"cot-sparsity", "gate-sink", "global-balance", "river-valley"}
+NEED_WEIGHTS = {"cot-sparsity", "gate-sink", "global-balance", "optimizers", "river-valley"}
 BY_SCORES = [name for name in NAMES if name not in NEED_WEIGHTS]
 
 Accuracies = Mapping[tuple[str, int], float]  # of an arm, by probe and length

@@ -132,7 +132,8 @@ def measure(results: Mapping[str, Result]) -> Measured:
 def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
     """Bits of the task in the expert, by layer, of the arms and of those of the control; below,
     which experts the tasks choose in the last layer of the first seed."""
-    upper, lower = figure.subfigures(2, 1, height_ratios=(1.25, 1))
+    parts: Any = figure.subfigures(2, 1, height_ratios=(1.25, 1))
+    upper, lower = parts
     ax = upper.subplots()
     sides = (("", record["series"]), ("\nshuffled", record["negative_control"]["series"]))
     names = []
@@ -154,7 +155,7 @@ def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
                     fontsize="small",
                 )
     ax.set_xticks(range(len(names)), names)
-    ax.set(xlim=(-0.6, len(names) - 0.4), ylim=(-0.03, None))
+    ax.set(xlim=(-0.6, len(names) - 0.4), ylim=(-0.03, 1.2 * ax.get_ylim()[1]))
     ax.set_title("bits of the task in the choice of an expert", loc="left")
     first = record["series"][0]
     for axes, name in zip(lower.subplots(1, 2, sharey=True), OVER, strict=True):

@@ -166,7 +166,9 @@ def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
     left, right = figure.subplots(1, 2, width_ratios=(3, 1), sharey=True)
     series = [seed["accuracy"] for seed in record["series"]]
     for number, (task, name) in enumerate(zip(TASKS, ("phone book", "paths"), strict=True)):
-        points = {n: [seed[label(task, n)] for seed in series] for n in EXPERTS}
+        points: dict[float, list[float]] = {
+            n: [seed[label(task, n)] for seed in series] for n in EXPERTS
+        }
         median_line(left, points, name, 1 + number)
         wider = [seed[label(task, WIDER)] for seed in series]
         right.plot(
