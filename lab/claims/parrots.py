@@ -60,7 +60,7 @@ class _Size:
 
 
 SIZES: dict[Scale, _Size] = {
-    "cpu": _Size(width=32, wider=96, mlp_ratio=4.0, names=1_500, nodes=8),
+    "cpu": _Size(width=32, wider=96, mlp_ratio=4.0, names=1_200, nodes=8),
     "gpu": _Size(width=256, wider=768, mlp_ratio=2.0, names=500_000, nodes=32),
 }
 

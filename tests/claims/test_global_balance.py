@@ -67,7 +67,7 @@ def seen(bits: dict[tuple[str, str], float], right: dict[str, float]) -> Any:
         exact = dict.fromkeys(("parity", "copy", "sorting"), right[over])
         shares = np.eye(3, 8) * own + (1 - own) / 8
         return {
-            "information": [0.5 * own, 1.5 * own],
+            "information": [own, 0.5 * own],
             "shares": [shares.tolist()] * 2,
             "loss": dict.fromkeys(exact, 0.1),
             "exact": exact,
