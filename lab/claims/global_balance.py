@@ -130,9 +130,8 @@ def measure(results: Mapping[str, Result]) -> Measured:
 def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
     """Bits of the task in the expert, by layer, of the arms and of those of the control; below,
     which experts the tasks choose in the layer with most bits of the first seed."""
-    parts: Any = figure.subfigures(2, 1, height_ratios=(1.25, 1))
-    upper, lower = parts
-    ax = upper.subplots()
+    axes = figure.subplot_mosaic([["bits", "bits"], [GLOBAL, MICRO]], height_ratios=(1.25, 1))
+    ax = axes["bits"]
     sides = (("", record["series"]), ("\nshuffled", record["negative_control"]["series"]))
     names = []
     for at, (name, (word, series)) in enumerate((n, s) for s in sides for n in OVER):
@@ -160,10 +159,10 @@ def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
     bits = first[GLOBAL]["information"]
     layer = bits.index(max(bits))
     darkest = max(map(max, first[GLOBAL]["shares"][layer]))
-    for axes, name in zip(lower.subplots(1, 2, sharey=True), OVER, strict=True):
-        shares = first[name]["shares"][layer]
-        axes.imshow(shares, cmap="Greys", vmin=0, vmax=darkest, aspect="auto")
-        axes.set_yticks(range(len(shares)), list(first[name]["exact"]))
-        axes.set_xticks(range(len(shares[0])), [str(1 + e) for e in range(len(shares[0]))])
-        axes.set_title(f"{name}: share of choices", loc="left")
-        axes.set(xlabel=f"expert of layer {layer + 1}, first seed")
+    for name in OVER:
+        shares, own = first[name]["shares"][layer], axes[name]
+        own.imshow(shares, cmap="Greys", vmin=0, vmax=darkest, aspect="auto")
+        own.set_yticks(range(len(shares)), list(first[name]["exact"]))
+        own.set_xticks(range(len(shares[0])), [str(1 + e) for e in range(len(shares[0]))])
+        own.set_title(f"{name}: share of choices", loc="left")
+        own.set(xlabel=f"expert of layer {layer + 1}, first seed")

@@ -2,75 +2,71 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from typing import Any
 
 import pytest
+import torch
 
-from lab.claims.parrots import EXPERTS, MOST, TASKS, WIDER, label, no_room
+from lab.claims.parrots import EXPERTS, MOST, SEARCH, label, no_room
 from lab.config.experiment import Scale
 from lab.nn.model import Model
+from lab.results.result import Result
 from lab.verdicts.verdict import evaluate_claim
 from tests.claim_results import claim_of, with_accuracy
 
-# Exact match on the book, then on paths, by experts.
-SEEN = {1: (0.4, 0.4), 4: (0.9, 0.42), MOST: (1.0, 0.45), WIDER: (1.0, 0.95)}
+# Exact match: on the book, on paths, on the book of the control, by experts.
+SEEN = {1: (0.3, 0.4, 1.0), 4: (0.9, 0.42, 1.0), MOST: (1.0, 0.45, 1.0)}
 
 
-def verdict(seen: dict[int | str, tuple[float, float]]) -> dict[str, object]:
-    claim = claim_of("parrots")
-    named = {label(task, n): seen[n][i] for n in seen for i, task in enumerate(TASKS)}
-    results = {}
-    for name, arm in claim.arms.items():
-        results |= {e.slug: with_accuracy(e, named[name]) for e in claim.seeded(arm)}
-    for name, arm in claim.control.arms.items():
-        wider = named[name.replace(f"{MOST} experts", "no experts, wider")]
-        results |= {e.slug: with_accuracy(e, wider) for e in claim.seeded(arm)}
-    return evaluate_claim(claim, results)
+def verdict(seen: dict[int, tuple[float, float, float]], search: float = 0.9) -> Any:
+    claim, results = claim_of("parrots"), dict[str, Result]()
+    sides = ((claim.arms, "book", 0), (claim.arms, "paths", 1), (claim.control.arms, "book", 2))
+    for arms, task, column in sides:
+        for n in seen:
+            runs = claim.seeded(arms[label(task, n)])
+            results |= {e.slug: with_accuracy(e, seen[n][column]) for e in runs}
+    written = claim.seeded(claim.arms[SEARCH])
+    return evaluate_claim(claim, results | {e.slug: with_accuracy(e, search) for e in written})
 
 
 def test_what_the_paper_saw_holds_and_its_control_fails() -> None:
     record = verdict(SEEN)
-    assert record["values"] == pytest.approx([0.6 - 0.05] * 6) and record["verdict"] == "holds"
+    assert record["values"] == pytest.approx([0.7 - 0.05] * 6) and record["verdict"] == "holds"
     control = record["negative_control"]
-    assert control["values"] == pytest.approx([0.6 - 0.55] * 6)  # type: ignore[index]
-    assert control["verdict"] == "fails"  # type: ignore[index]
+    assert control["values"] == pytest.approx([-0.05] * 6) and control["verdict"] == "fails"
 
 
 @pytest.mark.parametrize(
-    ("changed", "value", "expected"),
+    ("most", "search", "value", "expected"),
     [
-        ({MOST: (1.0, 0.9)}, 0.1, "fails"),  # experts find paths as well
-        ({MOST: (0.5, 0.4)}, 0.1, "fails"),  # they remember nothing more
-        ({WIDER: (1.0, 0.59)}, 0.0, "fails"),  # nothing to gain on paths
-        ({WIDER: (1.0, 0.61)}, 0.55, "inconclusive"),  # the control passes too
+        ((1.0, 1.0, 1.0), 0.9, 0.1, "fails"),  # experts find paths as well
+        ((0.4, 0.4, 1.0), 0.9, 0.1, "fails"),  # they remember hardly more
+        ((1.0, 0.4, 1.0), 0.59, 0.0, "fails"),  # nothing could be gained on paths
+        ((1.0, 0.1, 1.0), 0.9, 1.0, "inconclusive"),  # paths alone would do it
     ],
 )
 def test_what_must_not_pass_for_it(
-    changed: dict[int | str, tuple[float, float]], value: float, expected: str
+    most: tuple[float, float, float], search: float, value: float, expected: str
 ) -> None:
-    record = verdict(SEEN | changed)
-    assert record["values"] == pytest.approx([value] * 6)
-    assert record["verdict"] == expected
-    room = no_room([{"accuracy": {"paths, no experts": 0.5, "paths, no experts, wider": 0.69}}])
-    assert room == "a wider model gains 0.190 on paths, below 0.2: there is nothing to gain"
+    record = verdict(SEEN | {MOST: most}, search)
+    assert record["values"] == pytest.approx([value] * 6) and record["verdict"] == expected
+    little = no_room([{"accuracy": {label("paths", 1): 0.5, SEARCH: 0.69}}])
+    assert little == "a written search gains 0.190 on paths, below 0.2: there is no room"
 
 
 @pytest.mark.parametrize("scale", ["cpu", "gpu"])
 def test_active_sizes_are_equal_but_for_the_router(scale: Scale) -> None:
     """Numbers that process a token, counted in the models."""
-    import torch
-
     claim = claim_of("parrots", scale)
-    for task in TASKS:
-        active = {}
+    for task in ("book", "paths"):
+        active = set()
         for n in EXPERTS:
             e = claim.arms[label(task, n)]
             with torch.device("meta"):
-                model = Model(replace(e.model, layers="attention"), len(e.task.words))
+                model = Model(e.model, len(e.task.words))
             sizes = {name: p.numel() for name, p in model.named_parameters()}
             experts = sum(x for name, x in sizes.items() if ".experts." in name)
             router = sum(x for name, x in sizes.items() if ".router." in name)
-            active[n] = sum(sizes.values()) - router - experts + 2 * experts // max(2, n)
-        assert len(set(active.values())) == 1, active
-        trained = {claim.arms[label(task, n)].train for n in (*EXPERTS, WIDER)}
-        assert len(trained) == 1
+            active.add(sum(sizes.values()) - router - experts + 2 * experts // n)
+        assert len(active) == 1
+        assert len({claim.arms[label(task, n)].train for n in EXPERTS}) == 1
