@@ -140,7 +140,7 @@ def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
         for layer in range(layers):
             bits = [seed[name]["information"][layer] for seed in series]
             x = at + 0.5 * ((layer + 0.5) / layers - 0.5)
-            style = {"color": hue(layer + 1), "marker": MARKERS[layer], "ls": ""}
+            style: dict[str, Any] = {"color": hue(layer + 1), "marker": MARKERS[layer], "ls": ""}
             ax.plot([x] * len(bits), bits, ms=4, alpha=0.6, mew=0, **style)
             ax.plot(x, median(bits), ms=8, mfc="none", mew=1.4, **style)
             if not at:
