@@ -65,6 +65,14 @@ def _options() -> list[Any]:
             " lists are separated by semicolons: 'lengths=1..4;1..8'; repeatable",
         ),
         Option(
+            ["--descend"],
+            type=click.IntRange(1, MOST),
+            metavar="PASSES",
+            help="do not run every combination: coordinate descent from the first values, which"
+            " tries the values of one --grid after another, so many times, and keeps that with the"
+            " smallest held-out loss on the first probe",
+        ),
+        Option(
             ["--seeds"],
             common=True,
             type=click.IntRange(1, MOST),
@@ -106,6 +114,7 @@ def _options() -> list[Any]:
 
 
 def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -> None:
+    from lab.cli.descent import as_json, descend, say_descent
     from lab.cli.grid import combinations
     from lab.cli.progress import table
     from lab.cli.stages import with_parent
@@ -126,11 +135,20 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
             given["retries"],
             _own(given),
         )
-        chosen = combinations(function, with_parent(function, given))
-        experiments = [e for c in chosen for e in c.experiments]
-        labels = [f"{c.label} seed {e.train.seed}" for c in chosen for e in c.experiments]
-        with table(labels, [e.train.steps for e in experiments], given["as_json"]) as show:
-            states = run_all(experiments, out, options, show)
+        every = chosen = combinations(function, with_parent(function, given))
+
+        def run(some: Sequence[Combination]) -> list[State]:
+            wanted = [e for c in some for e in c.experiments]
+            steps = [e.train.steps for e in wanted]
+            with table(_labels(some), steps, given["as_json"]) as show:
+                return run_all(wanted, out, options, show)
+
+        losses: list[float] = []
+        if given["descend"]:
+            chosen, states, losses = descend(every, given["descend"], run, out)
+        else:
+            states = run(chosen)
+    experiments = [e for c in chosen for e in c.experiments]
     done = [_result(Folder(out, e).path, s) for e, s in zip(experiments, states, strict=True)]
     say_device([result for result in done if result], given["device"])
     per = given["seeds"]
@@ -139,16 +157,26 @@ def _go(name: str, function: Callable[..., Experiment], given: dict[str, Any]) -
     failed = _failures(out, chosen, states)
     if given["as_json"]:
         runs = [result.to_json() for result in done if result]
-        click.echo(json.dumps({"runs": runs, "summary": rows, "failed": failed}))
+        document = {"runs": runs, "summary": rows, "failed": failed}
+        if losses:
+            document["descent"] = as_json(chosen, losses)
+        click.echo(json.dumps(document))
     else:
         _print(name, out, rows, [result for result in done if result])
-    for label, state in zip(labels, states, strict=True):
+        if losses:
+            say_descent(chosen, losses, len(every))
+    for label, state in zip(_labels(chosen), states, strict=True):
         if state.earlier:
             click.echo(f"Tried again: {label}: {state.earlier}", err=True)
     for failure in failed:
         where = " ".join(f"{path}={value}" for path, value in failure["grid"].items())
         say(f"Failed: {where} seed {failure['seed']}: {failure['error']}", err=True)
     sys.exit(1 if failed else 0)
+
+
+def _labels(chosen: Sequence[Combination]) -> list[str]:
+    """The names of runs: combination and seed."""
+    return [f"{c.label} seed {e.train.seed}" for c in chosen for e in c.experiments]
 
 
 def _result(path: Path, state: State) -> Result | None:

@@ -21,6 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from lab.analysis.held_out import held_out_loss
 from lab.cli.grid import combinations
 from lab.cli.progress import _runs
 from lab.config import Experiment
@@ -237,3 +238,48 @@ def test_a_users_own_engine(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text("x = 1")
     bad = invoke_in(tmp_path, *words, "--engine", "./mine.py")
     assert "it must define a function `execute`" in sentence(bad, 2)
+
+
+def test_a_descent_tries_the_values_of_one_option_after_another(tmp_path: Path) -> None:
+    """The second rate diverges: it is the worst, and it is named."""
+    (tmp_path / "mine.py").write_text(ENGINE)
+    words = (
+        "sweep",
+        "parity",
+        "--length",
+        "5",
+        "--k",
+        "2",
+        "--steps",
+        "8",
+        "--batch",
+        "4",
+        "--width",
+        "8",
+    )
+    words += ("--grid", "lr=1e-4,1e18,1e-2", "--grid", "weight_decay=0,0.1,0.2", "--grad-clip", "0")
+    words += ("--engine", "./mine.py", "--seeds", "2", "--descend", "1")
+    done = invoke_in(tmp_path, *words, "--json")
+    assert done.exit_code == 1, done.stderr
+    document = json.loads(done.stdout)
+    trials = [(t["grid"]["lr"], t["grid"]["weight_decay"], t["loss"]) for t in document["descent"]]
+    rates = [trial[:2] for trial in trials[:3]]
+    assert rates == [(1e-4, 0), (1e18, 0), (1e-2, 0)] and trials[1][2] is None
+    best = min((0, 2), key=lambda i: trials[i][2])
+    assert [trial[:2] for trial in trials[3:]] == [(trials[best][0], x) for x in (0.1, 0.2)]
+    losses: dict[tuple[float, float], list[float]] = {}
+    for run in document["runs"]:
+        train = run["experiment"]["train"]
+        loss = held_out_loss(tmp_path / run["run"])
+        losses.setdefault((train["lr"], train["weight_decay"]), []).append(loss)
+    assert {t[:2]: t[2] for t in trials if t[2]} == {
+        values: statistics.mean(pair) for values, pair in losses.items() if len(pair) == 2
+    }
+    lines = invoke_in(tmp_path, *words).stdout.splitlines()
+    least = min((t for t in trials if t[2]), key=lambda t: float(t[2]))
+    assert lines[-1] == (
+        "Best of 5 trials, of 9 combinations:"
+        f" lr={['1e-4', '1e-2'][least[0] > 1e-3]} weight_decay={least[1]:g}"
+    )
+    refused = invoke_in(tmp_path, *words[:-1], "0")
+    assert "--descend" in sentence(refused, 2)
