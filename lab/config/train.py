@@ -122,6 +122,14 @@ class TrainConfig(Reinforcement, Batching):
             high=1,
         ),
     ] = ()
+    reveal_of: Annotated[
+        Literal["own", "other"],
+        Field(
+            "whose thought the hint of a training row is from: the row's own, or the next row's of"
+            " the batch, a control",
+            late=True,
+        ),
+    ] = "own"
     cot_noise: Annotated[
         Literal["none", "static", "dynamic"],
         Field(
@@ -256,6 +264,7 @@ class TrainConfig(Reinforcement, Batching):
             ("decay budgets", decays, "only schedule = wsd and wsd_s decay at the end"),
             ("beta2", second, f"{self.optimizer} has no second decay rate"),
             ("curriculum", len(self.lengths) > 1, "train.lengths holds only one length"),
+            ("reveal_of", self.reveal and self.batch > 1, "it needs reveal and a batch above 1"),
             ("cot_noise_rows cot_noise_rate", self.cot_noise != "none", "it needs cot_noise"),
             (" ".join(DURING), self.eval_every, "it needs eval_every"),
             ("ema", not self.branching(), "a branch of wsd decays instead of averaging"),

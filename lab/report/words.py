@@ -222,6 +222,8 @@ def _rows(s: dict[str, Any], thought: bool) -> str:
         text += f"; the model reads the prompt {s['prompt_repeats']} times"
     if s.get("train.reveal"):
         text += f"; fractions of the thought given as a hint: {s['train.reveal']}"
+        if s.get("train.reveal_of", "own") == "other":
+            text += ", of another row's thought in training"
     if s.get("train.cot_noise", "none") != "none":
         text += f"; {s['train.cot_noise']} noise in the training thoughts"
     return text

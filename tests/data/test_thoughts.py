@@ -241,17 +241,40 @@ def test_a_row_that_was_given_its_thought_must_begin_with_the_answer() -> None:
         assert compare(task, wide, row)[0].tolist() == [right]
 
 
+@pytest.mark.parametrize("task", [*EVERY, TRACE, Countdown()], ids=lambda task: task.name)
+@settings(max_examples=10)
+@given(share=st.floats(0, 1), seed=seeds)
+def test_hints_of_the_next_row(task: Task, share: float, seed: int) -> None:
+    batch = task.sample(np.random.default_rng(seed), 5, valid_lengths(task, 9)[-1])
+    own, other = reveal(batch, share), reveal(batch, share, "other")
+    assert np.array_equal(own.roles, other.roles) and np.array_equal(own.tokens, batch.tokens)
+    thought = np.isin(batch.roles, (Role.THOUGHT, Role.TOOL))
+    for i in range(5):
+        source = batch.tokens[(i + 1) % 5][thought[(i + 1) % 5]].tolist()
+        number = 0
+        for t, token in enumerate(batch.tokens[i].tolist()):
+            hint = thought[i, t] and own.roles[i, t] == Role.PROMPT
+            wanted = source[number % len(source)] if hint and source else token
+            assert other.tokens[i, t] == wanted
+            number += int(thought[i, t])
+
+
 def test_shares_follow_each_other_over_the_run() -> None:
     e = with_training(Parity(k=6), steps="9", reveal="0.5,0.25,0", lengths="20")
     draw = batch_for_step(e)
     given = [int((draw(step).roles[0] == Role.PROMPT).sum()) - 20 for step in range(9)]
     assert given == [3, 3, 3, 1, 1, 1, 0, 0, 0]
+    others = batch_for_step(change(e, "train.reveal_of", "other"))(0).tokens[:, 20:23]
+    assert np.array_equal(others, np.roll(draw(0).tokens[:, 20:23], -1, 0))
+    assert not np.array_equal(others, draw(0).tokens[:, 20:23])
     e = change(e, "train.reveal", "0,0.5")
     batch = Rows(e.task, 20, 0)[0:3]
     assert (visible(e, batch).roles == visible(e, batch, 8).roles).all(), (
         "probes have the last share"
     )
     assert (visible(e, batch).roles == Role.PROMPT).sum() == 3 * 23
+    e = change(e, "train.reveal_of", "other")
+    assert np.array_equal(visible(e, batch).tokens, batch.tokens), "probes have their own hint"
 
 
 def test_a_repeated_prompt_is_the_true_prompt() -> None:
