@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from lab.claims.self_improvement import BEFORE, LABELLED, SELF
+from lab.config import Parent
 from lab.config.experiment import Scale
 from tests.claim_results import Accuracies, claim_of, record_of
 
@@ -38,6 +39,6 @@ def test_what_each_arm_trains_on(scale: Scale) -> None:
     assert own.train.lengths == tuple(range(labelled, 2 * labelled + 1)) and own.train.curriculum
     control = claim.control.arms[SELF]
     assert (own.train.accept, control.train.accept) == ("answer", "random")
-    assert own.parent == more.parent == control.parent and own.parent.experiment == before
+    assert own.parent == more.parent == control.parent == Parent(before)
     assert more.train.step_rows() == own.train.step_rows() and more.train.steps == own.train.steps
     assert more.train.objective == "next_token"
