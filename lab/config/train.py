@@ -116,8 +116,8 @@ class TrainConfig(Reinforcement, Batching):
     reveal: Annotated[
         tuple[float, ...],
         Field(
-            "fraction of the thought given as a hint in the prompt, a schedule over training;"
-            " probes use the last one",
+            "fraction of the thought, or else of the answer, given as a hint in the prompt, a"
+            " schedule over training; probes use the last one",
             low=0,
             high=1,
         ),
@@ -125,8 +125,8 @@ class TrainConfig(Reinforcement, Batching):
     reveal_of: Annotated[
         Literal["own", "other"],
         Field(
-            "whose thought the hint of a training row is from: the row's own, or the next row's of"
-            " the batch, a control",
+            "row that the hint of a training row is from: its own, or the next one of the batch, a"
+            " control",
             late=True,
         ),
     ] = "own"
