@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 BEFORE, LABELLED, SELF = "labelled rows", "more labelled rows", "expert iteration"
 LABEL = "held out"
+OPENING = 0.8  # of the rounds, over which the lengths open
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,6 @@ SIZES: dict[Scale, _Size] = {
             objective="expert_iteration",
             lr=1e-3,
             warmup=20,
-            curriculum=0.8,
             eval_every=50,
             seed=20,
         ),
@@ -92,7 +92,6 @@ SIZES: dict[Scale, _Size] = {
             objective="expert_iteration",
             lr=1e-4,
             warmup=100,
-            curriculum=0.8,
             eval_every=1000,
         ),
     ),
@@ -111,7 +110,9 @@ def claim(scale: Scale) -> Claim:
         train=replace(_evaluated(size.rows), lengths=tuple(range(1, n + 1))),
         probes=over_lengths(LABEL, _probed(n), 512, split="test"),
     )
-    rounds = replace(_evaluated(size.rounds), lengths=tuple(range(n, 2 * n + 1)))
+    rounds = replace(
+        _evaluated(size.rounds), lengths=tuple(range(n, 2 * n + 1)), curriculum=OPENING
+    )
     arms = {
         BEFORE: before,
         LABELLED: _child(before, _labelled(before.train, rounds)),
