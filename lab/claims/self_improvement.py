@@ -2,18 +2,21 @@
 
 The paper trains on labelled rows of short problems, lets the model label slightly longer ones,
 trains on these, and so on: transformers without positions go from 10 to 100 digits of reversed
-addition. It has no oracle: labels are filtered by their length and by a majority vote. It works
-because a model that has learned its lengths is often right a little beyond them.
+addition. It has no oracle: labels are filtered by their length and by a majority vote. As we
+read it, it works because a model that knows its lengths is often right a little beyond them.
 
 Ours: copying strings of symbols that do not repeat, without positions as there; and the oracle in
 the place of the filter, which accepts a completion if its answer is right. One step is a round: the
 model completes new prompts of one length, drawn from those that are open, and trains on what is
 accepted; lengths open one after the other, from the longest labelled one to twice that. No step
-reads a label: the oracle says yes or no to what the model wrote. Task, sizes, budgets, statistic
-and bar are ours. Three things made it work in trials (seeds from 90 on): the parent has to know its
-own lengths, the first new length has to be right now and then, and the rate has to be low, because
-an optimizer that normalizes its updates takes full steps on the few rows that are accepted: with
-Muon at its usual rate the model forgot its own lengths.
+trains on a label: the oracle says yes or no to what the model wrote. Task, sizes, budgets,
+statistic and bar are ours.
+
+A first trial failed: a parent that was right in 0.8 of its longest rows, two completions of each of
+64 prompts, and Muon, whose steps have one size however few rows are accepted. The model forgot its
+own lengths. With a better parent, one completion of each of 256 prompts and AdamW it grew; which
+change did it was not asked. With 400 rounds on trial seeds 90 and 91 the parents were right in 0.00
+of the strings of 12 symbols, and the models after expert iteration in 0.73 and 0.88.
 
 Doubts. The gain would be an artefact if the labelled rows were not exhausted: an arm goes on with
 labelled rows, for as many steps of as many rows. It would be one if more training at long lengths
@@ -68,7 +71,7 @@ SIZES: dict[Scale, _Size] = {
             steps=700, batch=64, optimizer="muon", lr=5e-3, warmup=50, eval_every=100, seed=20
         ),
         rounds=TrainConfig(
-            steps=400,
+            steps=500,
             batch=256,
             samples=1,
             objective="expert_iteration",
