@@ -51,7 +51,7 @@ ANSWER = 200  # bytes of a sampled answer, beside 8 a token
 @click.option("--checkpoint", "at", help=CHECKPOINT)
 @click.option("--interpolate", metavar="STEP:SHARE", help=INTERPOLATE)
 @click.option("--average", metavar="CHECKPOINT,...", help=AVERAGE)
-@click.option("--reveal", type=float, help="fraction of the thought given as a hint in the prompt")
+@click.option("--reveal", type=float, help="fraction of the solution given as a hint in the prompt")
 @click.option("--prompt-repeats", type=click.IntRange(1), help="how often the prompt is repeated")
 @TASK_FILE
 @MIXER_FILES

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 # Settings of training about thoughts, and the values that need none.
 THOUGHTS: dict[str, tuple[Any, ...]] = {
-    "reveal": ((),),
     "cot_noise": ("none",),
     "reward_process": (0,),
     "accept": ("answer", "random"),
@@ -33,8 +32,23 @@ def check_supervision(experiment: Experiment) -> None:
         if not experiment.cot:
             raise refuse(f"train.{name}", value, "cot = false leaves no thought")
         _check_thought(experiment, f"train.{name}", value)
+    if max(train.reveal, default=0):
+        _check_hints(experiment)
     if train.samples_completions:
         _check_sampling(experiment)
+
+
+def _check_hints(experiment: Experiment) -> None:
+    """Refuse hints where no thought is and no answer has a token before its last one."""
+    rows = _some_rows(experiment)
+    if rows is None:
+        return
+    if experiment.cot and np.isin(rows.roles, (Role.THOUGHT, Role.TOOL)).any():
+        return
+    answer = rows.without_thoughts().roles == Role.ANSWER
+    if not (answer[:, 1:] & answer[:, :-1]).any():
+        allowed = f"without a thought, an answer of {experiment.task.name} has one token"
+        raise refuse("train.reveal", experiment.train.reveal, allowed)
 
 
 def _check_thought(experiment: Experiment, option: str, value: object) -> None:

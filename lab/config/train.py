@@ -116,12 +116,20 @@ class TrainConfig(Reinforcement, Batching):
     reveal: Annotated[
         tuple[float, ...],
         Field(
-            "fraction of the thought given as a hint in the prompt, a schedule over training;"
-            " probes use the last one",
+            "fraction of the thought, or else of the answer, given as a hint in the prompt, a"
+            " schedule over training; probes use the last one",
             low=0,
             high=1,
         ),
     ] = ()
+    reveal_of: Annotated[
+        Literal["own", "other"],
+        Field(
+            "row that the hint of a training row is from: its own, or the next one of the batch, a"
+            " control",
+            late=True,
+        ),
+    ] = "own"
     cot_noise: Annotated[
         Literal["none", "static", "dynamic"],
         Field(
@@ -259,6 +267,7 @@ class TrainConfig(Reinforcement, Batching):
             ("decay budgets", decays, "only schedule = wsd and wsd_s decay at the end"),
             ("beta2", second, f"{self.optimizer} has no second decay rate"),
             ("curriculum", len(self.lengths) > 1, "train.lengths holds only one length"),
+            ("reveal_of", self.reveal and self.batch > 1, "it needs reveal and a batch above 1"),
             ("cot_noise_rows cot_noise_rate", self.cot_noise != "none", "it needs cot_noise"),
             (" ".join(DURING), self.eval_every, "it needs eval_every"),
             ("ema", not self.branching(), "a branch of wsd decays instead of averaging"),

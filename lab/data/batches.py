@@ -62,12 +62,12 @@ def open_lengths(config: TrainConfig, step: int) -> list[int]:
 def visible(experiment: Experiment, batch: Batch, step: int | None = None) -> Batch:
     """What the model sees of a task's rows: without thoughts if cot is false, with repeated
     prompts, and with the hint of `reveal` at this training step (from 0; None: a probe, which has
-    the last hint of the schedule)."""
+    the last hint of the schedule, always of its own thought)."""
     seen = batch if experiment.cot else batch.without_thoughts()
     seen, shares = seen.repeat_prompt(experiment.prompt_repeats), experiment.train.reveal
     if not shares:
         return seen
-    part = len(shares) - 1
-    if step is not None:
-        part = min(part, step * len(shares) // experiment.train.steps)
-    return reveal(seen, shares[part])
+    if step is None:
+        return reveal(seen, shares[-1])
+    part = min(len(shares) - 1, step * len(shares) // experiment.train.steps)
+    return reveal(seen, shares[part], experiment.train.reveal_of)

@@ -4,11 +4,14 @@ A row of sparse parity with the hidden bits 1 0 1 1, that is with thought and an
 
     0 1 1 0 | 1     the thought without changes
     0 1             reveal = 0.5: these join the prompt, and the model writes 1 0 | 1
+    1 0             the same with reveal_of = other, if the thought of the next row is 1 0 1 1
     0 1 0 0 | 1     static noise: the third token is wrong, all others are right
     0 1 0 1 | 0     dynamic noise: the third token is wrong, and what follows is computed from it
 
 reveal is the fraction of the solution that QuestA (2507.13266) gives in the prompt, 50% and later
-25%. Here it is the first tokens of each maximal run of THOUGHT and TOOL tokens, rounded down.
+25%. Here it is the first tokens of each maximal run of THOUGHT and TOOL tokens, rounded down; in a
+row without a thought, of ANSWER tokens, but never the last one of a run. A control (ours) gives as
+many tokens of another row's solution: hints of the same form that tell nothing of their row.
 
 static and dynamic are the two kinds of noise of TInt (2402.04004), with its two parameters: the
 fraction of corrupted rows and the rate within such a row. Our choice: noise acts on single tokens.
@@ -31,18 +34,38 @@ from lab.data.rows import Rows, stream
 from tasks import Batch, Corrupt, Role, Task
 
 
-def reveal(batch: Batch, share: float) -> Batch:
-    """The rows with the first `share` (0 to 1) of every thought given as PROMPT."""
+def reveal(batch: Batch, share: float, of: str = "own") -> Batch:
+    """The rows with the first `share` (0 to 1) of every thought given as PROMPT, or of every answer
+    in rows without a thought. of: own, or other for the tokens of the next row's thoughts or
+    answers, after the last row the first one's."""
     thought = (batch.roles == Role.THOUGHT) | (batch.roles == Role.TOOL)
-    start = thought.copy()
-    start[:, 1:] &= ~thought[:, :-1]
-    at, first = np.flatnonzero(thought), np.flatnonzero(start)
+    whole = thought.any(1, keepdims=True)
+    solution = thought | ((batch.roles == Role.ANSWER) & ~whole)
+    start = solution.copy()
+    start[:, 1:] &= ~solution[:, :-1]
+    at, first = np.flatnonzero(solution), np.flatnonzero(start)
     run = start.ravel().cumsum()[at] - 1
     size = np.bincount(run, minlength=len(first))
     given = np.floor(share * size + 1e-9).astype(np.int64)  # 0.29 of 100 is 29
+    given = np.minimum(given, size - ~whole[first // batch.roles.shape[1], 0])
+    hint = at[at - first[run] < given[run]]
     roles = batch.roles.copy()
-    roles.ravel()[at[at - first[run] < given[run]]] = Role.PROMPT
-    return Batch(batch.tokens, roles, batch.hidden)
+    roles.ravel()[hint] = Role.PROMPT
+    tokens = batch.tokens
+    if of == "other":
+        tokens = tokens.copy()
+        tokens.ravel()[hint] = _of_next_row(batch.tokens, solution).ravel()[hint]
+    return Batch(tokens, roles, batch.hidden)
+
+
+def _of_next_row(tokens: np.ndarray, solution: np.ndarray) -> np.ndarray:
+    """Rows [n, T] with the solution of the next row: the k-th token of a row's solution is the k-th
+    there. Where that row has fewer, they begin anew."""
+    places, size = np.argsort(~solution, axis=1, kind="stable"), solution.sum(1)
+    following = np.roll(np.arange(len(tokens)), -1)
+    k = (np.cumsum(solution, 1) - 1) % size[following][:, None]
+    column = np.take_along_axis(places[following], k, 1)
+    return np.where(solution, np.take_along_axis(tokens[following], column, 1), tokens)
 
 
 def training_rows(

@@ -223,7 +223,9 @@ def _rows(s: dict[str, Any], thought: bool) -> str:
     if s.get("prompt_repeats", 1) > 1:
         text += f"; the model reads the prompt {s['prompt_repeats']} times"
     if s.get("train.reveal"):
-        text += f"; fractions of the thought given as a hint: {s['train.reveal']}"
+        text += f"; fractions of the solution given as a hint: {s['train.reveal']}"
+        if s.get("train.reveal_of", "own") == "other":
+            text += ", of another row in training"
     if s.get("train.cot_noise", "none") != "none":
         text += f"; {s['train.cot_noise']} noise in the training thoughts"
     return text

@@ -41,7 +41,7 @@ def test_every_field_changes_the_folder(part: str) -> None:
         assert dataclasses.replace(base, **{part: new}).slug != base.slug, field.name
 
 
-@pytest.mark.parametrize("name", ["reveal", "cot_noise", "reward_process"])
+@pytest.mark.parametrize("name", ["cot_noise", "reward_process"])
 def test_what_happens_to_thoughts_needs_thoughts(name: str) -> None:
     train = TrainConfig(**{name: OTHER[name], **TRAIN_NEEDS.get(name, {})})
     with pytest.raises(ValueError, match=rf"train\.{name} = .* no thought"):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import shutil
-from itertools import groupby
+from itertools import cycle, groupby
 from pathlib import Path
 from typing import Any
 
@@ -201,7 +201,7 @@ def test_probes_are_spared(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("task", [*EVERY, TRACE, Countdown()], ids=lambda task: task.name)
 @settings(max_examples=20)
 @given(share=st.floats(0, 1), seed=seeds, prompt_repeats=st.integers(1, 2))
-def test_the_first_of_every_thought_is_given(
+def test_the_first_of_every_solution_is_given(
     task: Task, share: float, seed: int, prompt_repeats: int
 ) -> None:
     length = valid_lengths(task, 9)[-1]
@@ -210,9 +210,11 @@ def test_the_first_of_every_thought_is_given(
     assert np.array_equal(found.tokens, batch.tokens) and found.roles.dtype == np.uint8
     for old, new in zip(batch.roles.tolist(), found.roles.tolist(), strict=True):
         wanted: list[int] = []
-        for thought, part in groupby(old, lambda role: role in (Role.THOUGHT, Role.TOOL)):
+        thoughts = {Role.THOUGHT, Role.TOOL} & set(old)
+        for solution, part in groupby(old, lambda role, of=thoughts or {Role.ANSWER}: role in of):
             roles = list(part)
-            known = int(share * len(roles) + 1e-9) if thought else 0
+            known = int(share * len(roles) + 1e-9) if solution else 0
+            known = known if thoughts else min(known, len(roles) - 1)
             wanted += [Role.PROMPT] * known + roles[known:]
         assert new == wanted
     if not task.stop:
@@ -241,17 +243,39 @@ def test_a_row_that_was_given_its_thought_must_begin_with_the_answer() -> None:
         assert compare(task, wide, row)[0].tolist() == [right]
 
 
+@pytest.mark.parametrize("task", [*EVERY, TRACE, Countdown()], ids=lambda task: task.name)
+@settings(max_examples=10)
+@given(share=st.floats(0, 1), seed=seeds)
+def test_hints_of_the_next_row(task: Task, share: float, seed: int) -> None:
+    batch = task.sample(np.random.default_rng(seed), 5, valid_lengths(task, 9)[-1])
+    own, other = reveal(batch, share), reveal(batch, share, "other")
+    assert np.array_equal(own.roles, other.roles) and np.array_equal(own.tokens, batch.tokens)
+    thought = np.isin(batch.roles, (Role.THOUGHT, Role.TOOL))
+    solution = np.where(thought.any(1, keepdims=True), thought, batch.roles == Role.ANSWER)
+    for i in range(5):
+        source = cycle(batch.tokens[(i + 1) % 5][solution[(i + 1) % 5]].tolist())
+        for t, token in enumerate(batch.tokens[i].tolist()):
+            following = next(source) if solution[i, t] else token
+            hint = solution[i, t] and own.roles[i, t] == Role.PROMPT
+            assert other.tokens[i, t] == (following if hint else token)
+
+
 def test_shares_follow_each_other_over_the_run() -> None:
     e = with_training(Parity(k=6), steps="9", reveal="0.5,0.25,0", lengths="20")
     draw = batch_for_step(e)
     given = [int((draw(step).roles[0] == Role.PROMPT).sum()) - 20 for step in range(9)]
     assert given == [3, 3, 3, 1, 1, 1, 0, 0, 0]
+    others = batch_for_step(change(e, "train.reveal_of", "other"))(0).tokens[:, 20:23]
+    assert np.array_equal(others, np.roll(draw(0).tokens[:, 20:23], -1, 0))
+    assert not np.array_equal(others, draw(0).tokens[:, 20:23])
     e = change(e, "train.reveal", "0,0.5")
     batch = Rows(e.task, 20, 0)[0:3]
     assert (visible(e, batch).roles == visible(e, batch, 8).roles).all(), (
         "probes have the last share"
     )
     assert (visible(e, batch).roles == Role.PROMPT).sum() == 3 * 23
+    e = change(e, "train.reveal_of", "other")
+    assert np.array_equal(visible(e, batch).tokens, batch.tokens), "probes have their own hint"
 
 
 def test_a_repeated_prompt_is_the_true_prompt() -> None:
@@ -274,8 +298,11 @@ def test_refusals() -> None:
         return for_task(tasks.load(name))()
 
     for name in ("copy", "flipflop", "recall"):
-        for text in ("train.reveal=0.5", "train.cot_noise=static", "train.cot_noise=dynamic"):
+        for text in ("train.cot_noise=static", "train.cot_noise=dynamic"):
             assert f"the task {name} have no thought" in refusal(of(name), text)
+    for name in ("flipflop", "recall"):
+        message = refusal(of(name), "train.reveal=0.5")
+        assert f"an answer of {name} has one token" in message
     message = refusal(of("istree"), "train.cot_noise=dynamic")
     assert "istree cannot continue from an error" in message
     assert "cannot continue" in refusal(
@@ -290,4 +317,4 @@ def test_refusals() -> None:
     for position in ("coupled", "predicted"):
         says = refusal(of("planted"), f"model.position={position}", "train.reveal=0.5")
         assert "train.reveal = (0.5,)" in says and position in says
-    assert "cot = false" in refusal(of("parity"), "cot=false", "train.reveal=0.5")
+    assert "parity has one token" in refusal(of("parity"), "cot=false", "train.reveal=0.5")

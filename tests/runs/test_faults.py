@@ -2,7 +2,7 @@
 
     HYPOTHESIS_PROFILE=nightly python -m pytest -m slow -s tests/runs/test_faults.py
 
-prints the counts of 240 kills over twelve kinds of run, and of 1,000 damages each of checkpoints,
+prints the counts of 260 kills over thirteen kinds of run, and of 1,000 damages each of checkpoints,
 log, configuration and result: found (named, and made again or refused), harmless (the same result),
 silent (another result), traceback (an error that no command turns into a sentence).
 """
@@ -54,6 +54,7 @@ KINDS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "early stop": ({"eval_every": 3, "threshold": 0.3, "early_stop": True, "lr": 0.01}, {}),
     "fixed rows": ({"examples": 64, "grad_accum": 2, "lengths": (6, 5), "curriculum": 0.5}, {}),
     "grpo": ({"objective": "grpo", "samples": 4, "updates": 2, "kl": 0.1, "lr": 0.01}, {}),
+    "hints": ({"objective": "grpo", "reveal": (0.5, 0.0), "reveal_of": "other"}, {}),
     "expert iteration": ({"objective": "expert_iteration", "samples": 4, "accept": "random"}, {}),
     "experts": ({"optimizer": "adalayer"}, {"experts": 3, "norm": "preaffine"}),
 }

@@ -1,7 +1,9 @@
 """Steps of objectives that sample: completions are sampled, judged, and trained on.
 
 Step s takes the prompts of training batch s (lab.training.loop) and random numbers that depend on
-seed and s alone, so that training can start at any step. A step tells, besides its loss:
+seed and s alone, so that training can start at any step. With train.reveal, the first tokens of
+the oracle's solution stand in these prompts as a hint, as in QuestA (2507.13266): they are given,
+neither sampled nor trained on, and are never all of an answer. A step tells, besides its loss:
 
     reward             mean reward of the completions (expert_iteration: 1 for an accepted one)
     pass@1, pass@2 ..  Pass@k of the prompts, before the updates; fresh prompts, so no row was seen

@@ -48,11 +48,14 @@ def test_samples_at_temperature_1_follow_the_model() -> None:
 SMALL: list[Experiment] = [addition(length=2), parity(k=2, length=6)]
 
 
+@pytest.mark.parametrize("hints", [(), (0.5,)], ids=["no hint", "hint"])
 @pytest.mark.parametrize("base", SMALL, ids=lambda e: e.name)
-def test_a_completion_depends_on_its_prompt_alone(base: Experiment) -> None:
-    """Neither on the tokens that the row's own oracle writes, nor on hidden values; with stop
-    tokens not on what its tokens are for either."""
-    train = dataclasses.replace(base.train, objective="grpo", batch=8, samples=4, reveal=())
+def test_a_completion_depends_on_its_prompt_alone(
+    base: Experiment, hints: tuple[float, ...]
+) -> None:
+    """Prompt and hint: neither on the other tokens that the row's own oracle writes, nor on hidden
+    values; with stop tokens not on what its tokens are for either. Hints are no own tokens."""
+    train = dataclasses.replace(base.train, objective="grpo", batch=8, samples=4, reveal=hints)
     e = dataclasses.replace(base, train=train)
     model, batch = make_model(e), batch_for_step(e)(0)
     given, rng = batch.roles == Role.PROMPT, np.random.default_rng(0)
@@ -63,6 +66,9 @@ def test_a_completion_depends_on_its_prompt_alone(base: Experiment) -> None:
     other = Batch(tokens, roles, rng.integers(0, 2, (len(batch), 1)))
     one, two = (roll_out(model, e, rows, 3) for rows in (batch, other))
     assert (one.own == two.own).all() and (one.written == two.written)[one.own].all()
+    each = np.repeat(given, 4, 0)
+    assert not one.own[each].any()
+    assert (one.written[each] == np.repeat(batch.tokens, 4, 0)[each]).all()
     again = roll_out(model, e, batch, 4)
     assert (one.written != again.written).any()
 
