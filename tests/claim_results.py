@@ -25,7 +25,6 @@ BOTH: list[tuple[str, Scale]] = [(name, scale) for name in NAMES for scale in ("
 NEED_WEIGHTS = {
     "cot-sparsity",
     "gate-sink",
-    "global-balance",
     "hedgehog",
     "optimizers",
     "overtraining",

@@ -83,7 +83,7 @@ def _arm(scale: Scale) -> Experiment:
     base = copy(scale, position="rope")
     model, train = base.model, replace(base.train, seed=20)
     if scale == "cpu":
-        model, train = replace(model, layers="attention*4"), replace(train, steps=800)
+        model, train = replace(model, layers="attention*4"), replace(train, steps=800, lr=1.7e-3)
     return replace(base, name="retrieval-heads", model=model, train=train, probes=base.probes[:1])
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lab.results.index import Entry
 
 LONG = 500  # rows of a table from which on it is not wrapped
+NAME = 24  # characters of a name that is never cut
 
 Cells = tuple[list[str], list[list[str]], list[str]]  # headings, rows, headings of texts
 
@@ -29,19 +30,22 @@ def plain(
     headings: Sequence[str], rows: Iterable[Sequence[str]], left: Collection[str] = ()
 ) -> Table:
     """A table without lines. Columns in `left` are texts: aligned left, and wrapped where the
-    terminal is narrow; all others are aligned right and never wrapped. Cells may hold text of a
-    file: they are no markup."""
+    terminal is narrow, a word of the first one of up to NAME characters as a whole; all others are
+    aligned right and never wrapped. Cells may hold text of a file: they are no markup."""
     table = Table(box=None, pad_edge=False)
-    for heading in headings:
+    rows = [[shown(cell) for cell in row] for row in rows]
+    words = [word for row in rows for word in row[0].split()]
+    for number, heading in enumerate(headings):
         text = heading in left
         table.add_column(
             Text(shown(heading)),
             justify="left" if text else "right",
             no_wrap=not text,
             overflow="fold",
+            min_width=None if number else min(NAME, max(map(len, words), default=0)),
         )
     for row in rows:
-        table.add_row(*(Text(shown(cell)) for cell in row))
+        table.add_row(*map(Text, row))
     return table
 
 
