@@ -55,7 +55,7 @@ def falls(top: float, others: float) -> Callable[[Result, Result], dict[str, Any
         kinds = {"top": best, "random": others}
         scores = [0.9, 0.5, None] + [0.01] * 29
         every = {str(n): kinds for n in retrieval_heads.OFF}
-        return {"scores": scores, "counted": "3", "falls": every}
+        return {"scores": scores, "counted": "4", "falls": every}
 
     return of
 
