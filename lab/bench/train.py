@@ -295,5 +295,6 @@ def _checkout(commit: str) -> Iterator[Path]:
         raise refuse("--against", commit, why)
     with tempfile.TemporaryDirectory(prefix="lab-bench-") as folder:
         with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as files:
-            files.extractall(folder, filter="data")
+            files.extraction_filter = getattr(tarfile, "data_filter", None)  # not before 3.11.4
+            files.extractall(folder)
         yield Path(folder)

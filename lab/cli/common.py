@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import shlex
 import shutil
 import sys
@@ -95,6 +96,10 @@ class Group(click.Group):
         except OSError as error:
             where = error.filename or "stdout"
             click.echo(shown(f"Error: {where}: {error.strerror or error}"), err=True)
+            if not error.filename and sys.stdout is sys.__stdout__:
+                # What stdout did not take is not written again, and in vain, when Python ends.
+                with open(os.devnull, "w") as nothing:
+                    os.dup2(nothing.fileno(), 1)
             sys.exit(1)
 
 

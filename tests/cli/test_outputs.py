@@ -21,6 +21,7 @@ def test_a_full_stdout_is_one_sentence(args: list[str], tmp_path: Path) -> None:
         done = subprocess.run(
             [sys.executable, "-m", "lab", *args],
             cwd=tmp_path, stdout=full, stderr=subprocess.PIPE, text=True,
+            env={name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"},
         )  # fmt: skip
     assert done.returncode == 1 and done.stderr == "Error: stdout: No space left on device\n"
 
