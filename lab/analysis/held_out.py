@@ -1,4 +1,4 @@
-"""The loss of a finished run on rows like those of training that it has not seen."""
+"""Rows like those of training that a finished run has not seen, all of them counted."""
 
 from __future__ import annotations
 
@@ -8,24 +8,34 @@ from pathlib import Path
 import numpy as np
 
 from lab.analysis.interventions import exact_and_loss
-from lab.analysis.subject import open_run
+from lab.analysis.subject import Subject, open_run
 from lab.config import NOTHING, Trusted
 from lab.data.batches import visible
-from lab.data.rows import stream
 
 ROWS = 512
+
+
+def whole_rows(
+    run: str | Path,
+    rows: int = ROWS,
+    at: str | None = None,
+    label: str | None = None,
+    trusted: Trusted = NOTHING,
+) -> Subject:
+    """The model of a run, and rows of a probe in which every token counts that would be supervised
+    in training; a score may be of some of them alone (`tasks.Task.scored_part`).
+
+    run, label, at, trusted, errors: as in `open_run`. The rows depend on the seed of the run and on
+    the probe, and are the same at every checkpoint.
+    """
+    subject = open_run(run, label, rows=1, at=at, trusted=trusted)
+    rng = np.random.default_rng(subject.experiment.train.seed)
+    drawn = subject.task.sample(rng, rows, subject.probe.length)
+    return replace(subject, batch=visible(subject.experiment, drawn))
 
 
 def held_out_loss(
     run: str | Path, label: str | None = None, rows: int = ROWS, trusted: Trusted = NOTHING
 ) -> float:
-    """Mean cross-entropy, in nats, over all tokens of rows of a probe that would be supervised in
-    training; a score may be of some of them alone (`tasks.Task.scored_part`).
-
-    run, label, trusted, errors: as in `open_run`; the rows depend on seed, label and length.
-    """
-    subject = open_run(run, label, rows=1, trusted=trusted)
-    experiment, probe = subject.experiment, subject.probe
-    key = stream(experiment.train.seed, "held out", probe.label, probe.length)
-    drawn = subject.task.sample(np.random.default_rng(key), rows, probe.length)
-    return exact_and_loss(replace(subject, batch=visible(experiment, drawn)))[1]
+    """Mean cross-entropy, in nats, over all supervised tokens of `whole_rows`."""
+    return exact_and_loss(whole_rows(run, rows, label=label, trusted=trusted))[1]

@@ -132,14 +132,13 @@ def excess(result: Result) -> float:
     import numpy as np
     import torch
 
-    from lab.analysis.subject import open_run
+    from lab.analysis.held_out import whole_rows
     from tasks.bigram import Bigram
 
-    subject = open_run(result.run, rows=1)
+    subject = whole_rows(result.run, ROWS)
     task = subject.task
     assert isinstance(task, Bigram)
-    rng = np.random.default_rng(result.experiment["train"]["seed"])
-    tokens = task.sample(rng, ROWS, subject.probe.length).tokens
+    tokens = subject.batch.tokens
     p = np.full((*tokens[:, 1:].shape, task.symbols), 1 / task.symbols)  # of the first token
     p[:, 1:] = task.table()[tokens[:, 1:-1]]
     with torch.inference_mode():

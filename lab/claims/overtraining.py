@@ -36,7 +36,6 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lab.claims._whole_rows import whole_rows
 from lab.config import Experiment, Parent
 from lab.config.experiment import Scale, from_json
 from lab.experiments.bigram import experiment as bigram
@@ -127,6 +126,7 @@ def harms(result: Result) -> dict[str, list[float]]:
     of absolute noise, in nats a token, on held-out rows; the mean root mean square of a matrix."""
     import numpy as np
 
+    from lab.analysis.held_out import whole_rows
     from lab.analysis.interventions import exact_and_loss, noise_harm
 
     run = from_json(result.experiment)
@@ -135,7 +135,7 @@ def harms(result: Result) -> dict[str, list[float]]:
         name: [] for name in ("tokens", "loss", "relative", "absolute", "size")
     }
     for step in (*run.train.keep_steps, run.train.steps):
-        subject = whole_rows(result, ROWS, f"step-{step}")
+        subject = whole_rows(result.run, ROWS, f"step-{step}")
         seed = run.train.seed
         matrices = [w.detach() for w in subject.model.parameters() if w.ndim > 1]
         values = {

@@ -30,7 +30,6 @@ from dataclasses import replace
 from math import log2
 from typing import TYPE_CHECKING, Any
 
-from lab.claims._whole_rows import whole_rows
 from lab.config import Experiment
 from lab.config.experiment import Scale
 from lab.experiments.bigram import experiment as bigram
@@ -91,12 +90,13 @@ def segment(result: Result) -> dict[str, Any]:
     its dip, both in nats a token; the distance of the ends, as a share of the norm of the first."""
     from torch.nn.utils import parameters_to_vector
 
+    from lab.analysis.held_out import whole_rows
     from lab.analysis.interventions import interpolate
 
     train = result.experiment["train"]
     (first,) = train["budgets"] or train["keep_steps"]
     kind = "branch" if train["budgets"] else "step"
-    start, end = (whole_rows(result, ROWS, at) for at in (f"{kind}-{first}", None))
+    start, end = (whole_rows(result.run, ROWS, at) for at in (f"{kind}-{first}", None))
     found = interpolate(start, end, POINTS)
     a, b = (parameters_to_vector(one.model.parameters()).detach() for one in (start, end))
     return {
