@@ -42,8 +42,8 @@ def test_excess_is_cross_entropy_minus_entropy(
     assert excess(result) == pytest.approx(np.mean(apart), rel=1e-4)
 
 
-# Excess loss by optimizer: at the default rate, and tuned.
-SEEN = {"adamw": (0.04, 0.008), "muon": (0.005, 0.004), "soap": (0.01, 0.004), "sgd": (0.1, 0.1)}
+# Excess loss by optimizer: at the default rate, and tuned, which for Muon is the same.
+SEEN = {"adamw": (0.04, 0.008), "muon": (0.004, 0.004), "soap": (0.01, 0.004), "sgd": (0.1, 0.1)}
 
 
 def recorded(monkeypatch: pytest.MonkeyPatch, seen: dict[str, tuple[float, float]]) -> Any:
@@ -72,7 +72,6 @@ def test_what_the_paper_saw_holds_and_its_control_fails(
     "changed",
     [
         {"soap": (0.01, 0.002)},  # its lead stays
-        {"muon": (0.005, 0.001)},
         {"soap": (0.03, 0.008)},  # it never seemed to lead by much
     ],
 )
