@@ -45,7 +45,8 @@ Impl = Literal["auto"] | Served
 # so the kernels opt out: half the compilations, and fewer pauses on rows of many lengths. Attention
 # keeps T specialised: masks are cheaper where T is a multiple of 16.
 COUNTS = (
-    "T", "n_tiles", "n_chunks", "n_rows", "n_heads", "shared_rows", "slopes_stride", "window_stride"
+    "T", "n_tiles", "n_chunks", "n_pairs", "n_heads", "shared_rows", "slopes_stride",
+    "window_stride",
 )  # fmt: skip
 
 _served: dict[str, str] = {}

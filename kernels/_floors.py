@@ -81,15 +81,18 @@ def _path(launch: Launch) -> list[float]:
     return [own, (a["n_tiles"] - 1) / 2 * own]
 
 
-def _sweep(launch: Launch) -> list[float]:
-    a = launch.arguments
+def _left(launch: Launch) -> list[float]:
+    """A tile of queries: its own chunks, then those further left, there and back."""
     own, before = _path(launch)
     left = before + own - 1
-    return [a["n_tiles"] / a["SHARES"], own, left, left]
+    return [own, left, left]
 
 
-def _shares(launch: Launch) -> list[float]:
-    return [launch.arguments["SHARES"]] * 2 if launch.arguments["SHARES"] > 1 else []
+def _later(launch: Launch) -> list[float]:
+    """A chunk of keys: the tiles with queries after it, for every head."""
+    a = launch.arguments
+    tiles = (a["n_tiles"] - 1) / 2 + (1 - a["C"] / a["BT"])
+    return [tiles] if a["H"] == a["G"] else [a["H"] / a["G"], tiles, a["H"] / a["G"]]
 
 
 def _chunks(launch: Launch) -> list[float]:
@@ -113,8 +116,8 @@ TRIPS: dict[str, Trips] = {
     "attention.backward.backward_keys": _keys,
     "attention.backward.backward_short": lambda x: [x.arguments["T"] / x.arguments["BN"]] * 2,
     "path.forward.forward": _path,
-    "path.backward.backward_sweep": _sweep,
-    "path.backward.backward_chunks": _shares,
+    "path.backward.backward_queries": _left,
+    "path.backward.backward_keys": _later,
     "delta.forward.forward_kernel": _chunks,
     "delta.backward.carry_kernel": _chunks,
     "delta.backward.gradient_kernel": _gradient,

@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import torch
 
-from kernels._launch import power_of_two, processors
+from kernels._launch import power_of_two
+
+PAIRS = 2**30  # bytes of scratch memory that one launch of the backward pass may fill
 
 
 class Plan(NamedTuple):
@@ -60,12 +62,3 @@ def chunk_warps(kernel: str, itemsize: int, C: int, D: int) -> int:
 def precision(dtype: torch.dtype) -> str:
     """Precision of products of float32 operands: as exact as the inputs."""
     return "tf32x3" if dtype == torch.float32 else "tf32"
-
-
-def shares(heads: int, n_tiles: int, device: torch.device) -> int:
-    """Programs that share the tiles of one head; each needs sums as long as the row."""
-    wanted = 2 * processors(device)
-    count = 1
-    while count < 8 and count * heads < wanted:
-        count *= 2
-    return min(count, n_tiles)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from kernels._launch import launch
 from kernels.path import definition, example_inputs, path, plans
 from tests.kernels.interpreter import LENGTHS
 from tests.kernels.interpreter import poison as poison
@@ -85,6 +86,30 @@ def test_packed_rows(d, large):
 @pytest.mark.parametrize("d", [16, 40])
 def test_many_rows_share_programs_without_mixing(d, large):
     check(made(40, {"d": d, "forget": True, "gate": "elementwise"}, B=3))
+
+
+@pytest.mark.parametrize(("pairs", "parts"), [(0, 6), (2, 3), (4, 2)])
+def test_rows_and_heads_go_through_the_backward_pass_in_parts(pairs, parts, monkeypatch):
+    """pairs: heads of keys that scratch memory has room for, of 3 rows with 2 of them."""
+    from kernels.path import backward  # triton is imported late
+
+    made = example_inputs(3, 70, 4, 16, G=2, forget=True, gate="elementwise")
+    leaves = {n: x.requires_grad_() for n, x in made.items()}
+    launched = []
+
+    def counted(kernel, *rest):
+        launched.append(kernel.__name__)
+        launch(kernel, *rest)
+
+    def gradients() -> tuple[torch.Tensor, ...]:
+        return torch.autograd.grad(path(**leaves, impl="triton").sum(), list(leaves.values()))
+
+    whole = gradients()
+    monkeypatch.setattr(backward, "launch", counted)
+    # Tiles of 32 queries lie after 1, 3 and 5 chunks of 16, for 2 heads of queries; there and back.
+    monkeypatch.setattr(plans, "PAIRS", pairs * 2 * 2 * 9 * 32 * 16 * 4)
+    assert all(torch.equal(a, b) for a, b in zip(whole, gradients(), strict=True))
+    assert launched.count("backward_keys") == parts
 
 
 @pytest.mark.parametrize(("T", "d"), [(60, 16), (70, 16), (70, 40)])
