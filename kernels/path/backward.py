@@ -152,8 +152,8 @@ def backward_queries(
         if SUMS is not None:
             # Between the chunk's keys and the queries after it.
             end = tl.load(SUMS + head + n * C + C - 1)
-            near_s, _ = log2_sums(SUMS + head, s, length, end)
-            near_r, _ = log2_sums(SUMS + head, r, length, end)
+            near_s = log2_sums(SUMS + head, s, length, end)[0]
+            near_r = log2_sums(SUMS + head, r, length, end)[0]
             S += near_r[:, None] - near_s[None, :]
         g_low = g
         if BT > C:
@@ -211,7 +211,7 @@ def backward_keys(
         columns = tl.zeros([C], tl.float32)
         if SUMS is not None:
             end = tl.load(SUMS + head + tl.minimum(s0 + C, length) - 1)
-            near_s, _ = log2_sums(SUMS + head, s, length, end)
+            near_s = log2_sums(SUMS + head, s, length, end)[0]
         for tile in range(after, end_tile):
             rows = tl.arange(0, BT)
             r = tile * BT + rows
@@ -224,7 +224,7 @@ def backward_keys(
             delta = tl.load(DELTA + head + r, mask=r < length, other=0.0) * scale
             S = tl.dot(kh, tl.trans(q), input_precision=PREC) * (scale * LOG2E)
             if SUMS is not None:
-                near_r, _ = log2_sums(SUMS + head, r, length, end)
+                near_r = log2_sums(SUMS + head, r, length, end)[0]
                 S += near_r[None, :] - near_s[:, None]
             if BT > C:
                 S = tl.where(r[None, :] >= s0 + C, S, float("-inf"))
