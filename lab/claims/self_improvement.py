@@ -25,11 +25,11 @@ have a right answer. It has a hundredth of the rate, because a larger one harms 
 lost its own lengths within 20 rounds at the rate of the arm (0.00 of 6 symbols) and was losing them
 at a tenth (0.60 within 140 rounds), and would fail for that reason alone. At a hundredth it keeps
 them (0.97). It would be one if the oracle taught the answers: it accepts or rejects whole
-completions that the model drew at temperature 1, and shows nothing. But it is an oracle: what filters lose that accept wrong labels is
-not tested here. At temperature 1 random acceptance has no gradient in the mean, so the control says
-that acceptance matters, not that unfiltered samples at a lower temperature would fail. The open
-lengths are the probed ones: the claim is about reaching them without labels, not about lengths
-beyond.
+completions that the model drew at temperature 1, and shows nothing. But it is an oracle: what
+filters lose that accept wrong labels is not tested here. At temperature 1 random acceptance has no
+gradient in the mean, so the control says that acceptance matters, not that unfiltered samples at a
+lower temperature would fail. The open lengths are the probed ones: the claim is about reaching them
+without labels, not about lengths beyond.
 """
 
 from __future__ import annotations
