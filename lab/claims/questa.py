@@ -8,8 +8,8 @@ of a solution is met far more often than the whole of it.
 Ours: copying strings of symbols that do not repeat. A parent learns from labelled rows and stops
 where the first held-out strings come out right token by token: each symbol is right in about three
 of four, so a whole string that the model samples is almost never. From then on the oracle rewards
-right answers alone (grpo, temperature 1). A quarter of the steps each gives 75, 50, 25 and 0% of
-the answer, as part of the prompt; the arm without prefixes has the same prompts, steps, completions
+right answers alone (grpo, temperature 0.8). A fifth of the steps each gives 75, 50 and 25% of the
+answer, as part of the prompt, and the last two fifths give nothing; the arm without prefixes has the same prompts, steps, completions
 and rate. We begin with three quarters because half of a string is still met too seldom. Task,
 model, shares, budgets, statistic and bar are ours.
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 WITH, WITHOUT = "with prefixes", "without prefixes"
 LABEL = "held out"
-SHARES = (0.75, 0.5, 0.25, 0.0)  # of the answer, a quarter of the steps each
+SHARES = (0.75, 0.5, 0.25, 0.0, 0.0)  # of the answer, a fifth of the steps each
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,14 @@ SIZES: dict[Scale, _Size] = {
             seed=20,
         ),
         rewards=TrainConfig(
-            objective="grpo", steps=240, batch=64, lr=2e-4, warmup=5, eval_every=24, seed=20
+            objective="grpo",
+            steps=350,
+            batch=64,
+            temperature=0.8,
+            lr=3e-4,
+            warmup=5,
+            eval_every=35,
+            seed=20,
         ),
     ),
     "gpu": _Size(
@@ -96,7 +103,13 @@ SIZES: dict[Scale, _Size] = {
             threshold=0.005,
         ),
         rewards=TrainConfig(
-            objective="grpo", steps=1_600, batch=256, lr=1e-4, warmup=20, eval_every=160
+            objective="grpo",
+            steps=1_600,
+            batch=256,
+            temperature=0.8,
+            lr=1e-4,
+            warmup=20,
+            eval_every=160,
         ),
     ),
 }
@@ -128,8 +141,8 @@ def claim(scale: Scale) -> Claim:
         statement="Reinforcement that begins with part of the solution in the prompt solves what"
         " it does not learn to solve without.",
         paper="AIME 2024 from 61.8 to 72.5, with prefixes of 50 and then 25% of the solution",
-        our_choices="task, model, the half-trained parent, prefixes of 75, 50, 25 and 0% of answers"
-        " for a quarter of the steps each, budgets, statistic and its bar",
+        our_choices="task, model, the half-trained parent, prefixes of 75, 50 and 25% of answers"
+        " for a fifth of the steps each, budgets, statistic and its bar",
         arms=arms,
         statistic="share of strings copied without a prefix: with prefixes in training minus"
         " without",

@@ -71,7 +71,7 @@ SIZES: dict[Scale, _Size] = {
         task=Copy(unique=True),
         model=ModelConfig(layers="attention*2", width=64, heads=4, position="none", qk_norm=True),
         rows=TrainConfig(
-            steps=700, batch=64, optimizer="muon", lr=5e-3, warmup=50, eval_every=100, seed=20
+            steps=700, batch=64, optimizer="muon", lr=1.7e-3, warmup=50, eval_every=100, seed=20
         ),
         rounds=TrainConfig(
             steps=700,
