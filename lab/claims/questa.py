@@ -9,9 +9,9 @@ Ours: copying strings of symbols that do not repeat. A parent learns from labell
 where the first held-out strings come out right token by token: each symbol is right in about three
 of four, so a whole string that the model samples is almost never. From then on the oracle rewards
 right answers alone (grpo, temperature 0.8). A fifth of the steps each gives 75, 50 and 25% of the
-answer, as part of the prompt, and the last two fifths give nothing; the arm without prefixes has the same prompts, steps, completions
-and rate. We begin with three quarters because half of a string is still met too seldom. Task,
-model, shares, budgets, statistic and bar are ours.
+answer, as part of the prompt, and the last two fifths give nothing; the arm without prefixes has
+the same prompts, steps, completions and rate. We begin with three quarters because half of a string
+is still met too seldom. Task, model, shares, budgets, statistic and bar are ours.
 
     value = share of held-out strings copied without a prefix: with prefixes in training, minus
             without
