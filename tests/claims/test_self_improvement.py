@@ -45,7 +45,7 @@ def test_what_each_arm_trains_on(scale: Scale) -> None:
     assert more.train.lengths == before.train.lengths == tuple(range(1, labelled + 1))
     assert own.train.lengths == tuple(range(labelled, 2 * labelled + 1)) and own.train.curriculum
     control = claim.control.arms[SELF]
-    assert control.train == replace(own.train, accept="random", lr=own.train.lr / 100)
+    assert control.train == replace(own.train, accept="random", lr=own.train.lr / 300)
     assert own.parent == more.parent == control.parent == Parent(before)
     assert more.train.step_rows() == own.train.step_rows() and more.train.steps == own.train.steps
     assert more.train.objective == "next_token"

@@ -1,0 +1,60 @@
+"""The claim jrt-repeat: whose gain counts, and that its arms see equal tokens."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from lab.claims.jrt_repeat import MIXERS, TIMES
+from lab.config.experiment import Scale
+from lab.data.batches import batch_for_step
+from lab.verdicts.verdict import evaluate_claim
+from tests.claim_results import claim_of, with_accuracies
+
+
+def name(mixer: str, times: int) -> str:
+    return f"{mixer}, {TIMES[times]}"
+
+
+def test_the_mixer_that_gains_less_decides() -> None:
+    claim = claim_of("jrt-repeat")
+    (probe, *_) = claim.arms[name("gru", 1)].probes
+
+    def values(gru: float, mamba: float, attention: float) -> tuple[str, list[float], str]:
+        twice = {name("gru", 2): gru, name("mamba", 2): mamba}
+        results = {}
+        for arms, right in (
+            (claim.arms, twice),
+            (claim.control.arms, dict.fromkeys(twice, attention)),
+        ):
+            for arm, experiment in arms.items():
+                ends = {(probe.label, probe.length): right.get(arm, 0.25)}
+                results |= {e.slug: with_accuracies(e, ends) for e in claim.seeded(experiment)}
+        seen = evaluate_claim(claim, results)
+        return seen["verdict"], seen["values"], seen["negative_control"]["verdict"]
+
+    assert values(0.75, 1.0, 0.25) == ("holds", [0.5] * 6, "fails")
+    assert values(1.0, 0.375, 0.25) == ("fails", [0.125] * 6, "fails")
+    assert values(1.0, 1.0, 1.0)[0] == "inconclusive", "attention would gain as much"
+
+
+@pytest.mark.parametrize("scale", ["cpu", "gpu"])
+def test_readings_see_equal_tokens_of_one_query(scale: Scale) -> None:
+    claim = claim_of("jrt-repeat", scale)
+    for mixer in MIXERS:
+        once, twice = (claim.arms[name(mixer, times)] for times in TIMES)
+        steps = replace(twice.train, steps=once.train.steps, eval_every=once.train.eval_every)
+        assert once == replace(twice, prompt_repeats=1, train=steps)
+        assert once.train.steps == 2 * twice.train.steps
+        prompts = []
+        for arm in (once, twice):
+            batch = batch_for_step(arm)(0)
+            assert (batch.roles[:, -1] == 1).all() or batch.roles.shape[1]
+            prompts.append(batch.tokens[0])
+        short, long = (np.trim_zeros(p, "b") for p in prompts)
+        assert len(long) > 1.5 * len(short)
+        control = claim.control.arms[name(mixer, 2)]
+        assert "attention" in control.model.layers and control.prompt_repeats == 2
+        assert control.train.seed != twice.train.seed
