@@ -18,10 +18,10 @@ as many, and their curves are in the record. It would be one if more layers of r
 model, whatever its state: the control puts attention, which keeps every pair, in the place of all
 mixers. That control is at its ceiling in both forms, so it says that a second reading does no harm
 and that attention needs none; it cannot gain. It would be one of the rate: beside the record is
-rates-jrt-repeat-cpu.json. Which part of the second reading helps is not asked: the key that stands between
-the two, or a second look at the pairs alone. The mixers are two with small states, chosen for
-their spread over seeds in recall-state; the delta rule, whose accuracy there varies more, gained
-0.29 on the one trial seed.
+rates-jrt-repeat-cpu.json. Which part of the second reading helps is not asked: the key that stands
+between the two, or a second look at the pairs alone. The mixers are two with small states, chosen
+for their spread over seeds in recall-state; the delta rule, whose accuracy there varies more,
+gained 0.29 on the one trial seed.
 """
 
 from __future__ import annotations
