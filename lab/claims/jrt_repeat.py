@@ -2,8 +2,9 @@
 
 A model with a fixed state does not know, while it reads, what it will be asked, and cannot keep
 everything. The paper puts the whole prompt a second time after it: on the second reading the model
-knows the question, and its state has room for the answer. Its figure is an average of 11.0 points
-over tasks of natural language, for models that were not trained for it.
+knows the question, and its state has room for the answer. Its figures (Table 1, mean of six tasks
+of natural language, prompt plain and repeated) are 34.7 and 46.5 for Mamba (1.3 B), 40.3 and 51.8
+for Based, and 47.8 and 57.8 for a transformer, which gains there too.
 
 Ours: recall of one key's value after 16 pairs (tasks/recall.py) with the models, rows and rates of
 the claim recall-state, whose records say that the states are too small to hold the pairs; models
@@ -58,7 +59,8 @@ def claim(scale: Scale) -> Claim:
         scale=scale,
         source="2407.05483",
         statement="A model with a fixed state recalls what it lost if it reads the prompt twice.",
-        paper="11.0 points on average over tasks of natural language, without training for it",
+        paper="mean of six tasks of natural language, prompt plain and repeated: Mamba 34.7 and"
+        " 46.5, Based 40.3 and 51.8, transformer 47.8 and 57.8 (Table 1)",
         our_choices="recall of one key after the pairs, trained in the form in which it is read,"
         " mixers, equal tokens of training, budget, statistic and its bar",
         arms=arms,
