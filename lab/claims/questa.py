@@ -7,11 +7,12 @@ of a solution is met far more often than the whole of it.
 
 Ours: copying strings of symbols that do not repeat. A parent learns from labelled rows and stops
 where the first held-out strings come out right token by token: each symbol is right in about three
-of four, so a whole string that the model samples is almost never. From then on the oracle rewards
-right answers alone (grpo, temperature 0.8). A fifth of the steps each gives 75, 50 and 25% of the
+of four, so a whole string that the model samples at temperature 1 is almost never. From then on the
+oracle rewards right answers alone (grpo). A fifth of the steps each gives 75, 50 and 25% of the
 answer, as part of the prompt, and the last two fifths give nothing; the arm without prefixes has
-the same prompts, steps, completions and rate. We begin with three quarters because half of a string
-is still met too seldom. Task, model, shares, budgets, statistic and bar are ours.
+the same prompts, steps and completions, and a rate of its own: what it rarely finds, larger steps
+unlearn. We begin with three quarters because half of a string is still met too seldom. Task, model,
+shares, budgets, statistic and bar are ours.
 
     value = share of held-out strings copied without a prefix: with prefixes in training, minus
             without
@@ -52,13 +53,14 @@ SHARES = (0.75, 0.5, 0.25, 0.0, 0.0)  # of the answer, a fifth of the steps each
 @dataclass(frozen=True)
 class _Size:
     """length: symbols of a string. rows: training of the parent on labelled rows. rewards: of the
-    arms."""
+    arms. alone: learning rate of the arm without prefixes."""
 
     length: int
     task: Copy
     model: ModelConfig
     rows: TrainConfig
     rewards: TrainConfig
+    alone: float
 
 
 SIZES: dict[Scale, _Size] = {
@@ -81,12 +83,12 @@ SIZES: dict[Scale, _Size] = {
             objective="grpo",
             steps=350,
             batch=64,
-            temperature=0.8,
             lr=3e-4,
             warmup=5,
             eval_every=35,
             seed=20,
         ),
+        alone=1e-4,
     ),
     "gpu": _Size(
         length=48,
@@ -106,11 +108,11 @@ SIZES: dict[Scale, _Size] = {
             objective="grpo",
             steps=1_600,
             batch=256,
-            temperature=0.8,
             lr=1e-4,
             warmup=20,
             eval_every=160,
         ),
+        alone=1e-4,
     ),
 }
 
@@ -127,11 +129,11 @@ def claim(scale: Scale) -> Claim:
         train=replace(size.rows, lengths=(n,), eval_rows=256, eval_answers=False, early_stop=True),
         probes=(Probe(LABEL, n, {"split": "test"}, 512),),
     )
-    alone = replace(size.rewards, lengths=(n,), eval_rows=256, eval_answers=False)
-    hinted = replace(alone, reveal=SHARES)
+    rewards = replace(size.rewards, lengths=(n,), eval_rows=256, eval_answers=False)
+    hinted = replace(rewards, reveal=SHARES)
     arms = {
         WITH: replace(parent, train=hinted, parent=Parent(parent)),
-        WITHOUT: replace(parent, train=alone, parent=Parent(parent)),
+        WITHOUT: replace(parent, train=replace(rewards, lr=size.alone), parent=Parent(parent)),
     }
     others = replace(arms[WITH], train=replace(hinted, reveal_of="other"))
     return Claim(

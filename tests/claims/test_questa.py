@@ -44,7 +44,7 @@ def test_share_copied_without_a_prefix() -> None:
 def test_arms_differ_in_their_prefixes_alone(scale: Scale) -> None:
     claim = claim_of("questa", scale)
     own, none, other = claim.arms[WITH], claim.arms[WITHOUT], claim.control.arms[WITH]
-    plain = replace(own.train, reveal=())
+    plain = replace(own.train, reveal=(), lr=none.train.lr)
     assert none == replace(own, train=plain)
     assert other == replace(own, train=replace(own.train, reveal_of="other"))
     steps = own.train.steps
