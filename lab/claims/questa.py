@@ -55,7 +55,7 @@ SHARES = (0.75, 0.5, 0.25, 0.0, 0.0)  # of the answer, a fifth of the steps each
 @dataclass(frozen=True)
 class _Size:
     """length: symbols of a string. rows: training of the parent on labelled rows. rewards: of the
-    arms. alone: learning rate of the arm without prefixes."""
+    arms. alone: learning rate of the arm without prefixes and of the control."""
 
     length: int
     task: Copy
@@ -137,7 +137,7 @@ def claim(scale: Scale) -> Claim:
         WITH: replace(parent, train=hinted, parent=Parent(parent)),
         WITHOUT: replace(parent, train=replace(rewards, lr=size.alone), parent=Parent(parent)),
     }
-    others = replace(arms[WITH], train=replace(hinted, reveal_of="other"))
+    others = replace(hinted, reveal_of="other", lr=size.alone)
     return Claim(
         name="questa",
         scale=scale,
@@ -152,7 +152,7 @@ def claim(scale: Scale) -> Claim:
         " without",
         measure=measure,
         threshold=0.3,
-        control=Control("prefixes of another string", {WITH: others}),
+        control=Control("prefixes of another string", {WITH: replace(arms[WITH], train=others)}),
         treatment_arm=WITH,
         axis="share copied: with prefixes minus without",
         draw=draw,

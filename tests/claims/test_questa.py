@@ -46,18 +46,19 @@ def test_arms_differ_in_their_prefixes_alone(scale: Scale) -> None:
     own, none, other = claim.arms[WITH], claim.arms[WITHOUT], claim.control.arms[WITH]
     plain = replace(own.train, reveal=(), lr=none.train.lr)
     assert none == replace(own, train=plain)
-    assert other == replace(own, train=replace(own.train, reveal_of="other"))
+    foreign = replace(own.train, reveal_of="other", lr=other.train.lr)
+    assert other == replace(own, train=foreign)
     steps = own.train.steps
     part = claim.arms[WITH].train.steps // len(SHARES)
     draws = [batch_for_step(e) for e in (own, none, other)]
     for number, share in enumerate(SHARES):
-        seen, alone, foreign = (draw(min(number * part, steps - 1)) for draw in draws)
+        seen, alone, another = (draw(min(number * part, steps - 1)) for draw in draws)
         answer = alone.roles == Role.ANSWER
         given = answer & (seen.roles == Role.PROMPT)
         assert (given.sum(1) == (share * answer.sum(1)).astype(int)).all()
         assert np.array_equal(seen.tokens, alone.tokens)
-        assert np.array_equal(foreign.roles, seen.roles)
-        changed = foreign.tokens != seen.tokens
+        assert np.array_equal(another.roles, seen.roles)
+        changed = another.tokens != seen.tokens
         assert not changed[~given].any() and changed.any() == (share > 0)
     rows = own.task.sample(np.random.default_rng(0), 2, own.probes[0].length)
     assert np.array_equal(visible(own, rows).roles, rows.roles), "a probe has no prefix"
