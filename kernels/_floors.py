@@ -89,10 +89,9 @@ def _left(launch: Launch) -> list[float]:
 
 
 def _later(launch: Launch) -> list[float]:
-    """A chunk of keys: the tiles with queries after it, for every head."""
+    """A chunk of keys that serves one head: the tiles with queries after it, on average."""
     a = launch.arguments
-    tiles = (a["n_tiles"] - 1) / 2 + (1 - a["C"] / a["BT"])
-    return [tiles] if a["H"] == a["G"] else [a["H"] / a["G"], tiles, a["H"] / a["G"]]
+    return [(a["n_tiles"] - 1) / 2 + 1 - a["C"] / a["BT"]]
 
 
 def _chunks(launch: Launch) -> list[float]:

@@ -1,4 +1,4 @@
-"""What the claims about length share: the score of a probe, and curves of accuracy."""
+"""What claims share: the score of a probe, and curves of accuracy."""
 
 from __future__ import annotations
 
@@ -38,6 +38,20 @@ def curves(ax: Axes, record: Mapping[str, Any], names: Mapping[str, str], label:
     lengths = record["experiments"][next(iter(names))]["train"]["lengths"]
     trained_range(ax, min(lengths), max(lengths))
     ax.set(xlabel="length", ylim=(-0.03, 1.03))
+
+
+def over_pairs(ax: Axes, record: Mapping[str, Any], names: Mapping[str, str]) -> None:
+    """Draw `accuracy_by_pairs` of a record's series against the pairs of a row: a line for each of
+    `names`, under which it is in the series, and what the line is called."""
+    for number, (name, shown) in enumerate(names.items()):
+        points: dict[float, list[float]] = {}
+        for seed in record["series"]:
+            for pairs, value in seed["accuracy_by_pairs"][name][::-1]:
+                points.setdefault(pairs, []).append(value)
+        median_line(ax, points, shown, number)
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(list(points), [str(pairs) for pairs in points])
+    ax.set_ylim(-0.03, 1.03)
 
 
 def learning(record: Mapping[str, Any], arm: str, label: str) -> dict[float, list[float]]:

@@ -32,9 +32,10 @@ from dataclasses import dataclass, replace
 from statistics import median
 from typing import TYPE_CHECKING, Any, Literal
 
+from lab.claims._scores import over_pairs
 from lab.config import Experiment, ModelConfig, Parent, Probe, TrainConfig
 from lab.config.experiment import Scale
-from lab.figures.ends import SOFT, hue, median_line
+from lab.figures.ends import SOFT, hue
 from lab.results.result import Result
 from lab.verdicts.protocol import Claim, Control, Measured
 from tasks.recall import Recall
@@ -204,13 +205,6 @@ def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
     upper.set_yticks(range(len(MAPS)), list(MAPS))
     upper.set_title("divergence from softmax attention, nats", loc="left")
     upper.set_xlabel("grey: learned from the attention of other rows")
-    for number, name in enumerate((SOFTMAX, *MAPS)):
-        points: dict[float, list[float]] = {}
-        for seed in record["series"]:
-            for pairs, exact in seed["accuracy_by_pairs"][name][::-1]:
-                points.setdefault(pairs, []).append(exact)
-        median_line(lower, points, name, number)
-    lower.set_xscale("log", base=2)
-    lower.set_xticks(list(points), [str(pairs) for pairs in points])
+    over_pairs(lower, record, {name: name for name in (SOFTMAX, *MAPS)})
     lower.set_title("accuracy with each in place of softmax attention", loc="left")
-    lower.set(xlabel="pairs to recall", ylim=(-0.03, 1.03))
+    lower.set_xlabel("pairs to recall")

@@ -32,9 +32,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lab.claims import recall_state
+from lab.claims._scores import over_pairs
 from lab.config import Experiment
 from lab.config.experiment import Scale
-from lab.figures.ends import median_line
 from lab.results.result import Result
 from lab.verdicts.protocol import Claim, Control, Measured, with_disjoint_seeds
 
@@ -105,13 +105,6 @@ def measure(results: Mapping[str, Result]) -> Measured:
 def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
     """Accuracy against the pairs of a row: a line for each mixer and number of readings."""
     ax = figure.subplots()
-    for number, name in enumerate(record["arms"]):
-        points: dict[float, list[float]] = {}
-        for seed in record["series"]:
-            for pairs, value in seed["accuracy_by_pairs"][name][::-1]:
-                points.setdefault(pairs, []).append(value)
-        median_line(ax, points, name, number)
-    ax.set_xscale("log", base=2)
-    ax.set_xticks(list(points), [str(pairs) for pairs in points])
+    over_pairs(ax, record, {name: name for name in record["arms"]})
     ax.set_title("accuracy of recall after the prompt", loc="left")
-    ax.set(xlabel="pairs to remember", ylim=(-0.03, 1.03))
+    ax.set_xlabel("pairs to remember")

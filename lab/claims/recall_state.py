@@ -40,9 +40,9 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any
 
 from lab import registry
+from lab.claims._scores import over_pairs
 from lab.config import Experiment, ModelConfig, Probe, TrainConfig
 from lab.config.experiment import Scale, from_json
-from lab.figures.ends import median_line
 from lab.results.result import Result
 from lab.verdicts.protocol import REVISED, Claim, Control, Measured
 from tasks.recall import Recall
@@ -212,13 +212,6 @@ def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
     own = [name for name in record["arms"] if name.endswith(f" {width}")]
     sizes = {name: first["state_and_accuracy"][name][0] for name in own}
     own.sort(key=lambda name: (not name.startswith("attention"), -sizes[name]))
-    for number, name in enumerate(own):
-        points: dict[float, list[float]] = {}
-        for seed in record["series"]:
-            for pairs, value in seed["accuracy_by_pairs"][name][::-1]:
-                points.setdefault(pairs, []).append(value)
-        median_line(ax, points, f"{name.partition(',')[0]} ({sizes[name]:,})", number)
-    ax.set_xscale("log", base=2)
-    ax.set_xticks(list(points), [str(pairs) for pairs in points])
+    over_pairs(ax, record, {name: f"{name.partition(',')[0]} ({sizes[name]:,})" for name in own})
     ax.set_title("accuracy of recall (in brackets: numbers of state)", loc="left")
-    ax.set(xlabel="pairs to remember", ylim=(-0.03, 1.03))
+    ax.set_xlabel("pairs to remember")

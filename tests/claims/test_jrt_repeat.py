@@ -11,6 +11,7 @@ from lab.claims.jrt_repeat import MIXERS, TIMES
 from lab.config.experiment import Scale
 from lab.data.batches import batch_for_step
 from lab.verdicts.verdict import evaluate_claim
+from tasks import Role
 from tests.claim_results import claim_of, with_accuracies
 
 
@@ -48,13 +49,10 @@ def test_readings_see_equal_tokens_of_one_query(scale: Scale) -> None:
         steps = replace(twice.train, steps=once.train.steps, eval_every=once.train.eval_every)
         assert once == replace(twice, prompt_repeats=1, train=steps)
         assert once.train.steps == 2 * twice.train.steps
-        prompts = []
-        for arm in (once, twice):
-            batch = batch_for_step(arm)(0)
-            assert (batch.roles[:, -1] == 1).all() or batch.roles.shape[1]
-            prompts.append(batch.tokens[0])
-        short, long = (np.trim_zeros(p, "b") for p in prompts)
-        assert len(long) > 1.5 * len(short)
+        short, long = (batch_for_step(arm)(0).roles for arm in (once, twice))
+        asked = [(roles == Role.PROMPT).sum(1) for roles in (short, long)]
+        assert np.array_equal(2 * asked[0], asked[1]), "the whole prompt stands there twice"
+        assert ((short == Role.ANSWER).sum(1) == (long == Role.ANSWER).sum(1)).all()
         control = claim.control.arms[name(mixer, 2)]
         assert "attention" in control.model.layers and control.prompt_repeats == 2
         assert control.train.seed != twice.train.seed
