@@ -144,7 +144,7 @@ def _arm(scale: Scale, task: Task, name: str) -> Experiment:
 
 def _cpu(task: Task, position: Position) -> Experiment:
     machine = isinstance(task, TuringMachine)
-    least, most, steps = (4, 12, 1000) if machine else (1, 4, 500)
+    least, most, steps, lr = (4, 12, 1000, 1.5e-2) if machine else (1, 4, 500, 5e-3)
     if isinstance(task, Multiplication):
         steps = 700  # it has the larger table to learn: three digits, not two and a carry
     far = over_lengths(LABEL, (most * 3, most * 4), 128, split="test") if machine else ()
@@ -160,7 +160,7 @@ def _cpu(task: Task, position: Position) -> Experiment:
             batch=64,
             lengths=tuple(range(least, most + 1)),
             optimizer="muon",
-            lr=1.5e-2,
+            lr=lr,
             warmup=50,
             eval_every=steps // 8,
             eval_rows=128,
