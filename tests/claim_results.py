@@ -27,6 +27,7 @@ NEED_WEIGHTS = {
     "gate-sink",
     "hedgehog",
     "optimizers",
+    "order-matters",
     "overtraining",
     "retrieval-heads",
     "river-valley",

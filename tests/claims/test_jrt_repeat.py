@@ -46,7 +46,8 @@ def test_readings_see_equal_tokens_of_one_query(scale: Scale) -> None:
     claim = claim_of("jrt-repeat", scale)
     for mixer in MIXERS:
         once, twice = (claim.arms[name(mixer, times)] for times in TIMES)
-        steps = replace(twice.train, steps=once.train.steps, eval_every=once.train.eval_every)
+        own = once.train
+        steps = replace(twice.train, steps=own.steps, eval_every=own.eval_every, lr=own.lr)
         assert once == replace(twice, prompt_repeats=1, train=steps)
         assert once.train.steps == 2 * twice.train.steps
         short, long = (batch_for_step(arm)(0).roles for arm in (once, twice))

@@ -45,8 +45,10 @@ def test_falls_without_the_head_that_copies(monkeypatch: pytest.MonkeyPatch) -> 
         "falls": {"1": {"top": 1.0, "random": 0.0}},
     }
     assert falls_of(other, other)["scores"] == [0.0, 1.0]
-    assert measure({OWN: own, SCORED: own}).value == 1
-    assert measure({OWN: own, SCORED: other}).value == -1, "the scores of another model"
+    assert measure({OWN: own, **dict.fromkeys(SCORED, own)}).value == 1
+    others = dict.fromkeys(SCORED, other)
+    assert measure({OWN: own, **others}).value == -1, "the scores of another model"
+    assert measure({OWN: own, **others, SCORED[0]: own}).value == 0, "the mean of two models"
 
 
 def falls(top: float, others: float) -> Callable[[Result, Result], dict[str, Any]]:
@@ -77,6 +79,10 @@ def test_what_holds(
     check_figure(claim, record, tmp_path / "cpu.png")
 
 
-def test_one_run_a_seed_and_another_for_the_control() -> None:
+def test_one_run_a_seed_and_five_others_for_its_control() -> None:
     claim = claim_of("retrieval-heads")
-    assert claim.arms[OWN] == claim.arms[SCORED] and len(claim.experiments()) == 12
+    own = {e.train.seed for e in claim.seeded(claim.arms[OWN])}
+    assert all(claim.arms[name] == claim.arms[OWN] for name in SCORED)
+    others = [[e.train.seed for e in claim.seeded(claim.control.arms[n])] for n in SCORED]
+    for seeds in zip(*others, strict=True):
+        assert len(set(seeds)) == 5 and not own & set(seeds)
