@@ -23,6 +23,7 @@ NAMES = registry.names("claims")
 BOTH: list[tuple[str, Scale]] = [(name, scale) for name in NAMES for scale in ("cpu", "gpu")]
 # Their statistic needs weights, not scores alone.
 NEED_WEIGHTS = {
+    "circuit-reuse",
     "cot-sparsity",
     "gate-sink",
     "hedgehog",

@@ -69,6 +69,7 @@ TUNED: dict[Name, tuple[float, float]] = {
 }
 SEEMS = 0.5  # lead at default rates from which there is something to take away, log2
 ROWS = 256
+TICKS = (0.005, 0.01, 0.02, 0.04, 0.08)  # of the figure, nats a token
 
 
 def claim(scale: Scale) -> Claim:
@@ -184,8 +185,10 @@ def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
             if label(name, kind) in record["arms"]
         }
         median_line(ax, points, WORDS[name], number)
-    ax.set_yscale("log")
-    ax.yaxis.set_major_formatter("{x:g}")
+    ax.set_yscale("log", base=2)
+    ax.set_yticks(TICKS, [f"{tick:g}" for tick in TICKS])
+    ax.minorticks_off()
     ax.set_xticks([0, 1], ["default rates", "tuned"])
-    ax.set(xlim=(-0.15, 1.15))
+    every = [nats for seed in record["series"] for nats in seed["excess"].values()]
+    ax.set(xlim=(-0.15, 1.15), ylim=(0.7 * min(every), 1.3 * max(every)))
     ax.set_title("loss above the least one, nats a token", loc="left")
