@@ -26,12 +26,14 @@ NEED_WEIGHTS = {
     "circuit-reuse",
     "cot-sparsity",
     "gate-sink",
+    "global-balance",
     "hedgehog",
     "optimizers",
     "order-matters",
     "overtraining",
     "retrieval-heads",
     "river-valley",
+    "skill-neurons",
     "wise-ft",
 }
 BY_SCORES = [name for name in NAMES if name not in NEED_WEIGHTS]

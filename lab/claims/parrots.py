@@ -107,7 +107,7 @@ def label(task: str, experts: int) -> str:
 
 
 def _book(scale: Scale, names: int, experts: int) -> Experiment:
-    return _arm(scale, phone_book(scale, length=names), experts, steps=800)
+    return _arm(scale, phone_book(scale, length=names), experts, steps=800, lr=3e-2)
 
 
 def _search(scale: Scale) -> Experiment:
@@ -125,17 +125,17 @@ def _paths(scale: Scale, experts: int) -> Experiment:
     base = shortest_path(scale, cot=False, length=SIZES[scale].nodes)
     if scale == "cpu":
         base = replace(base, model=replace(base.model, layers="attention*2"))
-    return _arm(scale, base, experts, steps=600)
+    return _arm(scale, base, experts, steps=600, lr=1e-2)
 
 
-def _arm(scale: Scale, base: Experiment, experts: int, steps: int) -> Experiment:
-    """steps: at cpu scale."""
+def _arm(scale: Scale, base: Experiment, experts: int, steps: int, lr: float) -> Experiment:
+    """steps, lr: at cpu scale."""
     size, train = SIZES[scale], base.train
     model = replace(base.model, width=size.width, mlp_ratio=size.mlp_ratio, experts=0)
     if experts > 1:
         model = replace(model, mlp_ratio=size.mlp_ratio / 2, experts=experts)
     if scale == "cpu":
-        train = replace(train, optimizer="muon", lr=1e-2, steps=steps, eval_every=steps // 8)
+        train = replace(train, optimizer="muon", lr=lr, steps=steps, eval_every=steps // 8)
     train = replace(train, lengths=train.lengths[-1:], seed=20)
     return replace(base, name="parrots", model=model, train=train, probes=_probed(base))
 
