@@ -46,12 +46,17 @@ def test_importance_is_the_rise_without_the_heads_part_of_the_output(
 
 
 def test_ranks_are_taken_within_layers() -> None:
-    """A layer whose heads all matter more than those of another adds nothing."""
+    """A layer whose heads all matter more than those of another adds no correlation, but it has
+    more weight."""
     up, down = [0.1, 0.2, 0.5, 0.6], [0.6, 0.5, 0.2, 0.1]
     above = [10 * x for x in up]
     assert correlation([up, above], [up, above]) == pytest.approx(1)
     assert correlation([up, above], [down, [10 * x for x in down]]) == pytest.approx(-1)
-    assert correlation([up, above], [up, down]) == pytest.approx(0)
+    assert correlation([up, up], [up, down]) == pytest.approx(0)
+    # Shares of the upper layer: 10/11 in the first task, 1/2 in the second.
+    weight = (10 / 11 + 1 / 2) / 2
+    assert correlation([up, above], [up, down]) == pytest.approx(1 - 2 * weight)
+    assert correlation([up, [-2.0, -1.0, -3.0, 0.0]], [up, [0.0] * 3 + [1e-9]]) > 0.99
     # One swap of neighbours of four: 1 - 6 * 2 / (4 * 15).
     assert correlation([up], [[0.2, 0.1, 0.5, 0.6]]) == pytest.approx(0.8)
 
