@@ -19,7 +19,7 @@ def name(mixer: str, times: int) -> str:
     return f"{mixer}, {TIMES[times]}"
 
 
-def test_the_mixer_that_gains_less_decides() -> None:
+def test_the_mean_gain_decides() -> None:
     claim = claim_of("jrt-repeat")
     (probe, *_) = claim.arms[name("gru", 1)].probes
 
@@ -36,8 +36,8 @@ def test_the_mixer_that_gains_less_decides() -> None:
         seen = evaluate_claim(claim, results)
         return seen["verdict"], seen["values"], seen["negative_control"]["verdict"]
 
-    assert values(0.75, 1.0, 0.25) == ("holds", [0.5] * 6, "fails")
-    assert values(1.0, 0.375, 0.25) == ("fails", [0.125] * 6, "fails")
+    assert values(0.75, 1.0, 0.25) == ("holds", [0.625] * 6, "fails")
+    assert values(0.25, 0.5, 0.25) == ("fails", [0.125] * 6, "fails")
     assert values(1.0, 1.0, 1.0)[0] == "inconclusive", "attention would gain as much"
 
 
