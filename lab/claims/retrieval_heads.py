@@ -147,7 +147,7 @@ def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
             for heads, fall in seed["falls"].items():
                 points.setdefault(int(heads), []).append(fall[kind])
         median_line(right, points, label, number)
-    left.set_title("copy score of every head", loc="left")
+    left.set_title("copy score", loc="left")
     left.set(xlabel="heads, best first", ylim=(-0.06, 1.06))
     right.set_title("fall of exact match without heads", loc="left")
     right.set(xlabel="heads switched off", xticks=sorted(points))
