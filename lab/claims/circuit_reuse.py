@@ -58,7 +58,6 @@ ROWS = 256
 def claim(scale: Scale) -> Claim:
     """How alike the heads are that two tasks of one model need."""
     arm = _arm(scale)
-    train = arm.train
     return Claim(
         name="circuit-reuse",
         scale=scale,
@@ -76,10 +75,7 @@ def claim(scale: Scale) -> Claim:
         threshold=0.4,
         control=Control(
             "importance for multiplication in models of other seeds, mean of five",
-            {
-                name: with_disjoint_seeds(replace(arm, train=replace(train, seed=train.seed + i)))
-                for i, name in enumerate(SECOND)
-            },
+            {name: with_disjoint_seeds(arm, i) for i, name in enumerate(SECOND)},
         ),
         treatment_arm=OWN,
         precondition=not_learned,

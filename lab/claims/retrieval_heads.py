@@ -56,7 +56,6 @@ def claim(scale: Scale) -> Claim:
     """How much more a model loses without its best heads than without others."""
     counted = COUNTED[scale]
     arm = _arm(scale)
-    train = arm.train
     return Claim(
         name="retrieval-heads",
         scale=scale,
@@ -75,10 +74,7 @@ def claim(scale: Scale) -> Claim:
         threshold=0.3,
         control=Control(
             "heads chosen by the scores of models of other seeds, mean of five",
-            {
-                name: with_disjoint_seeds(replace(arm, train=replace(train, seed=train.seed + i)))
-                for i, name in enumerate(SCORED)
-            },
+            {name: with_disjoint_seeds(arm, i) for i, name in enumerate(SCORED)},
         ),
         treatment_arm=OWN,
         axis="fall without the best heads minus without others",

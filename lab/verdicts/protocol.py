@@ -105,8 +105,9 @@ class Claim:
         ]
 
 
-def with_disjoint_seeds(experiment: Experiment) -> Experiment:
+def with_disjoint_seeds(experiment: Experiment, further: int = 0) -> Experiment:
     """The experiment with seeds that no arm has, for a control that puts it in the place of another
-    arm: on the same runs the difference would be zero by construction."""
+    arm: on the same runs the difference would be zero by construction. further: how much larger the
+    seeds are, for a control of several such models."""
     train = experiment.train
-    return replace(experiment, train=replace(train, seed=train.seed + SEED_OFFSET))
+    return replace(experiment, train=replace(train, seed=train.seed + SEED_OFFSET + further))
