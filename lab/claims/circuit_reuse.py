@@ -2,7 +2,7 @@
 
 Circuit component reuse finds that two tasks of a language model, whose circuits were found one by
 one, share 78% of the heads in them, and that repairing the few heads that differ mends the second
-task (49.6 to 93.7%). Whether another model would have shared as many is not asked there.
+task (49.6 to 93.7%). Whether it compares with heads of other models is not known to us.
 
 Ours: two tasks trained together, addition and multiplication as Turing Programs on three digits
 (tasks/mixture.py), two layers of eight heads, the importance of a head, which is the rise of the

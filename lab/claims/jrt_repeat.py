@@ -7,8 +7,8 @@ of natural language, prompt plain and repeated) are 34.7 and 46.5 for Mamba (1.3
 for Based, and 47.8 and 57.8 for a transformer, which gains there too.
 
 Ours: recall of one key's value after 16 pairs (tasks/recall.py) with the models and rows of the
-claim recall-state, whose records say that the states are too small to hold the pairs; models
-are trained on prompts in the form in which they are read. Reading twice doubles the tokens of a
+claim recall-state, whose record says that the states are too small to hold the pairs; models are
+trained on prompts in the form in which they are read. Reading twice doubles the tokens of a
 row, so the arms that read once have twice the steps: equal tokens of training. Task, models,
 budgets, statistic and bar are ours.
 

@@ -21,8 +21,8 @@ were the best by their place, as upper layers are nearer to the answer: the cont
 of a model of the same form and another seed, so its sets have their place and are not the model's
 own. Five such models are asked and the mean counts, because one set of four may hit what this model
 needs: in the first record one of six did (lab/claims/records/LOG.md). The random sets are of the
-other heads alone, which makes them weaker than sets of all heads.
-Four of 32 heads are more than the paper's share, and one task is not a language.
+other heads alone, which makes them weaker than sets of all heads. Four of 32 heads are more than
+the paper's share, and one task is not a language.
 """
 
 from __future__ import annotations

@@ -85,8 +85,8 @@ def _arm(scale: Scale, noise: float) -> Experiment:
 
 
 def found(result: Result, off: Sequence[int]) -> dict[str, Any]:
-    """Of a finished run: accuracy, without any change; falls, by the number of neurons off, the
-    accuracy without the best and the mean without others; best, the highest predictivities."""
+    """Of a finished run: accuracy, without any change; without, by the number of neurons off,
+    the accuracy without the best and the mean without others; best, the highest predictivities."""
     from lab.analysis.analyses.neurons import analyze
     from lab.analysis.subject import open_run
 
