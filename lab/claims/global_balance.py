@@ -17,10 +17,10 @@ load may not be reached under the global loss, and one expert for everything wou
 the series has the shares of the experts. The tokens of the tasks differ, and a router that reads a
 token knows its task: that gives both arms the same reason to divide, and the micro loss is what
 keeps one of them from it. The weight of the loss decides too: at 0.1 nothing is divided in either
-arm, at 0.01 less than at 0.003, which was chosen on seeds from 90 on for both arms alike. The
-control shuffles the micro-batches of both arms, whose losses then nearly agree: if the global loss
-did more than see other tasks, the difference would stay. That divided experts are better is not
-shown; the loss of each task is in the series.
+arm; 0.006 was chosen on seeds from 90 on for both arms alike, and so was the bar. The control
+shuffles the micro-batches of both arms, whose losses then nearly agree: if the global loss did more
+than see other tasks, the difference would stay. That divided experts are better is not shown; the
+loss of each task is in the series.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def claim(scale: Scale) -> Claim:
         statistic="mutual information of expert and task in bits, mean over layers, global minus"
         " micro balance; 0 unless both arms have learned every task equally well",
         measure=measure,
-        threshold=0.15,
+        threshold=0.1,
         control=Control(
             "every micro-batch has rows of all tasks",
             {name: _arm(scale, over, "mixed") for name, over in OVER.items()},
@@ -80,8 +80,8 @@ def _arm(scale: Scale, over: Any, rows: Any) -> Experiment:
     model = replace(base.model, experts=8, balance_over=over)
     train = replace(base.train, micro_batches=rows, seed=20)
     if scale == "cpu":
-        model = replace(model, aux_loss_weight=3e-3)
-        train = replace(train, grad_accum=6, steps=600, lr=4e-3, eval_every=100)
+        model = replace(model, aux_loss_weight=6e-3)
+        train = replace(train, grad_accum=6, steps=600, lr=2e-3, eval_every=100)
     return replace(base, name="global-balance", model=model, train=train)
 
 
