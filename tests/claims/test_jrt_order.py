@@ -46,7 +46,7 @@ def test_an_order_that_is_easier_for_attention_too_is_no_claim() -> None:
 
 
 @pytest.mark.parametrize("scale", ["cpu", "gpu"])
-def test_arms_differ_in_the_mixer_alone(scale: Scale) -> None:
+def test_arms_differ_in_the_mixer_and_its_rate(scale: Scale) -> None:
     claim = claim_of("jrt-order", scale)
     one = next(iter(claim.arms.values()))
     longest = max(one.train.lengths)
@@ -54,7 +54,7 @@ def test_arms_differ_in_the_mixer_alone(scale: Scale) -> None:
     for name, control in claim.control.arms.items():
         arm = claim.arms[name]
         same = replace(arm.model, layers=one.model.layers)
-        assert replace(arm, model=same) == one
+        assert replace(arm, model=same, train=replace(arm.train, lr=one.train.lr)) == one
         plain = replace(control.model, layers=one.model.layers, position="none")
         assert replace(control, model=plain, train=one.train) == one
         assert set(control.model.stack()) == {"attention"}
