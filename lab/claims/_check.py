@@ -9,6 +9,8 @@ from typing import Any
 
 from lab import registry
 from lab.config.experiment import Scale
+from lab.errors import RunFailed
+from lab.results.folder import Folder, load
 from lab.runs.progress import Progress, run_all
 from lab.verdicts.protocol import MOST_SEEDS, Claim
 from lab.verdicts.rates import compare_rates, trials
@@ -67,10 +69,27 @@ def check_rates(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """The record of every arm of a claim at three learning rates (`lab.verdicts.rates`); runs that
-    are not complete are made first. Errors as in `check`."""
+    are not complete are made first. Errors as in `check`, but a trial may diverge."""
     claim = claim_of(name, scale)
     experiments = [e for by_rate in trials(claim).values() for e in by_rate.values()]
-    results = run_all(experiments, out, device, workers, progress)
-    by_slug = {e.slug: result for e, result in zip(experiments, results, strict=True)}
+    folders = [Folder(Path(out), e) for e in experiments]
+    try:
+        run_all(experiments, out, device, workers, progress)
+    except RunFailed:
+        if not all(folder.result.exists() or _has_diverged(folder) for folder in folders):
+            raise
+    ended = {f.experiment.slug: load(f.path) for f in folders if f.result.exists()}
     command = f"lab claim {name} --scale {scale} --rates"
-    return made_by(command, results) | compare_rates(claim, by_slug)
+    return made_by(command, list(ended.values())) | compare_rates(claim, ended)
+
+
+def _has_diverged(folder: Folder) -> bool:
+    """Whether a run ended because its loss diverged; ValueError where the file that says so is
+    damaged."""
+    from lab.training.divergence import refuse_again
+
+    try:
+        refuse_again(folder)
+    except RunFailed:
+        return True
+    return False

@@ -38,7 +38,8 @@ def say_rates(result: dict[str, Any]) -> None:
     """The learning rates that each arm was tried at, and which are better than its own."""
     from rich.console import Console
 
-    from lab.cli.tables import plain, share
+    from lab.cli.tables import plain
+    from lab.verdicts.records import exact_or_diverged
 
     say(f"{result['claim']}, {result['scale']} scale, trial seed {result['seed']}: the first probe")
     cells, changed = [], []
@@ -48,7 +49,7 @@ def say_rates(result: dict[str, Any]) -> None:
             marks += ["best"] * (trial["rate"] == arm["best"])
             rows = "-" if trial["rows"] is None else f"{trial['rows']:,}"
             cells.append(
-                [name, f"{trial['rate']:g}", share(trial["exact"]), rows, ", ".join(marks)]
+                [name, f"{trial['rate']:g}", exact_or_diverged(trial), rows, ", ".join(marks)]
             )
         if arm["best"] != arm["rate"]:
             changed.append(f"{name} at {arm['best']:g} instead of {arm['rate']:g}")

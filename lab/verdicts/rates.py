@@ -10,8 +10,8 @@ are like those of training, so nothing is tuned on the probes that a claim is ab
 
 An arm keeps its own rate unless another one is better by more than a tie: fewer than NEARLY of the
 rows, by more than one evaluation; or an accuracy above the 95% Wilson interval of its own, whose
-own interval lies above the best fixed guess. Arms that differ by their seed alone, which are those
-of many controls, are one arm.
+own interval lies above the best fixed guess. A rate at which the loss diverges is the worst. Arms
+that differ by their seed alone, which are those of many controls, are one arm.
 """
 
 from __future__ import annotations
@@ -51,14 +51,16 @@ def _at(arm: Experiment, rate: float) -> Experiment:
 
 
 def compare_rates(claim: Claim, results: Mapping[str, Result]) -> dict[str, Any]:
-    """The comparison of every arm, as plain JSON. results: of the trials, by slug.
+    """The comparison of every arm, as plain JSON. results: of the trials that did not diverge, by
+    slug.
 
-    `best` is the rate that the arm should have; `rows` is None where the probe was never learned.
+    `best` is the rate that the arm should have; `rows` is None where the probe was never learned,
+    and `exact` where the trial diverged.
     """
     arms = {}
     for name, by_rate in trials(claim).items():
         rates = list(by_rate)
-        runs = [results[e.slug] for e in by_rate.values()]
+        runs = [results.get(e.slug) for e in by_rate.values()]
         own = FACTORS.index(1)
         best = min(range(len(runs)), key=lambda i: (_order(runs[i]), i != own))
         chosen = best if _better(runs[best], runs[own]) else own
@@ -66,7 +68,7 @@ def compare_rates(claim: Claim, results: Mapping[str, Result]) -> dict[str, Any]
             "rate": rates[own],
             "best": rates[chosen],
             "trials": [
-                {"rate": rate, "exact": run.scores[0].exact, "rows": _rows(run)}
+                {"rate": rate, "exact": run and run.scores[0].exact, "rows": run and _rows(run)}
                 for rate, run in zip(rates, runs, strict=True)
             ],
             "experiment": by_rate[rates[own]].to_json(),
@@ -79,16 +81,20 @@ def _rows(run: Result) -> int | None:
     return None if first["censored"] else first["rows"]
 
 
-def _order(run: Result) -> tuple[float, float]:
+def _order(run: Result | None) -> tuple[float, float]:
+    if run is None:
+        return float("inf"), float("inf")
     rows = _rows(run) if run.experiment["train"]["early_stop"] else None
     return (float("inf") if rows is None else rows, -run.scores[0].exact)
 
 
-def _better(run: Result, own: Result) -> bool:
+def _better(run: Result | None, own: Result | None) -> bool:
     """Whether a run is better than the one at the arm's own rate by more than a tie."""
+    if run is None:
+        return False
     (rows, _), (own_rows, _) = _order(run), _order(own)
     if min(rows, own_rows) < float("inf"):
         train = run.experiment["train"]
         return rows < min(NEARLY * own_rows, own_rows - train["eval_every"] * train["batch"])
     first = run.scores[0]
-    return first.exact > own.scores[0].high and first.low > first.chance
+    return (own is None or first.exact > own.scores[0].high) and first.low > first.chance

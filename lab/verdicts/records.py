@@ -94,9 +94,14 @@ def rates(name: str, scale: str) -> list[list[str]]:
     if not path.exists():
         return []
     return [
-        [arm, f"{tried['rate']:g}", *(f"{trial['exact']:.3f}" for trial in tried["trials"])]
+        [arm, f"{tried['rate']:g}", *(exact_or_diverged(trial) for trial in tried["trials"])]
         for arm, tried in read_json(path)["arms"].items()
     ]
+
+
+def exact_or_diverged(trial: Mapping[str, Any]) -> str:
+    """The exact match of a trial of `lab.verdicts.rates`, or that it has none."""
+    return "diverged" if trial["exact"] is None else f"{trial['exact']:.3f}"
 
 
 def rates_table(name: str, scale: str) -> str:

@@ -12,6 +12,8 @@ from click.testing import CliRunner
 from lab import registry
 from lab.claims._check import check, claim_of
 from lab.cli.main import main
+from lab.results.folder import Folder
+from lab.results.seal import write_sealed
 from lab.runs.run import run
 from lab.verdicts.rates import trials
 from tests.claim_results import NAMES, check_figure, recorded
@@ -59,6 +61,27 @@ def test_the_rates_of_a_users_own_file(tmp_path: Path) -> None:
     assert [round(t["rate"] / arm["rate"], 2) for t in arm["trials"]] == [0.33, 1, 3]
     table = CliRunner().invoke(main, args)
     assert table.exit_code == 0 and table.stdout.count("its own") == len(record["arms"])
+
+
+def test_a_rate_that_diverges_is_the_worst(tmp_path: Path) -> None:
+    """Its run is made beforehand and its end written as a run does that has diverged."""
+    for by_rate in trials(claim_of(MY_CLAIM, "cpu")).values():
+        *others, last = by_rate.values()
+        for e in others:
+            run(e, tmp_path)
+        folder = Folder(tmp_path, last)
+        folder.open()
+        write_sealed(folder.failure, {"step": 1, "what": "loss is"})
+    args = ["claim", MY_CLAIM, "--rates", "--out", str(tmp_path)]
+    done = CliRunner().invoke(main, [*args, "--json"])
+    assert done.exit_code == 0, done.output
+    for arm in json.loads(done.stdout)["arms"].values():
+        low, own, high = (trial["exact"] for trial in arm["trials"])
+        assert low is not None and own is not None and high is None
+    assert "diverged" in CliRunner().invoke(main, args).stdout
+    folder.failure.write_text("{}")
+    done = CliRunner().invoke(main, args)
+    assert done.exit_code and "failed.json is damaged" in done.stderr
 
 
 def test_a_file_whose_function_returns_no_claim(tmp_path: Path) -> None:

@@ -124,11 +124,13 @@ def test_arms_that_did_not_learn_alike_have_no_difference(monkeypatch: pytest.Mo
     assert unequal([{GLOBAL: good, MICRO: good}]) is None
 
 
-def test_arms_differ_by_what_they_balance_over_alone() -> None:
+def test_arms_differ_by_what_they_balance_over_and_the_rate() -> None:
     claim = claim_of("global-balance")
     for side, rows in ((claim.arms, "one_part"), (claim.control.arms, "mixed")):
         arms = {
-            name: replace(e, model=replace(e.model, balance_over="micro"))
+            name: replace(
+                e, model=replace(e.model, balance_over="micro"), train=replace(e.train, lr=1e-3)
+            )
             for name, e in side.items()
         }
         assert arms[GLOBAL] == arms[MICRO] and set(arms) == set(OVER)

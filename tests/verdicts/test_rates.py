@@ -25,10 +25,13 @@ def result_of(e: Experiment, rows: int | None, exact: float, high: float) -> Res
     return replace(made, scores=(first, *made.scores[1:]), learned=learned)
 
 
-def best(claim: Claim, result: Callable[[float], Result]) -> float:
-    """The best rate of the one arm of a claim, whose own is 1e-3."""
-    results = {e.slug: result(rate) for rate, e in trials(claim)["only"].items()}
-    found: float = compare_rates(claim, results)["arms"]["only"]["best"]
+def best(claim: Claim, result: Callable[[float], Result | None]) -> float:
+    """The best rate of the one arm of a claim, whose own is 1e-3; no result: it diverged."""
+    made = {e.slug: result(rate) for rate, e in trials(claim)["only"].items()}
+    ended = {slug: one for slug, one in made.items() if one}
+    arm = compare_rates(claim, ended)["arms"]["only"]
+    assert [trial["exact"] is None for trial in arm["trials"]] == [not r for r in made.values()]
+    found: float = arm["best"]
     return found
 
 
@@ -41,14 +44,25 @@ def best(claim: Claim, result: Callable[[float], Result]) -> float:
         (0.65, 0.6, 0.65, 1e-3),  # within the interval of its own
         (0.1, 0.3, 0.55, 1e-3),  # a coin
         (0.0, 0.0, 0.0, 1e-3),
+        (0.1, 0.5, None, 1e-3),  # it diverged
+        (0.9, None, None, 3.3e-4),
+        (0.5, None, None, 1e-3),  # a coin
+        (None, None, None, 1e-3),
     ],
 )
-def test_by_accuracy(below: float, own: float, above: float, expected: float) -> None:
+def test_by_accuracy(
+    below: float | None, own: float | None, above: float | None, expected: float
+) -> None:
     claim = claim_of("noise-cot")
     claim = alone(claim, next(iter(claim.arms.values())), early_stop=False)
     exact = dict(zip(trials(claim)["only"], (below, own, above), strict=True))
     made = trials(claim)["only"]
-    assert best(claim, lambda r: result_of(made[r], None, exact[r], exact[r] + 0.1)) == expected
+
+    def result(rate: float) -> Result | None:
+        share = exact[rate]
+        return None if share is None else result_of(made[rate], None, share, share + 0.1)
+
+    assert best(claim, result) == expected
 
 
 @pytest.mark.parametrize(
