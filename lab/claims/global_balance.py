@@ -82,7 +82,7 @@ def _arm(scale: Scale, over: Any, rows: Any) -> Experiment:
     if scale == "cpu":
         model = replace(model, aux_loss_weight=6e-3)
         # Found by `lab claim global-balance --rates`.
-        lr = 1e-3 if (over, rows) == ("global", "one_part") else 2e-3
+        lr = 3e-3 if (over, rows) == ("global", "one_part") else 2e-3
         train = replace(train, grad_accum=6, steps=600, lr=lr, eval_every=100)
     return replace(base, name="global-balance", model=model, train=train)
 

@@ -135,7 +135,7 @@ def draw(figure: FigureBase, record: Mapping[str, Any]) -> None:
         name: [seed["right"][name] for seed in record["series"]] for name in record["arms"]
     }
     control = record["negative_control"]["series"]
-    rows["attention"] = [seed["right"][next(iter(STACKS))] for seed in control]
+    rows["attention, control"] = [seed["right"][next(iter(STACKS))] for seed in control]
     for number, order in enumerate(ORDERS):
         for place, seeds in enumerate(rows.values()):
             at, values = place + 0.3 * number - 0.15, [seed[number] for seed in seeds]
