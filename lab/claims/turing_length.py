@@ -37,13 +37,15 @@ of them has to be right at 1x first, as what it loses from there on bounds the s
 record has its curve; rates-turing-length-cpu.json beside it has its rates. It would be one if the
 probe could be passed without looking anything up: every row of 1.5x is longer than all rows of
 training, and held out. It would be narrow if this machine suited Hard-ALiBi alone, and so it is:
-one machine, whose 26 symbols were chosen because few n-grams repeat on such tapes. The claim
-ngram-length says what fewer symbols cost, addition and multiplication beside the verdict what other
+one machine, whose 26 symbols were chosen because few n-grams repeat on such tapes. The claim ngram-
+length says what fewer symbols cost, addition and multiplication beside the verdict what other
 programs do, and the probes at 3x and 4x how far even this goes. The arm without a scratchpad has
 the same rows but fewer tokens to learn from; its accuracy at 1x says whether its loss is one of
-length or of learning, and nothing here excludes that more rows would teach it. The control is the
-arm without positions under other seeds, so it fails when that arm does: it shows that the bands
-matter, and not which of their widths.
+length or of learning, and nothing here excludes that more rows would teach it. Four steps of a
+machine of one state change few cells, so it may need no thought for them: in the record at cpu
+scale it carries nearly as far, and the claim fails for it. The control is the arm without positions
+under other seeds, so it fails when that arm does: it shows that the bands matter, and not which of
+their widths.
 """
 
 from __future__ import annotations
