@@ -69,14 +69,15 @@ def check_rates(
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """The record of every arm of a claim at three learning rates (`lab.verdicts.rates`); runs that
-    are not complete are made first. Errors as in `check`, but a trial may diverge."""
+    are not complete are made first. Errors as in `check`, but trials may diverge, if not all do."""
     claim = claim_of(name, scale)
     experiments = [e for by_rate in trials(claim).values() for e in by_rate.values()]
     folders = [Folder(Path(out), e) for e in experiments]
     try:
         run_all(experiments, out, device, workers, progress)
     except RunFailed:
-        if not all(folder.result.exists() or _has_diverged(folder) for folder in folders):
+        failed = [folder for folder in folders if not folder.result.exists()]
+        if len(failed) == len(folders) or not all(map(_has_diverged, failed)):
             raise
     ended = {f.experiment.slug: load(f.path) for f in folders if f.result.exists()}
     command = f"lab claim {name} --scale {scale} --rates"

@@ -84,6 +84,16 @@ def test_a_rate_that_diverges_is_the_worst(tmp_path: Path) -> None:
     assert done.exit_code and "failed.json is damaged" in done.stderr
 
 
+def test_rates_that_all_diverge_are_an_error(tmp_path: Path) -> None:
+    for by_rate in trials(claim_of(MY_CLAIM, "cpu")).values():
+        for e in by_rate.values():
+            folder = Folder(tmp_path, e)
+            folder.open()
+            write_sealed(folder.failure, {"step": 1, "what": "loss is"})
+    done = CliRunner().invoke(main, ["claim", MY_CLAIM, "--rates", "--out", str(tmp_path)])
+    assert done.exit_code == 1 and "try a smaller train.lr" in done.stderr
+
+
 def test_a_file_whose_function_returns_no_claim(tmp_path: Path) -> None:
     path = tmp_path / "other.py"
     path.write_text('"""No claim."""\n\n\ndef claim(scale):\n    return scale\n')
