@@ -22,12 +22,12 @@ the control puts attention, trained on as many rows, in the place of both stacks
 the stacks have no positions. It would be one if the long set first were only learned later: the
 curves of both orders are in the record, and where they still rise the lead is one of rows at this
 budget. It would be one of the rate: rates-jrt-order-cpu.json. That comparison has one seed, and at
-the rate that it chose for mamba and LSTM the record's seeds have not learned the task: so that
-record decides nothing. Other stacks were tried first and had no lead (two mambas, two GRUs, the
-delta rule, Based; lab/claims/records/LOG.md). Some of them know both orders of smaller sets, some
-had not learned either order of these. So the claim is that order can matter to a fixed state, and
-not that it always does. One arm reads the prompt twice, with half the steps and so as many tokens,
-which is the paper's remedy: it is shown and not judged.
+the rate that it chose for mamba and LSTM five of the record's six seeds have not learned the task:
+so that record decides nothing. Other stacks were tried first and had no lead (two mambas, two GRUs,
+the delta rule, Based; lab/claims/records/LOG.md). Some of them know both orders of smaller sets,
+some had not learned either order of these. So the claim is that order can matter to a fixed state,
+and not that it always does. One arm reads the prompt twice, with half the steps and so as many
+tokens, which is the paper's remedy: it is shown and not judged.
 """
 
 from __future__ import annotations
