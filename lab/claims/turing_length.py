@@ -37,8 +37,8 @@ of them has to be right at 1x first, as what it loses from there on bounds the s
 record has its curve; rates-turing-length-cpu.json beside it has its rates. It would be one if the
 probe could be passed without looking anything up: every row of 1.5x is longer than all rows of
 training, and held out. It would be narrow if this machine suited Hard-ALiBi alone, and so it is:
-one machine, whose 26 symbols were chosen because few n-grams repeat on such tapes. The claim ngram-
-length says what fewer symbols cost, addition and multiplication beside the verdict what other
+one machine, whose 26 symbols were chosen because few n-grams repeat on such tapes. The claim
+ngram-length says what fewer symbols cost, addition and multiplication beside the verdict what other
 programs do, and the probes at 3x and 4x how far even this goes. The arm without a scratchpad has
 the same rows but fewer tokens to learn from; its accuracy at 1x says whether its loss is one of
 length or of learning, and nothing here excludes that more rows would teach it. Four steps of a
